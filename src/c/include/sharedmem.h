@@ -1,0 +1,326 @@
+/*
+ * sharedmem.h - arrays in shared memory: the C interface
+ *
+ * A segment is an object of the kernel (POSIX or SysV) that holds one array:
+ * a header which says what the array is, then its bytes. Any process of the
+ * same user can attach it by name and finds shape, strides and dtype there.
+ * A segment is gone when the last process that can still reach it is gone,
+ * however that process ended.
+ *
+ * Link with -lsharedmem, or compile the sources under src/c into a program.
+ * C99 and C++ may include this file; the library itself is C11.
+ *
+ *
+ * CAVEATS, each with its remedy
+ *
+ * Forked children. A child inherits every mapping and every reference, and
+ *   its mappings keep the segments alive like the parent's.
+ *   Fix: nothing to do after fork(). After a raw clone(2), which runs no
+ *   pthread_atfork handler, call only _exit() or execve().
+ *
+ * Pointers. smem_data() is valid until the last reference to that
+ *   smem_segment is given back with smem_detach().
+ *   Fix: take a reference of your own with smem_retain() for each place that
+ *   keeps the pointer.
+ *
+ * Unsynchronised writes. The library shares memory, it does not order
+ *   accesses: two processes that write one element race as two threads do.
+ *   Fix: write to disjoint parts, or hold a lock.
+ *
+ * In flight. A name that was sent but not yet attached keeps nothing alive.
+ *   Fix: issue a ticket (smem_ticket_issue), send it along, and attach with
+ *   it; or keep the segment attached until the answer comes.
+ *
+ * Unlinking. smem_unlink() takes the name away from everybody; who has the
+ *   segment attached keeps its memory.
+ *   Fix: leave unlinking to the library; call it only for what is persistent
+ *   or was sent and will not be received.
+ *
+ * Lack of room. The pages of a POSIX segment are reserved when it is made, so
+ *   a full /dev/shm is an error code and never SIGBUS.
+ *   Fix for SMEM_E_NO_ROOM: free or enlarge /dev/shm (docker run --shm-size),
+ *   or use the SysV backend. SMEM_NO_RESERVE gives the guarantee up.
+ *
+ * Other programs. A process of the same uid can truncate the file under
+ *   /dev/shm, and then an access raises SIGBUS in every process that maps it.
+ *   Fix: none in user space; do not run programs that do that.
+ *
+ * Several users. Segments are private (0600) unless made otherwise. Another
+ *   user's segment is attached only by naming the owner's uid.
+ *   Fix: pass permissions at creation, owner at attaching.
+ *
+ * Threads. Every function may be called from any thread. A context or segment
+ *   must not be used while another thread gives it back.
+ *
+ * Errors. Every int function returns 0 or a negative number: -errno of the
+ *   system call that failed, or one of the SMEM_E codes below. Nothing is
+ *   left half-made by a call that failed.
+ */
+#ifndef SHAREDMEM_H
+#define SHAREDMEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SMEM_VERSION "0.1.0"
+
+enum {
+    SMEM_NAME_MAX = 200,     /* bytes of a name, without the final NUL */
+    SMEM_NDIM_MAX = 64,      /* as NumPy */
+    SMEM_DTYPE_MAX = 16384   /* bytes of a dtype's text */
+};
+
+/*
+ * Result codes of the library's own, below every -errno.
+ * X(name, number, errno twin, text, remedy)
+ */
+#define SMEM_STATUS_MAP(X)                                                     \
+    X(EXISTS, 4001, EEXIST, "a segment of this name exists",                   \
+      "attach it, choose another name, or pass replace")                       \
+    X(NOT_FOUND, 4002, ENOENT, "no segment of this name exists",               \
+      "check the name and that its last user is still alive")                  \
+    X(REUSED, 4003, ENOENT, "the name belongs to another segment now",         \
+      "the sender's segment was unlinked or replaced: send it again")          \
+    X(FORMAT, 4004, EINVAL, "not a segment of this library, or damaged",       \
+      "remove it by hand if nobody needs it")                                  \
+    X(VERSION, 4005, EINVAL, "made by another version of this library",        \
+      "use one version in all processes")                                      \
+    X(SECURITY, 4006, EACCES, "not a file or segment that can be trusted",     \
+      "somebody else made an object under this name: choose another name")     \
+    X(NO_ROOM, 4007, ENOMEM, "no room for the segment",                        \
+      "free memory, enlarge /dev/shm (docker run --shm-size) or use sysv")     \
+    X(LIMIT, 4008, ENOSPC, "a limit on the number of segments is reached",     \
+      "raise kernel.shmmni, free segments, or use the posix backend")          \
+    X(TICKETS, 4009, ENOSPC, "too many descriptors of this segment in flight", \
+      "receive or forget some of them")                                        \
+    X(NAME, 4010, EINVAL, "not a valid name",                                  \
+      "use 1 to 200 bytes without '/' and NUL")                                \
+    X(SIZE, 4011, EOVERFLOW, "the size is negative or too large",              \
+      "check shape and dtype")                                                 \
+    X(ARGUMENT, 4012, EINVAL, "an argument has no valid value",                \
+      "see the function's description")                                        \
+    X(BUSY, 4013, EBUSY, "another process holds this name's lock",             \
+      "try again; a stopped process may hold it")                              \
+    X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
+      "it cannot be sent by name: send a copy")                                \
+    X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
+      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")
+
+enum smem_status {
+    SMEM_OK = 0,
+#define SMEM_STATUS_ENUM(name, number, twin, text, remedy) SMEM_E_##name = -(number),
+    SMEM_STATUS_MAP(SMEM_STATUS_ENUM)
+#undef SMEM_STATUS_ENUM
+    SMEM_STATUS_END = 0
+};
+
+/* Describe a result code. The strings are static; unknown codes get a text too. */
+const char *smem_error_text(int code);
+const char *smem_error_name(int code);
+const char *smem_error_remedy(int code);
+/* The errno that stands for the code: -code for system errors, the twin else. */
+int smem_error_errno(int code);
+
+enum smem_backend { SMEM_ANY = 0, SMEM_POSIX = 1, SMEM_SYSV = 2 };
+
+enum smem_mode {
+    SMEM_READ_WRITE = 0,   /* 'r+': changes are seen by all */
+    SMEM_READ_ONLY = 1,    /* 'r': a write to the data raises SIGSEGV */
+    SMEM_COPY_ON_WRITE = 2 /* 'c': changes are this mapping's own */
+};
+
+enum smem_flags {
+    SMEM_PERSISTENT = 1, /* stays until smem_unlink() */
+    SMEM_REPLACE = 2,    /* take the name from an existing segment */
+    SMEM_NO_RESERVE = 4  /* do not reserve pages: SIGBUS where room is short */
+};
+
+typedef struct smem_context smem_context; /* this process as a participant */
+typedef struct smem_segment smem_segment; /* one mapping of one segment */
+
+/* What to create. Zero everything, then set what is needed. */
+typedef struct smem_spec {
+    const char *name;   /* NULL: a random one. "posix:x" and "sysv:x" choose */
+    int backend;        /* enum smem_backend */
+    unsigned flags;     /* enum smem_flags */
+    unsigned permissions; /* 0: 0600. Owner-write is required */
+    const char *dtype;  /* NumPy's descr text, for instance "'<f8'" */
+    uint64_t itemsize;  /* bytes of one element */
+    int ndim;
+    const int64_t *shape;
+    const int64_t *strides; /* in bytes; NULL: C order */
+    uint64_t start;     /* byte of element (0, ..., 0) within the data */
+    uint64_t nbytes;    /* bytes of data; 0: what shape and itemsize need */
+} smem_spec;
+
+/* What a segment is. Filled from a checked copy of its header. */
+typedef struct smem_info {
+    int backend;
+    unsigned flags;        /* SMEM_PERSISTENT */
+    char name[SMEM_NAME_MAX + 1];
+    uint64_t nonce;        /* tells apart segments that had one name */
+    uint64_t size;         /* bytes of the segment, header included */
+    uint64_t data_offset;  /* where the data begins */
+    uint64_t nbytes;       /* bytes of data */
+    uint64_t start;        /* of element (0, ..., 0), from data_offset */
+    uint64_t itemsize;
+    int64_t created;       /* seconds since 1970 */
+    uint32_t owner;        /* uid, by the kernel's word */
+    uint32_t permissions;
+    uint32_t family;       /* tag of the creator's family */
+    uint32_t origin;       /* tag of the boot and namespace it lives in */
+    int64_t kernel_id;     /* inode of a POSIX segment, shmid of a SysV one */
+    int ndim;
+    int64_t shape[SMEM_NDIM_MAX];
+    int64_t strides[SMEM_NDIM_MAX];
+    char *dtype;           /* freed by smem_info_clear() */
+} smem_info;
+
+/* What keeps a segment alive apart from mappings. */
+typedef struct smem_flight {
+    unsigned tickets; /* descriptors in flight whose family lives */
+    unsigned pins;    /* living families for which the table was full */
+    unsigned voided;  /* tickets of dead families: they keep nothing alive */
+    int64_t oldest;   /* seconds since 1970 of the oldest valid one, or 0 */
+} smem_flight;
+
+/* ---- context ---------------------------------------------------------- */
+
+typedef struct smem_options {
+    const char *family;    /* NULL: $SHAREDMEM_FAMILY, an ancestor's, or new */
+    int parent;            /* pid of a multiprocessing parent, or 0 */
+    const char *directory; /* NULL: /dev/shm */
+} smem_options;
+
+/*
+ * Become a participant: join or make a family. Starts no process and keeps no
+ * fd. [options] may be NULL. A forked child uses its parent's context as it is.
+ * SMEM_E_PLACE when neither /dev/shm nor a fall-back directory can be used;
+ * SMEM_E_SECURITY when somebody else's file stands where ours must be.
+ */
+int smem_open(const smem_options *options, smem_context **out);
+
+/*
+ * Leave. Mappings that still have references stay usable and go with the
+ * process; what nobody else can reach loses its name now. Idempotent per
+ * process; the context may be used again afterwards (it joins anew).
+ */
+void smem_leave(smem_context *ctx);
+
+/* smem_leave(), then free the context. No segment may be used afterwards. */
+void smem_close(smem_context *ctx);
+
+/* The family's name, to be handed to other programs as SHAREDMEM_FAMILY. */
+const char *smem_family_name(smem_context *ctx);
+
+/* Is the family with this tag (smem_info.family) alive? 1, 0 or an error. */
+int smem_family_alive(smem_context *ctx, uint32_t tag);
+
+/* Leave the family for a new one. [name] NULL: a random name. */
+int smem_new_family(smem_context *ctx, const char *name);
+
+/* Tag of the boot and of the namespace that [backend]'s names live in. */
+uint32_t smem_origin(smem_context *ctx, int backend);
+
+/* ---- segments --------------------------------------------------------- */
+
+/*
+ * Create a segment of zero bytes and map it. It is visible to others only
+ * when its header is complete. Names are exclusive over both backends:
+ * SMEM_E_EXISTS unless the old one is stale (nobody maps it, no valid ticket,
+ * not persistent) or SMEM_REPLACE is given.
+ * SMEM_E_NO_ROOM, SMEM_E_LIMIT, SMEM_E_SIZE, SMEM_E_NAME, SMEM_E_ARGUMENT.
+ */
+int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out);
+
+/*
+ * Map an existing segment. In one process the same segment in the same mode
+ * is mapped once. SMEM_E_NOT_FOUND, SMEM_E_FORMAT, SMEM_E_VERSION,
+ * SMEM_E_SECURITY, -EACCES, -ENOMEM.
+ */
+int smem_attach(smem_context *ctx, const char *name, int mode, smem_segment **out);
+
+/* As smem_attach() for a segment of the user [owner], as its bits permit. */
+int smem_attach_owned(smem_context *ctx, const char *name, int mode,
+                      uint32_t owner, smem_segment **out);
+
+/*
+ * Attach what a descriptor names: the segment must carry [nonce], else
+ * SMEM_E_REUSED. A [ticket] that is not 0 is freed once the segment is mapped.
+ */
+int smem_receive(smem_context *ctx, int backend, const char *name,
+                 uint64_t nonce, int mode, uint64_t ticket, smem_segment **out);
+
+/* Attach, or create when there is none; racing processes agree on one. */
+int smem_attach_or_create(smem_context *ctx, const smem_spec *spec,
+                          smem_segment **out, int *created);
+
+/* One more reference. Returns [segment]. */
+smem_segment *smem_retain(smem_segment *segment);
+
+/*
+ * Give a reference back; the last one unmaps. When nobody else maps the
+ * segment and nothing valid is in flight its memory is freed.
+ */
+void smem_detach(smem_segment *segment);
+
+/* The bytes of the data, smem_info.nbytes of them. */
+void *smem_data(const smem_segment *segment);
+int smem_mode_of(const smem_segment *segment);
+/* Valid as long as the segment. */
+const smem_info *smem_info_of(const smem_segment *segment);
+/* 1 while the segment's name still leads to it, else 0. */
+int smem_is_current(const smem_segment *segment);
+
+/* Take this segment's own name away. SMEM_E_UNLINKED when it has none. */
+int smem_unlink_segment(smem_segment *segment);
+
+/* ---- names ------------------------------------------------------------ */
+
+int smem_unlink(smem_context *ctx, const char *name);
+/* Fill [info] (then smem_info_clear() it) and, unless NULL, [flight]. */
+int smem_stat(smem_context *ctx, const char *name, smem_info *info, smem_flight *flight);
+void smem_info_clear(smem_info *info);
+
+/* Call [visit] for each segment of the user; stops when it returns not 0. */
+typedef int smem_visit(void *arg, const smem_info *info, const smem_flight *flight);
+int smem_list(smem_context *ctx, smem_visit *visit, void *arg);
+
+/* Call [visit] for each process whose /proc/PID/maps shows the segment. */
+typedef int smem_visit_holder(void *arg, int pid, const char *command);
+int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *visit, void *arg);
+
+/* ---- in flight -------------------------------------------------------- */
+
+/*
+ * Issue a ticket: the segment stays until the ticket is freed by
+ * smem_receive() or smem_forget(), or until this family has no live
+ * participant. SMEM_E_UNLINKED, SMEM_E_TICKETS.
+ */
+int smem_ticket_issue(smem_segment *segment, uint64_t *ticket);
+
+/* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
+int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);
+
+/* ---- reclaiming ------------------------------------------------------- */
+
+typedef struct smem_reclaimed {
+    unsigned segments, families;
+    uint64_t bytes;
+} smem_reclaimed;
+
+/*
+ * Free every segment of the user that nobody maps, no valid ticket holds and
+ * that is not persistent. Called by the library itself every so often.
+ */
+int smem_reclaim(smem_context *ctx, smem_reclaimed *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * The one door between the protocol (segment/) and the kernel (os/).
+ *
+ * Three things are behind it: lockable files (lockfile.c), facts about
+ * processes (process.c), and the two backends (posix.c, sysv.c) behind one
+ * contract of function pointers. Every function returns 0 or a negative
+ * result code (sharedmem.h) and undoes on failure what it did.
+ */
+#ifndef SMEM_BACKEND_H
+#define SMEM_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SMEM__PATH_MAX = 4096 };
+
+/* ---- where things are --------------------------------------------------- */
+
+typedef struct smem__place {
+    char directory[256]; /* of all files of ours; no slash at the end */
+    bool has_posix;      /* false: only sysv can hold segments here */
+    uint32_t uid;        /* effective */
+    size_t page;
+    uint8_t boot[16];    /* boot id */
+    uint64_t ipc;        /* inode of the IPC namespace */
+    uint64_t device;     /* st_dev of the directory: the mount */
+    uint64_t pid_space;  /* inode of the PID namespace */
+} smem__place;
+
+/* [directory] NULL: /dev/shm, else a private directory for the lock files. */
+int smem__place_find(smem__place *place, const char *directory);
+
+/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f or u. */
+int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
+                     char out[SMEM__PATH_MAX]);
+
+/* Visit the names of all files of [kind] of the user; stops at not 0. */
+typedef int smem__visit_name(void *arg, const char *name);
+int smem__place_each(const smem__place *place, char kind, smem__visit_name *visit, void *arg);
+
+/* ---- lockable files ------------------------------------------------------ */
+
+/*
+ * Locks are open-file-description locks on single bytes. They belong to the
+ * open file and to every mapping made from it: after smem__file_close() a
+ * mapping carries them until its last piece is unmapped.
+ */
+typedef struct smem__file {
+    int fd;
+    uint64_t device, inode, links, size;
+    uint32_t uid, mode;
+} smem__file;
+
+enum smem__lock { SMEM__UNLOCKED, SMEM__SHARED, SMEM__EXCLUSIVE };
+
+/* Open an existing regular file; never follows a link, never blocks.
+   -ENOENT; SMEM_E_SECURITY unless a regular file owned by [uid]. */
+int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *out);
+/* As above; makes an empty file of mode 0600 when there is none. */
+int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out);
+/* A file without a name, in [place]. */
+int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out);
+/* Give a file without a name its first one. -EEXIST. */
+int smem__file_publish(smem__file *file, const char *path);
+/* Put [file], without a name yet, in the place of whatever [path] names. */
+int smem__file_replace(const smem__place *place, smem__file *file, const char *path);
+void smem__file_close(smem__file *file);
+/* Renew links and size. */
+int smem__file_stat(smem__file *file);
+/* One try. -EAGAIN when another open file holds a lock that excludes it. */
+int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte);
+/* Tries for a while: SMEM_E_BUSY when the other side does not let go. */
+int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte);
+/* Is this very file what [path] names? 1, 0 or an error. */
+int smem__file_is_at(const smem__file *file, const char *path);
+int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset);
+int smem__file_write(const smem__file *file, const void *buf, size_t size, uint64_t offset);
+int smem__file_resize(const smem__file *file, uint64_t size);
+/* An inaccessible page that carries the file's locks. */
+int smem__file_pin(const smem__file *file, size_t page, void **out);
+void smem__unpin(void *pin, size_t page);
+int smem__path_unlink(const char *path);
+
+/* Give the processor away for a moment; [turn] counts the calls of one wait. */
+void smem__backoff(unsigned turn);
+
+/* ---- processes ----------------------------------------------------------- */
+
+typedef struct smem__process {
+    int64_t pid;        /* as seen in pid_space */
+    uint64_t start;     /* clock ticks since boot */
+    uint64_t pid_space; /* inode of its PID namespace */
+} smem__process;
+
+/* -ESRCH when there is none. */
+int smem__process_find(const smem__place *place, int pid, smem__process *out);
+/* False only when it is known to be dead: another PID namespace cannot be seen. */
+bool smem__process_alive(const smem__place *place, const smem__process *process);
+int smem__process_self(void);
+int smem__process_parent(int pid);
+/* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
+int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
+/* Visit each process that maps this inode of a POSIX or id of a SysV segment. */
+typedef int smem__visit_process(void *arg, int pid, const char *command);
+int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
+                          smem__visit_process *visit, void *arg);
+int smem__random(void *buf, size_t size);
+int64_t smem__now(void);           /* seconds since 1970 */
+uint64_t smem__monotonic_us(void);
+const char *smem__environment(const char *name);
+
+/* ---- backends ------------------------------------------------------------ */
+
+/*
+ * A kernel object that this process has its hands on but has not mapped for
+ * users. While it is open as opened (not as claimed) nobody can prove that it
+ * is unused; while it is claimed nobody can attach it.
+ */
+typedef struct smem__object {
+    smem__file file; /* posix: fd and lock; sysv: uid and mode only */
+    int id;          /* sysv: shmid */
+    int32_t key;     /* sysv */
+    void *probe;     /* sysv: where it is attached for reading */
+    uint64_t size;
+    int64_t kernel_id; /* inode or shmid */
+    bool writable;
+} smem__object;
+
+typedef struct smem__mapping {
+    void *base;
+    uint64_t size;
+    int64_t kernel_id;
+    uint64_t device;
+    bool shares; /* false: private pages, which nobody else ever sees */
+    void *pin;   /* posix, private pages: the page that carries the lock */
+} smem__mapping;
+
+typedef struct smem__backend {
+    const char *name;
+    int number;     /* enum smem_backend */
+    /* How many kernel names one name may have: the caller goes through all. */
+    unsigned candidates;
+    /* Attaching and dropping need the gate of the name (no lock of their own). */
+    bool needs_gate;
+
+    /* A new object of zero bytes that nobody can find yet (posix), or that a
+       finder takes for half-made while its header is zero (sysv).
+       SMEM_E_NO_ROOM, SMEM_E_LIMIT; -EEXIST: the next candidate. */
+    int (*create)(const smem__place *place, const char *name, unsigned candidate,
+                  uint64_t size, uint32_t mode, bool reserve, smem__object *out);
+    /* Let it be found. -EEXIST. [replace]: in one step in place of the old one. */
+    int (*publish)(const smem__place *place, const char *name, bool replace, smem__object *object);
+    /* Undo a create that was not published. */
+    void (*discard)(smem__object *object);
+    /* Find by name and hold. -ENOENT; -EAGAIN: being ended, try again. */
+    int (*open)(const smem__place *place, const char *name, unsigned candidate, uint32_t uid,
+                bool writable, smem__object *out);
+    int (*read)(const smem__object *object, void *buf, size_t size, uint64_t offset);
+    /* Write into the header of an object that is open for writing. */
+    int (*poke)(const smem__object *object, const void *buf, size_t size, uint64_t offset);
+    /* Map all of it, the header for writing where possible, the data from
+       [data_offset] on as [mode] says. The mapping holds the object open. */
+    int (*map)(smem__object *object, int mode, uint64_t data_offset, smem__mapping *out);
+    void (*close)(smem__object *object);
+    void (*unmap)(smem__mapping *mapping);
+    /* Find by name and prove that nobody maps it; it cannot be attached while
+       claimed. -EBUSY: somebody maps it. [mapping]: not NULL, a mapping of this
+       process that does not count (process exit); it stays usable. */
+    int (*claim)(const smem__place *place, const char *name, unsigned candidate,
+                 smem__mapping *mapping, smem__object *out);
+    /* Take the name away, if it still leads to this object: else -ENOENT. */
+    int (*unlink)(const smem__place *place, const char *name, smem__object *object);
+    /* Does the name lead to what is mapped here? */
+    bool (*is_current)(const smem__place *place, const char *name, unsigned candidate,
+                       const smem__mapping *mapping);
+} smem__backend;
+
+extern const smem__backend smem__posix;
+extern const smem__backend smem__sysv;
+
+/* The SysV key that [candidate] stands for. Never IPC_PRIVATE. */
+int32_t smem__sysv_key(uint32_t uid, const char *name, unsigned candidate);
+/* The name of the segment behind [key] is not known: hold it by its key. */
+int smem__sysv_open_key(int32_t key, uint32_t uid, smem__object *out);
+/* Claim by key what nobody has attached; [changed]: when it was made. */
+int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__object *out);
+
+#endif

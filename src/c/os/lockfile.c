@@ -1,0 +1,248 @@
+/*
+ * Lockable files.
+ *
+ * An open-file-description lock lives as long as the open file, and a mapping
+ * keeps the open file alive that it was made from. So open, lock, mmap, close
+ * is a lock with the life of the mapping: it ends at the last munmap, at exec
+ * and at SIGKILL, a forked child holds it without doing anything, and it costs
+ * no fd. (l_pid must be 0 in these calls.)
+ */
+#include "os/backend.h"
+
+#include "os/syscalls.h"
+#include "sharedmem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+static int smem__open_retry(const char *path, int flags, mode_t mode)
+{
+    int fd;
+    do
+        fd = smem__sys.open(path, flags, mode);
+    while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
+int smem__file_stat(smem__file *file)
+{
+    struct stat st;
+    if (smem__sys.fstat(file->fd, &st) != 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return SMEM_E_SECURITY;
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    file->links = st.st_nlink;
+    file->size = (uint64_t)st.st_size;
+    file->uid = st.st_uid;
+    file->mode = st.st_mode & 07777;
+    return 0;
+}
+
+static int smem__file_adopt(int fd, uint32_t uid, smem__file *out)
+{
+    out->fd = fd;
+    int rc = smem__file_stat(out);
+    if (rc == 0 && out->uid != uid)
+        rc = SMEM_E_SECURITY;
+    if (rc != 0)
+        smem__file_close(out);
+    return rc;
+}
+
+/* O_NONBLOCK: a FIFO under our name must not stop us; regular files ignore it. */
+enum { SMEM__SAFE = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY };
+
+static int smem__open_code(int rc)
+{
+    switch (-rc) {
+    case ELOOP:  /* a symbolic link */
+    case EISDIR:
+    case ENXIO:  /* a FIFO nobody reads, a socket */
+    case ENODEV:
+        return SMEM_E_SECURITY;
+    default:
+        return rc;
+    }
+}
+
+int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *out)
+{
+    int fd = smem__open_retry(path, (writable ? O_RDWR : O_RDONLY) | SMEM__SAFE, 0);
+    if (fd < 0)
+        return smem__open_code(fd);
+    return smem__file_adopt(fd, uid, out);
+}
+
+int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
+{
+    int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
+    if (fd < 0)
+        return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
+    return smem__file_adopt(fd, uid, out);
+}
+
+int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out)
+{
+    int fd = smem__open_retry(place->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fd;
+    int rc = smem__file_adopt(fd, place->uid, out);
+    if (rc == 0 && mode != 0600 && smem__sys.fchmod(fd, mode) != 0) {
+        rc = -errno;
+        smem__file_close(out);
+    }
+    return rc;
+}
+
+int smem__file_publish(smem__file *file, const char *path)
+{
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
+    if (smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    if (errno == ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
+        if (smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
+            return 0;
+    return -errno;
+}
+
+/* A crash between link and rename leaves a segment under the temporary name;
+   nobody maps it then, and the sweep takes it like any other. */
+int smem__file_replace(const smem__place *place, smem__file *file, const char *path)
+{
+    uint64_t random[2];
+    char name[40], temporary[SMEM__PATH_MAX];
+    int rc = smem__random(random, sizeof random);
+    if (rc != 0)
+        return rc;
+    snprintf(name, sizeof name, "%016llx%016llx", (unsigned long long)random[0],
+             (unsigned long long)random[1]);
+    rc = smem__place_path(place, place->uid, 's', name, temporary);
+    if (rc == 0)
+        rc = smem__file_publish(file, temporary);
+    if (rc != 0)
+        return rc;
+    if (smem__sys.rename(temporary, path) != 0) {
+        rc = -errno;
+        smem__sys.unlink(temporary);
+    }
+    return rc;
+}
+
+void smem__file_close(smem__file *file)
+{
+    if (file->fd >= 0)
+        smem__sys.close(file->fd); /* EINTR: on Linux it is closed all the same */
+    file->fd = -1;
+}
+
+int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
+{
+    static const short types[] = {F_UNLCK, F_RDLCK, F_WRLCK};
+    struct flock request = {.l_type = types[lock],
+                            .l_whence = SEEK_SET,
+                            .l_start = (off_t)byte,
+                            .l_len = 1};
+    while (smem__sys.fcntl_lock(file->fd, F_OFD_SETLK, &request) != 0) {
+        if (errno == EACCES)
+            return -EAGAIN;
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+void smem__backoff(unsigned turn)
+{
+    if (turn < 8) {
+        sched_yield();
+        return;
+    }
+    struct timespec nap = {0, turn < 64 ? 50000 : 1000000};
+    nanosleep(&nap, NULL);
+}
+
+/* Locks are held for microseconds; who still holds one after seconds was
+   stopped, and waiting on would stop us too. */
+int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte)
+{
+    enum { TURNS = 10000 };
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        int rc = smem__file_lock(file, lock, byte);
+        if (rc != -EAGAIN)
+            return rc;
+        smem__backoff(turn);
+    }
+    return SMEM_E_BUSY;
+}
+
+int smem__file_is_at(const smem__file *file, const char *path)
+{
+    struct stat st;
+    if (smem__sys.lstat(path, &st) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    return st.st_dev == file->device && st.st_ino == file->inode;
+}
+
+int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = smem__sys.pread(file->fd, (char *)buf + done, size - done,
+                                    (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return SMEM_E_FORMAT; /* shorter than what it is read for */
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int smem__file_write(const smem__file *file, const void *buf, size_t size, uint64_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = smem__sys.pwrite(file->fd, (const char *)buf + done, size - done,
+                                     (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == ENOSPC ? SMEM_E_NO_ROOM : -errno;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int smem__file_resize(const smem__file *file, uint64_t size)
+{
+    return smem__sys.ftruncate(file->fd, (off_t)size) == 0 ? 0 : -errno;
+}
+
+int smem__file_pin(const smem__file *file, size_t page, void **out)
+{
+    void *pin = smem__sys.mmap(NULL, page, PROT_NONE, MAP_SHARED, file->fd, 0);
+    if (pin == MAP_FAILED)
+        return -errno;
+    *out = pin;
+    return 0;
+}
+
+void smem__unpin(void *pin, size_t page)
+{
+    if (pin)
+        smem__sys.munmap(pin, page);
+}
+
+int smem__path_unlink(const char *path)
+{
+    return smem__sys.unlink(path) == 0 ? 0 : -errno;
+}

@@ -1,0 +1,106 @@
+/* Where the files of a user are, and which boot and namespaces that is. */
+#include "os/backend.h"
+
+#include "os/syscalls.h"
+#include "sharedmem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static uint64_t smem__namespace(const char *path)
+{
+    struct stat st;
+    return smem__sys.stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"; zeros where /proc is not mounted. */
+static void smem__boot_id(uint8_t out[16])
+{
+    char text[37] = "";
+    memset(out, 0, 16);
+    int fd = smem__sys.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    ssize_t n = smem__sys.pread(fd, text, 36, 0);
+    smem__sys.close(fd);
+    for (ssize_t i = 0, digit = 0; i < n; i++) {
+        unsigned value;
+        char hex[2] = {text[i], '\0'};
+        if (text[i] != '-' && sscanf(hex, "%x", &value) == 1 && digit < 32) {
+            out[digit / 2] = (uint8_t)(out[digit / 2] << 4 | value);
+            digit++;
+        }
+    }
+}
+
+static bool smem__usable_directory(const char *path, uint64_t *device)
+{
+    struct stat st;
+    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || access(path, W_OK | X_OK) != 0)
+        return false;
+    *device = st.st_dev;
+    return true;
+}
+
+/* Without /dev/shm only the lock files need a directory. */
+static bool smem__fall_back_directory(smem__place *place)
+{
+    const char *choices[] = {smem__environment("XDG_RUNTIME_DIR"), smem__environment("TMPDIR"),
+                             "/tmp"};
+    for (size_t i = 0; i < 3; i++)
+        if (choices[i] && strlen(choices[i]) < sizeof place->directory &&
+            smem__usable_directory(choices[i], &place->device)) {
+            strcpy(place->directory, choices[i]);
+            return true;
+        }
+    return false;
+}
+
+int smem__place_find(smem__place *place, const char *directory)
+{
+    *place = (smem__place){.uid = geteuid(), .page = (size_t)sysconf(_SC_PAGESIZE)};
+    if (!directory)
+        directory = "/dev/shm";
+    if (strlen(directory) >= sizeof place->directory)
+        return SMEM_E_PLACE;
+    strcpy(place->directory, directory);
+    place->has_posix = smem__usable_directory(directory, &place->device);
+    if (!place->has_posix && !smem__fall_back_directory(place))
+        return SMEM_E_PLACE;
+    smem__boot_id(place->boot);
+    place->ipc = smem__namespace("/proc/self/ns/ipc");
+    place->pid_space = smem__namespace("/proc/self/ns/pid");
+    return 0;
+}
+
+static int smem__prefix(uint32_t uid, char kind, char *out, size_t size)
+{
+    return snprintf(out, size, "smem.%u.%c.", uid, kind);
+}
+
+int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
+                     char out[SMEM__PATH_MAX])
+{
+    char prefix[32];
+    smem__prefix(uid, kind, prefix, sizeof prefix);
+    int n = snprintf(out, SMEM__PATH_MAX, "%s/%s%s", place->directory, prefix, name);
+    return n < 0 || n >= SMEM__PATH_MAX ? SMEM_E_NAME : 0;
+}
+
+int smem__place_each(const smem__place *place, char kind, smem__visit_name *visit, void *arg)
+{
+    char prefix[32];
+    size_t length = (size_t)smem__prefix(place->uid, kind, prefix, sizeof prefix);
+    DIR *directory = smem__sys.opendir(place->directory);
+    if (!directory)
+        return -errno;
+    int rc = 0;
+    for (struct dirent *entry; rc == 0 && (entry = readdir(directory));)
+        if (strncmp(entry->d_name, prefix, length) == 0)
+            rc = visit(arg, entry->d_name + length);
+    closedir(directory);
+    return rc;
+}

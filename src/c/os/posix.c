@@ -1,0 +1,324 @@
+/*
+ * POSIX segments: files in /dev/shm, opened by path (shm_open does the same
+ * and knows neither O_TMPFILE nor our prefix).
+ *
+ * Lock bytes of a segment's file:
+ *   0  shared: held by every mapping, and by who looks at the segment;
+ *      exclusive: proof that nobody maps it (the claim)
+ *   1  exclusive: the right to take the name away. Who holds it and finds the
+ *      inode under the name may unlink the name: nobody else can have put a
+ *      newer segment there, since that takes byte 1 of this one.
+ */
+#include "os/backend.h"
+
+#include "os/syscalls.h"
+#include "sharedmem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+enum { SMEM__BYTE_MAP = 0, SMEM__BYTE_UNLINK = 1 };
+
+static int smem__room_code(int rc)
+{
+    switch (-rc) {
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM:
+        return SMEM_E_NO_ROOM;
+    case EFBIG:
+    case EOVERFLOW:
+        return SMEM_E_SIZE;
+    default:
+        return rc;
+    }
+}
+
+static int smem__posix_fill(const smem__file *file, uint64_t size, bool reserve)
+{
+    if (smem__sys.ftruncate(file->fd, (off_t)size) != 0)
+        return -errno;
+    if (!reserve)
+        return 0;
+    int rc;
+    do
+        rc = smem__sys.fallocate(file->fd, 0, 0, (off_t)size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
+                              uint64_t size, uint32_t mode, bool reserve, smem__object *out)
+{
+    (void)name;
+    (void)candidate;
+    if (!place->has_posix)
+        return SMEM_E_PLACE;
+    int rc = smem__file_make(place, mode, &out->file);
+    if (rc != 0)
+        return smem__room_code(rc);
+    rc = smem__posix_fill(&out->file, size, reserve);
+    if (rc == 0)
+        rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc != 0) {
+        smem__file_close(&out->file);
+        return smem__room_code(rc);
+    }
+    out->size = size;
+    out->kernel_id = (int64_t)out->file.inode;
+    out->writable = true;
+    return 0;
+}
+
+/* Take the old segment's byte 1 while it is under the name; -ENOENT when none. */
+static int smem__posix_own_name(const smem__place *place, const char *path, smem__file *old)
+{
+    int rc = smem__file_open(path, place->uid, true, old);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK);
+    if (rc == 0) {
+        rc = smem__file_is_at(old, path);
+        if (rc == 1)
+            return 0;
+        if (rc == 0)
+            rc = -EAGAIN;
+    }
+    smem__file_close(old);
+    return rc;
+}
+
+static int smem__posix_publish(const smem__place *place, const char *name, bool replace,
+                               smem__object *object)
+{
+    char path[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc != 0 || !replace)
+        return rc ? rc : smem__room_code(smem__file_publish(&object->file, path));
+    for (;;) {
+        smem__file old;
+        rc = smem__posix_own_name(place, path, &old);
+        if (rc == -ENOENT)
+            rc = smem__file_publish(&object->file, path);
+        else if (rc == 0) {
+            rc = smem__file_replace(place, &object->file, path);
+            smem__file_close(&old);
+        }
+        if (rc != -EEXIST && rc != -EAGAIN)
+            return smem__room_code(rc);
+    }
+}
+
+static void smem__posix_close(smem__object *object)
+{
+    smem__file_close(&object->file);
+}
+
+/* nlink 0: the lock was got on a segment that lost its name in between. */
+static int smem__posix_open(const smem__place *place, const char *name, unsigned candidate,
+                            uint32_t uid, bool writable, smem__object *out)
+{
+    (void)candidate;
+    char path[SMEM__PATH_MAX];
+    if (!place->has_posix)
+        return -ENOENT;
+    int rc = smem__place_path(place, uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, uid, writable, &out->file);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc == 0)
+        rc = smem__file_stat(&out->file);
+    if (rc == 0 && out->file.links == 0)
+        rc = -EAGAIN;
+    if (rc != 0) {
+        smem__file_close(&out->file);
+        return rc;
+    }
+    out->size = out->file.size;
+    out->kernel_id = (int64_t)out->file.inode;
+    out->writable = writable;
+    return 0;
+}
+
+static int smem__posix_read(const smem__object *object, void *buf, size_t size, uint64_t offset)
+{
+    return smem__file_read(&object->file, buf, size, offset);
+}
+
+static int smem__posix_poke(const smem__object *object, const void *buf, size_t size,
+                            uint64_t offset)
+{
+    return smem__file_write(&object->file, buf, size, offset);
+}
+
+/*
+ * Private pages cannot be laid anew at exit (smem__posix_relay) without losing
+ * what was written to them. So they come from a file of their own that holds
+ * no lock, and a page beside them carries it.
+ */
+static int smem__posix_map_private(smem__object *object, smem__mapping *out)
+{
+    char self[64];
+    void *pin;
+    int rc = smem__file_pin(&object->file, 1, &pin);
+    if (rc != 0)
+        return rc;
+    snprintf(self, sizeof self, "/proc/self/fd/%d", object->file.fd);
+    int fd = smem__sys.open(self, O_RDONLY | O_CLOEXEC, 0);
+    rc = fd < 0 ? -errno : 0;
+    if (fd >= 0) {
+        void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        rc = base == MAP_FAILED ? -errno : 0;
+        smem__sys.close(fd);
+        *out = (smem__mapping){.base = base,
+                               .size = object->size,
+                               .kernel_id = object->kernel_id,
+                               .device = object->file.device,
+                               .pin = pin};
+    }
+    if (rc != 0)
+        smem__unpin(pin, 1);
+    return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
+}
+
+static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
+                           smem__mapping *out)
+{
+    if (mode == SMEM_COPY_ON_WRITE)
+        return smem__posix_map_private(object, out);
+    int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
+    if (base == MAP_FAILED)
+        return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
+    if (mode == SMEM_READ_ONLY && object->writable && object->size > data_offset &&
+        smem__sys.mprotect((char *)base + data_offset, object->size - data_offset, PROT_READ)) {
+        int rc = -errno;
+        smem__sys.munmap(base, object->size);
+        return rc;
+    }
+    *out = (smem__mapping){.base = base,
+                           .size = object->size,
+                           .kernel_id = object->kernel_id,
+                           .device = object->file.device,
+                           .shares = true};
+    return 0;
+}
+
+static void smem__posix_unmap(smem__mapping *mapping)
+{
+    smem__unpin(mapping->pin, 1);
+    smem__sys.munmap(mapping->base, mapping->size);
+}
+
+/*
+ * At exit a mapping may not go, since views of it may still be used; but it
+ * holds the shared lock. It is laid over itself from a file that holds none:
+ * the bytes stay where they are, the lock goes.
+ */
+static int smem__posix_relay(const smem__file *file, smem__mapping *mapping)
+{
+    if (mapping->pin) {
+        smem__unpin(mapping->pin, 1);
+        mapping->pin = NULL;
+        return 0;
+    }
+    void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_FIXED, file->fd, 0);
+    return base == MAP_FAILED ? -errno : 0;
+}
+
+static int smem__posix_claim_mapped(const smem__place *place, const char *path,
+                                    smem__mapping *mapping, smem__file *file)
+{
+    int rc = smem__posix_relay(file, mapping);
+    if (rc == 0)
+        rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
+    if (rc != -EAGAIN)
+        return rc;
+    /* Somebody else maps it: take the lock back, so that what is still used
+       here stays proved to be in use. */
+    smem__file again;
+    if (smem__file_open(path, place->uid, true, &again) == 0) {
+        if (mapping->shares && again.inode == file->inode &&
+            smem__file_lock_wait(&again, SMEM__SHARED, SMEM__BYTE_MAP) == 0)
+            smem__posix_relay(&again, mapping);
+        smem__file_close(&again);
+    }
+    return -EBUSY;
+}
+
+static int smem__posix_claim(const smem__place *place, const char *name, unsigned candidate,
+                             smem__mapping *mapping, smem__object *out)
+{
+    (void)candidate;
+    char path[SMEM__PATH_MAX];
+    if (!place->has_posix)
+        return -ENOENT;
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, &out->file);
+    if (rc != 0)
+        return rc;
+    if (mapping && (out->file.inode != (uint64_t)mapping->kernel_id ||
+                    out->file.device != mapping->device))
+        rc = -ENOENT;
+    else if (mapping)
+        rc = smem__posix_claim_mapped(place, path, mapping, &out->file);
+    else
+        rc = smem__file_lock(&out->file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
+    if (rc != 0) {
+        smem__file_close(&out->file);
+        return rc == -EAGAIN ? -EBUSY : rc;
+    }
+    out->size = out->file.size;
+    out->kernel_id = (int64_t)out->file.inode;
+    out->writable = true;
+    return 0;
+}
+
+static int smem__posix_unlink(const smem__place *place, const char *name, smem__object *object)
+{
+    char path[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_is_at(&object->file, path);
+    if (rc == 1)
+        return smem__path_unlink(path);
+    return rc == 0 ? -ENOENT : rc;
+}
+
+static bool smem__posix_is_current(const smem__place *place, const char *name, unsigned candidate,
+                                   const smem__mapping *mapping)
+{
+    (void)candidate;
+    char path[SMEM__PATH_MAX];
+    smem__file file = {.device = mapping->device, .inode = (uint64_t)mapping->kernel_id};
+    return smem__place_path(place, place->uid, 's', name, path) == 0 &&
+           smem__file_is_at(&file, path) == 1;
+}
+
+const smem__backend smem__posix = {
+    .name = "posix",
+    .number = SMEM_POSIX,
+    .candidates = 1,
+    .needs_gate = false,
+    .create = smem__posix_create,
+    .publish = smem__posix_publish,
+    .discard = smem__posix_close,
+    .open = smem__posix_open,
+    .read = smem__posix_read,
+    .poke = smem__posix_poke,
+    .map = smem__posix_map,
+    .close = smem__posix_close,
+    .unmap = smem__posix_unmap,
+    .claim = smem__posix_claim,
+    .unlink = smem__posix_unlink,
+    .is_current = smem__posix_is_current,
+};

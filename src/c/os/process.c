@@ -1,0 +1,203 @@
+/* Facts about processes: who lives, who maps what, which namespaces. */
+#include "os/backend.h"
+
+#include "os/syscalls.h"
+#include "sharedmem.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int smem__random(void *buf, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = smem__sys.getrandom((char *)buf + done, size - done, 0);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+int64_t smem__now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec;
+}
+
+uint64_t smem__monotonic_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+const char *smem__environment(const char *name)
+{
+    return getenv(name);
+}
+
+int smem__process_self(void)
+{
+    return getpid();
+}
+
+/* Read /proc/<pid>/<what> into buf, NUL-terminated. Returns its length. */
+static int smem__proc_read(int pid, const char *what, char *buf, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, what);
+    int fd = smem__sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = smem__sys.pread(fd, buf, size - 1, 0);
+    int rc = n < 0 ? -errno : (int)n;
+    smem__sys.close(fd);
+    buf[n < 0 ? 0 : n] = '\0';
+    return rc;
+}
+
+/* Fields 3 (state), 4 (parent) and 22 (start time) of /proc/<pid>/stat; the
+   command in field 2 may hold anything, so they are counted from its last ')'. */
+static int smem__proc_stat(int pid, char *state, int *parent, uint64_t *start)
+{
+    char buf[1024];
+    int rc = smem__proc_read(pid, "stat", buf, sizeof buf);
+    if (rc < 0)
+        return rc == -ENOENT ? -ESRCH : rc;
+    char *p = strrchr(buf, ')');
+    if (!p || sscanf(p + 1,
+                     " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                     "%*d %*d %" SCNu64,
+                     state, parent, start) != 3)
+        return -ESRCH;
+    return 0;
+}
+
+int smem__process_parent(int pid)
+{
+    char state;
+    int parent;
+    uint64_t start;
+    int rc = smem__proc_stat(pid, &state, &parent, &start);
+    return rc ? rc : parent;
+}
+
+int smem__process_find(const smem__place *place, int pid, smem__process *out)
+{
+    char state;
+    int parent;
+    *out = (smem__process){.pid = pid, .pid_space = place->pid_space};
+    int rc = smem__proc_stat(pid, &state, &parent, &out->start);
+    if (rc == 0 && (state == 'Z' || state == 'X'))
+        rc = -ESRCH;
+    return rc;
+}
+
+bool smem__process_alive(const smem__place *place, const smem__process *process)
+{
+    smem__process now;
+    if (process->pid_space != place->pid_space)
+        return true;
+    int rc = smem__process_find(place, (int)process->pid, &now);
+    return rc == 0 ? now.start == process->start : rc != -ESRCH;
+}
+
+/* Call visit for each line of /proc/<pid>/maps; stops at not 0. */
+typedef int smem__visit_line(void *arg, char *line);
+
+static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
+{
+    char path[64], *line = NULL;
+    size_t room = 0;
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -errno;
+    int rc = 0;
+    while (rc == 0 && getline(&line, &room, f) >= 0)
+        rc = visit(arg, line);
+    free(line);
+    fclose(f);
+    return rc;
+}
+
+typedef struct smem__maps_query {
+    const char *prefix; /* of the path */
+    char *name;
+    size_t size;
+} smem__maps_query;
+
+static int smem__maps_match_name(void *arg, char *line)
+{
+    smem__maps_query *query = arg;
+    char *path = strchr(line, '/');
+    size_t length = strlen(query->prefix);
+    if (!path || strncmp(path, query->prefix, length) != 0)
+        return 0;
+    path[strcspn(path, "\n")] = '\0';
+    if (strstr(path, " (deleted)") || strlen(path + length) >= query->size)
+        return 0;
+    strcpy(query->name, path + length);
+    return 1;
+}
+
+int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size)
+{
+    char prefix[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, kind, "", prefix);
+    if (rc != 0)
+        return rc;
+    smem__maps_query query = {prefix, name, size};
+    rc = smem__maps_each(pid, smem__maps_match_name, &query);
+    return rc == 1 ? 0 : rc < 0 ? rc : -ENOENT;
+}
+
+typedef struct smem__holder_query {
+    bool sysv;
+    uint64_t inode;
+} smem__holder_query;
+
+/* address perms offset major:minor inode path: the inode of a SysV segment is
+   its id, its path "/SYSV<key>". */
+static int smem__maps_match_inode(void *arg, char *line)
+{
+    const smem__holder_query *query = arg;
+    uint64_t inode;
+    int path = 0;
+    if (sscanf(line, "%*s %*s %*s %*s %" SCNu64 " %n", &inode, &path) != 1 || path == 0)
+        return 0;
+    return inode == query->inode && (strncmp(line + path, "/SYSV", 5) == 0) == query->sysv;
+}
+
+int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
+                          smem__visit_process *visit, void *arg)
+{
+    (void)place;
+    smem__holder_query query = {backend == SMEM_SYSV, (uint64_t)kernel_id};
+    DIR *proc = smem__sys.opendir("/proc");
+    if (!proc)
+        return -errno;
+    int rc = 0;
+    for (struct dirent *entry; rc == 0 && (entry = readdir(proc));) {
+        int pid = atoi(entry->d_name);
+        char command[64];
+        if (!isdigit((unsigned char)entry->d_name[0]) ||
+            smem__maps_each(pid, smem__maps_match_inode, &query) != 1)
+            continue;
+        if (smem__proc_read(pid, "comm", command, sizeof command) < 0)
+            strcpy(command, "?");
+        command[strcspn(command, "\n")] = '\0';
+        rc = visit(arg, pid, command);
+    }
+    closedir(proc);
+    return rc;
+}

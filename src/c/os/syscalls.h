@@ -1,0 +1,51 @@
+/*
+ * Every system call of the library goes through this table, so that a test can
+ * make each one fail at each place. Members have the kernel's own signatures,
+ * set errno, and are called as smem__sys.open(...).
+ *
+ * [smem__sys] is mutable file-scope state on purpose: a fault test replaces a
+ * member before it starts threads and puts it back; nothing else writes to it.
+ */
+#ifndef SMEM_SYSCALLS_H
+#define SMEM_SYSCALLS_H
+
+#include <dirent.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct flock;
+
+typedef struct smem__syscalls {
+    int (*open)(const char *path, int flags, mode_t mode);
+    int (*close)(int fd);
+    int (*fstat)(int fd, struct stat *out);
+    int (*lstat)(const char *path, struct stat *out);
+    int (*stat)(const char *path, struct stat *out);
+    int (*fchmod)(int fd, mode_t mode);
+    int (*ftruncate)(int fd, off_t size);
+    int (*fallocate)(int fd, int mode, off_t offset, off_t size);
+    int (*fcntl_lock)(int fd, int command, struct flock *lock);
+    int (*flock)(int fd, int operation);
+    int (*linkat)(int olddir, const char *oldpath, int newdir, const char *newpath, int flags);
+    int (*link)(const char *oldpath, const char *newpath);
+    int (*rename)(const char *oldpath, const char *newpath);
+    int (*unlink)(const char *path);
+    ssize_t (*pread)(int fd, void *buf, size_t size, off_t offset);
+    ssize_t (*pwrite)(int fd, const void *buf, size_t size, off_t offset);
+    void *(*mmap)(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
+    int (*munmap)(void *addr, size_t size);
+    int (*mprotect)(void *addr, size_t size, int prot);
+    int (*shmget)(key_t key, size_t size, int flags);
+    void *(*shmat)(int id, const void *addr, int flags);
+    int (*shmdt)(const void *addr);
+    int (*shmctl)(int id, int command, struct shmid_ds *buf);
+    DIR *(*opendir)(const char *path);
+    ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+} smem__syscalls;
+
+extern smem__syscalls smem__sys;
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * What one process knows: its place, its family, and what it has mapped.
+ *
+ * Two locks. [fork_lock] is held shared by every operation that has an fd or a
+ * kernel lock in its hands, and exclusively while the process forks: a child
+ * must not inherit an open file whose lock nobody in it would ever give back.
+ * [table_lock] guards the table, the references of its segments, and the list
+ * of refused tests; it is held for a few instructions, and over system calls
+ * only when the process leaves. Order: fork_lock, then table_lock. No callback
+ * runs under either.
+ */
+#ifndef SMEM_CONTEXT_H
+#define SMEM_CONTEXT_H
+
+#include "os/backend.h"
+#include "segment/family.h"
+#include "segment/layout.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct smem_segment {
+    smem_context *ctx;
+    const smem__backend *backend;
+    unsigned candidate;
+    int mode;
+    smem__mapping mapping;
+    smem_info info;      /* a checked copy, never the live header */
+    uint32_t journal;    /* 1 + slot, or 0 */
+    bool nameless;       /* this process took the name away, or saw it gone */
+    unsigned references; /* table_lock */
+    smem_segment *next;  /* in its bucket; table_lock */
+};
+
+/* A test that was refused: a child between fork and exec refuses it for a
+   moment. Repeated once, at the next call that comes late enough. */
+typedef struct smem__refused {
+    const smem__backend *backend;
+    unsigned candidate;
+    int64_t kernel_id;
+    uint64_t nonce, at_us;
+    char name[SMEM_NAME_MAX + 1];
+} smem__refused;
+
+enum { SMEM__REFUSED_MAX = 32 };
+
+struct smem_context {
+    smem__place place;
+    pthread_rwlock_t fork_lock;
+    pthread_mutex_t table_lock;
+    smem__family family;     /* changed under fork_lock exclusive */
+    uint32_t dying;          /* tag of a family that this process is ending */
+    int parent;
+    smem_segment **buckets;  /* by nonce; table_lock */
+    size_t bucket_count, count;
+    smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
+    _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
+    _Atomic uint64_t next_sweep_us;
+    uint64_t journal_inode;  /* of the journal our SysV segments stand in */
+    smem_context *next;      /* all contexts of the process, for fork */
+};
+
+/* Enter and leave an operation: joins a family again after smem_leave(). */
+int smem__begin(smem_context *ctx);
+void smem__end(smem_context *ctx);
+
+/* ---- table (caller holds table_lock) ------------------------------------- */
+
+smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, uint64_t nonce,
+                               int mode);
+int smem__table_add(smem_context *ctx, smem_segment *segment);
+void smem__table_remove(smem_context *ctx, smem_segment *segment);
+
+#endif

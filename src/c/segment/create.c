@@ -1,0 +1,326 @@
+/*
+ * Making segments and taking names away.
+ *
+ * Nothing can be found before it is complete. A posix segment has no name
+ * until its header is written and its lock held; a sysv segment can be found
+ * from shmget() on, but its magic is written last, its maker holds the gate of
+ * the name, and its key stands in the journal before it exists.
+ */
+#include "segment/header.h"
+#include "segment/lifetime.h"
+#include "segment/segment.h"
+#include "segment/sweep.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct smem__birth {
+    smem_context *ctx;
+    const smem_spec *spec;
+    const char *name;
+    bool named;
+    char *header; /* header and dtype text as they will stand in the segment */
+    size_t header_size;
+    smem__found found;
+    smem__gate gate; /* entered when gate.file.fd >= 0 */
+} smem__birth;
+
+static smem__layout *smem__birth_layout(smem__birth *birth)
+{
+    return (smem__layout *)birth->header;
+}
+
+static int smem__birth_header(smem__birth *birth)
+{
+    smem_context *ctx = birth->ctx;
+    const smem_spec *spec = birth->spec;
+    size_t dtype_length = spec->dtype ? strnlen(spec->dtype, SMEM_DTYPE_MAX) : 0;
+    birth->header_size = sizeof(smem__layout) + dtype_length;
+    birth->header = calloc(1, birth->header_size);
+    if (!birth->header)
+        return -ENOMEM;
+    smem__layout *header = smem__birth_layout(birth);
+    int rc = smem__header_make(spec, ctx->place.page, header);
+    if (rc == 0)
+        rc = smem__random(&header->nonce, sizeof header->nonce);
+    if (rc != 0)
+        return rc;
+    header->nonce |= header->nonce == 0;
+    header->family = ctx->family.tag;
+    header->created = smem__now();
+    header->name_length = (uint32_t)strlen(birth->name);
+    memcpy(header->boot, ctx->place.boot, sizeof header->boot);
+    memcpy(header->name, birth->name, header->name_length);
+    memcpy(birth->header + sizeof *header, spec->dtype, dtype_length);
+    return 0;
+}
+
+/* ---- the name's old segment ------------------------------------------------ */
+
+/* Stale ones go; a living one stays: SMEM_E_EXISTS unless it may be replaced. */
+static int smem__clear_name(smem__birth *birth)
+{
+    smem_context *ctx = birth->ctx;
+    bool replace = birth->spec->flags & SMEM_REPLACE;
+    for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
+        smem__found old;
+        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, true, &old);
+        if (rc == -ENOENT)
+            continue;
+        if (rc != 0)
+            return rc;
+        smem__found_close(&old);
+        smem__target target = {.backend = *b, .candidate = old.candidate, .name = birth->name};
+        rc = smem__last_one_out(ctx, &target, &birth->gate, NULL);
+        if (rc != 1 && rc != -ENOENT && !replace)
+            return rc == 0 || rc == -EBUSY ? SMEM_E_EXISTS : rc;
+    }
+    return 0;
+}
+
+/* After the new segment stands: take the name from all others that have it. */
+static void smem__displace(smem__birth *birth, uint64_t keep)
+{
+    smem_context *ctx = birth->ctx;
+    for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
+        smem__found old = {.backend = *b};
+        for (; old.candidate < (*b)->candidates; old.candidate++) {
+            if (smem__find_candidate(ctx, birth->name, ctx->place.uid, true, &old) != 0)
+                continue;
+            if (old.header.nonce != keep)
+                smem__take_name(ctx, &old, birth->name, &birth->gate);
+            smem__found_close(&old);
+        }
+    }
+}
+
+/* ---- the new one ----------------------------------------------------------- */
+
+static int smem__journal_birth(smem__birth *birth, uint32_t *slot)
+{
+    smem_context *ctx = birth->ctx;
+    smem__layout *header = smem__birth_layout(birth);
+    smem__entry entry = {
+        .gate_plus_1 = 1 + (uint64_t)smem__name_gate(birth->name),
+        .nonce = header->nonce,
+        .ipc = ctx->place.ipc,
+        .size = header->size,
+        .since = header->created,
+        .key = smem__sysv_key(ctx->place.uid, birth->name, birth->found.candidate),
+    };
+    smem__journal_renew(ctx, &birth->gate);
+    int rc = smem__journal_add(&birth->gate, &entry, slot);
+    if (rc == 0)
+        header->journal = *slot + 1;
+    return rc;
+}
+
+static int smem__birth_object(smem__birth *birth)
+{
+    smem__found *found = &birth->found;
+    const smem_spec *spec = birth->spec;
+    smem__layout *header = smem__birth_layout(birth);
+    uint32_t mode = spec->permissions ? spec->permissions : 0600;
+    int rc = -EEXIST;
+    for (found->candidate = 0; found->candidate < found->backend->candidates; found->candidate++) {
+        uint32_t slot = 0;
+        header->journal = 0;
+        if (found->backend->needs_gate && (rc = smem__journal_birth(birth, &slot)) != 0)
+            return rc;
+        rc = found->backend->create(&birth->ctx->place, birth->name, found->candidate,
+                                    header->size, mode, !(spec->flags & SMEM_NO_RESERVE),
+                                    &found->object);
+        if (rc != 0 && found->backend->needs_gate)
+            smem__journal_remove(&birth->gate, slot, header->nonce);
+        if (rc != -EEXIST)
+            return rc;
+    }
+    return SMEM_E_LIMIT; /* all keys of this name are taken by strangers */
+}
+
+static int smem__birth_write(smem__birth *birth)
+{
+    const smem__found *found = &birth->found;
+    size_t magic = sizeof(((smem__layout *)0)->magic);
+    int rc = found->backend->poke(&found->object, birth->header + magic,
+                                  birth->header_size - magic, magic);
+    atomic_thread_fence(memory_order_seq_cst); /* magic last */
+    return rc ? rc : found->backend->poke(&found->object, birth->header, magic, 0);
+}
+
+static int smem__birth_publish(smem__birth *birth)
+{
+    bool replace = birth->named && birth->spec->flags & SMEM_REPLACE;
+    int rc = birth->found.backend->publish(&birth->ctx->place, birth->name, replace,
+                                           &birth->found.object);
+    if (rc == 0 && replace)
+        smem__displace(birth, birth->found.header.nonce);
+    return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+}
+
+static void smem__birth_undo(smem__birth *birth)
+{
+    smem__layout *header = smem__birth_layout(birth);
+    birth->found.backend->discard(&birth->found.object);
+    if (header->journal)
+        smem__journal_remove(&birth->gate, header->journal - 1, header->nonce);
+}
+
+static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem_segment **out)
+{
+    smem__found *found = &birth->found;
+    found->backend = backend;
+    int rc = smem__birth_object(birth);
+    if (rc != 0)
+        return rc;
+    memcpy(&found->header, birth->header, sizeof found->header);
+    found->dtype = birth->header + sizeof found->header;
+    rc = smem__birth_write(birth);
+    if (rc == 0)
+        rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
+    if (rc != 0) {
+        smem__birth_undo(birth);
+        return rc;
+    }
+    rc = smem__birth_publish(birth);
+    if (rc != 0) {
+        smem__unmap_new(*out);
+        smem__birth_undo(birth);
+        return rc;
+    }
+    found->backend->close(&found->object);
+    return 0;
+}
+
+/* Posix first; sysv where posix has no room or no place, if any will do. */
+static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **out)
+{
+    int rc = SMEM_E_PLACE;
+    for (const smem__backend *const *b = smem__name_backends(backend); *b; b++) {
+        if ((*b)->needs_gate && birth->gate.file.fd < 0) {
+            int gate = smem__gate_enter(&birth->ctx->place, smem__name_gate(birth->name),
+                                        SMEM__EXCLUSIVE, true, &birth->gate);
+            if (gate != 0)
+                return gate;
+        }
+        rc = smem__birth_on(birth, *b, out);
+        if (rc != SMEM_E_NO_ROOM && rc != SMEM_E_PLACE)
+            return rc;
+    }
+    return rc;
+}
+
+static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__name *name,
+                        smem_segment **out)
+{
+    smem__birth birth = {.ctx = ctx, .spec = spec, .name = name->text, .named = spec->name};
+    birth.gate.file.fd = -1;
+    int rc = smem__birth_header(&birth);
+    if (rc == 0 && birth.named) {
+        rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, true,
+                              &birth.gate);
+        if (rc == 0)
+            rc = smem__clear_name(&birth);
+    }
+    if (rc == 0)
+        rc = smem__birth_anywhere(&birth, name->backend, out);
+    if (birth.gate.file.fd >= 0)
+        smem__gate_leave(&birth.gate);
+    free(birth.header);
+    return rc == 0 ? smem__table_enter(ctx, *out, out) : rc;
+}
+
+static int smem__spec_check(const smem_spec *spec, smem__name *name)
+{
+    const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE;
+    if ((spec->permissions && (spec->permissions & 0200) == 0) || spec->permissions & ~0777u ||
+        spec->flags & ~flags)
+        return SMEM_E_ARGUMENT;
+    return smem__name_parse(spec->name, spec->backend, name);
+}
+
+int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
+{
+    smem__name name;
+    int rc = smem__spec_check(spec, &name);
+    if (rc == 0)
+        rc = smem__begin_change(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__create(ctx, spec, &name, out);
+    smem__end(ctx);
+    return rc;
+}
+
+int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment **out,
+                          int *created)
+{
+    enum { TURNS = 1000 };
+    if (!spec->name)
+        return SMEM_E_NAME;
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        int rc = smem_attach(ctx, spec->name, SMEM_READ_WRITE, out);
+        *created = 0;
+        if (rc != SMEM_E_NOT_FOUND)
+            return rc;
+        rc = smem_create(ctx, spec, out);
+        *created = rc == 0;
+        if (rc != SMEM_E_EXISTS)
+            return rc;
+        smem__backoff(turn);
+    }
+    return SMEM_E_BUSY;
+}
+
+/* ---- unlink ---------------------------------------------------------------- */
+
+/* [nonce] not 0: only this very segment. */
+static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonce)
+{
+    smem__gate gate;
+    smem__found found;
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, true,
+                              &gate);
+    if (rc != 0)
+        return rc;
+    rc = smem__find(ctx, name, ctx->place.uid, true, &gate, &found);
+    if (rc == 0) {
+        if (nonce && nonce != found.header.nonce)
+            rc = SMEM_E_REUSED;
+        else
+            rc = smem__take_name(ctx, &found, name->text, &gate);
+        smem__found_close(&found);
+    }
+    smem__gate_leave(&gate);
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc;
+}
+
+int smem_unlink(smem_context *ctx, const char *text)
+{
+    smem__name name;
+    int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
+    if (rc == 0)
+        rc = smem__begin_change(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__unlink(ctx, &name, 0);
+    smem__end(ctx);
+    return rc;
+}
+
+int smem_unlink_segment(smem_segment *segment)
+{
+    smem_context *ctx = segment->ctx;
+    smem__name name = {.text = segment->info.name, .backend = segment->info.backend};
+    int rc = smem__begin_change(ctx);
+    if (rc != 0)
+        return rc;
+    rc = segment->nameless ? SMEM_E_UNLINKED : smem__unlink(ctx, &name, segment->info.nonce);
+    if (rc == SMEM_E_NOT_FOUND || rc == SMEM_E_REUSED)
+        rc = SMEM_E_UNLINKED;
+    if (rc == 0 || rc == SMEM_E_UNLINKED)
+        segment->nameless = true;
+    smem__end(ctx);
+    return rc;
+}

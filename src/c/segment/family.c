@@ -1,0 +1,329 @@
+#include "segment/family.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
+
+#define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
+
+typedef struct smem__family_record {
+    char magic[8];
+    uint32_t tag, spare;
+    smem__process honorary[SMEM__HONORARY]; /* free slots have pid 0 */
+} smem__family_record;
+
+static int smem__family_read(const smem__file *file, smem__family_record *out)
+{
+    int rc = smem__file_read(file, out, sizeof *out, 0);
+    if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
+        rc = SMEM_E_FORMAT;
+    return rc;
+}
+
+static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record)
+{
+    for (int i = 0; i < SMEM__HONORARY; i++)
+        if (record->honorary[i].pid && smem__process_alive(place, &record->honorary[i]))
+            return true;
+    return false;
+}
+
+/* 1: no member lives, and [file] holds the proof. 0: one does. */
+static int smem__family_is_dead(const smem__place *place, const smem__file *file,
+                                smem__family_record *record)
+{
+    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
+    if (rc != 0)
+        return rc == -EAGAIN ? 0 : rc;
+    rc = smem__family_read(file, record);
+    return rc ? rc : !smem__honorary_lives(place, record);
+}
+
+static int smem__family_add_honorary(const smem__place *place, const smem__file *file, int pid)
+{
+    smem__family_record record;
+    smem__process parent;
+    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
+        return 0;
+    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY);
+    if (rc != 0)
+        return rc;
+    rc = smem__family_read(file, &record);
+    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
+        smem__process *slot = &record.honorary[i];
+        if (memcmp(slot, &parent, sizeof parent) == 0)
+            break;
+        if (slot->pid && smem__process_alive(place, slot))
+            continue;
+        rc = smem__file_write(file, &parent, sizeof parent,
+                              offsetof(smem__family_record, honorary) + (size_t)i * sizeof parent);
+        break;
+    }
+    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);
+    return rc;
+}
+
+/* [file] holds the shared lock: become a member by mapping it. */
+static int smem__family_enter(const smem__place *place, const smem__file *file, uint32_t tag,
+                              smem__family *out)
+{
+    out->tag = tag;
+    out->device = file->device;
+    out->inode = file->inode;
+    return smem__file_pin(file, place->page, &out->pin);
+}
+
+static int smem__family_make(const smem__place *place, const char *path, int parent,
+                             smem__family *out)
+{
+    smem__file file;
+    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC};
+    int rc = smem__random(&record.tag, sizeof record.tag);
+    if (record.tag == 0)
+        record.tag = 1;
+    if (rc == 0)
+        rc = smem__file_make(place, 0600, &file);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_write(&file, &record, sizeof record, 0);
+    if (rc == 0)
+        rc = smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+    if (rc == 0)
+        rc = smem__family_add_honorary(place, &file, parent);
+    if (rc == 0)
+        rc = smem__family_enter(place, &file, record.tag, out);
+    if (rc == 0) {
+        rc = smem__file_publish(&file, path);
+        if (rc != 0) {
+            smem__unpin(out->pin, place->page);
+            out->pin = NULL;
+        }
+    }
+    smem__file_close(&file);
+    return rc;
+}
+
+/* -EAGAIN: it is being ended or was replaced, look again. */
+static int smem__family_join_file(const smem__place *place, const char *path, int parent,
+                                  smem__file *file, smem__family *out)
+{
+    smem__family_record record;
+    int rc = smem__family_is_dead(place, file, &record);
+    if (rc == 1) {
+        if (smem__file_is_at(file, path) == 1)
+            smem__path_unlink(path);
+        return -EAGAIN;
+    }
+    if (rc == 0)
+        rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+    if (rc == 0) {
+        rc = smem__file_is_at(file, path);
+        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
+    }
+    if (rc == 0)
+        rc = smem__family_read(file, &record);
+    if (rc == 0)
+        rc = smem__family_add_honorary(place, file, parent);
+    return rc ? rc : smem__family_enter(place, file, record.tag, out);
+}
+
+static int smem__family_join(const smem__place *place, const char *name, int parent,
+                             smem__family *out)
+{
+    enum { TURNS = 10000 };
+    char path[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    if (rc != 0 || strlen(name) > SMEM_NAME_MAX || strchr(name, '/') || !*name)
+        return rc ? rc : SMEM_E_NAME;
+    snprintf(out->name, sizeof out->name, "%s", name);
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        smem__file file;
+        rc = smem__file_open(path, place->uid, true, &file);
+        if (rc == -ENOENT)
+            rc = smem__family_make(place, path, parent, out);
+        else if (rc == 0) {
+            rc = smem__family_join_file(place, path, parent, &file, out);
+            smem__file_close(&file);
+        }
+        if (rc != -EAGAIN && rc != -EEXIST)
+            return rc;
+        smem__backoff(turn);
+    }
+    return SMEM_E_BUSY;
+}
+
+/* The nearest ancestor that is a participant. */
+static int smem__family_of_ancestor(const smem__place *place, char *name, size_t size)
+{
+    enum { GENERATIONS = 64 };
+    int pid = smem__process_self();
+    for (int i = 0; i < GENERATIONS; i++) {
+        pid = smem__process_parent(pid);
+        if (pid <= 0)
+            break;
+        if (smem__process_maps(place, pid, 'f', name, size) == 0)
+            return 0;
+    }
+    return -ENOENT;
+}
+
+/* The name that multiprocessing siblings agree on without their parent's help. */
+static int smem__family_named_after(const smem__place *place, int pid, char *name, size_t size)
+{
+    smem__process process;
+    int rc = smem__process_find(place, pid, &process);
+    if (rc == 0)
+        snprintf(name, size, "p%" PRId64 ".%" PRIx64 ".%" PRIx64, process.pid, process.start,
+                 process.pid_space);
+    return rc;
+}
+
+static bool smem__family_exists(const smem__place *place, const char *name)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__place_path(place, place->uid, 'f', name, path) != 0 ||
+        smem__file_open(path, place->uid, false, &file) != 0)
+        return false;
+    smem__file_close(&file);
+    return true;
+}
+
+int smem__family_find(const smem__place *place, const char *name, int parent, smem__family *out)
+{
+    char found[SMEM_NAME_MAX + 1];
+    uint64_t random;
+    *out = (smem__family){0};
+    if (!name || !*name)
+        name = smem__environment("SHAREDMEM_FAMILY");
+    if (name && *name)
+        return smem__family_join(place, name, 0, out);
+    if (smem__family_of_ancestor(place, found, sizeof found) == 0)
+        return smem__family_join(place, found, 0, out);
+    if (parent && smem__family_named_after(place, parent, found, sizeof found) == 0)
+        return smem__family_join(place, found, parent, out);
+    if (smem__family_named_after(place, smem__process_self(), found, sizeof found) == 0 &&
+        smem__family_exists(place, found))
+        return smem__family_join(place, found, 0, out);
+    int rc = smem__random(&random, sizeof random);
+    if (rc != 0)
+        return rc;
+    snprintf(found, sizeof found, "%016" PRIx64, random);
+    return smem__family_join(place, found, 0, out);
+}
+
+/* Open the file of [family], if it is still under its name. */
+static int smem__family_open(const smem__place *place, const smem__family *family, smem__file *out)
+{
+    char path[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, 'f', family->name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, out);
+    if (rc == 0 && (out->inode != family->inode || out->device != family->device)) {
+        smem__file_close(out);
+        rc = -ENOENT;
+    }
+    return rc;
+}
+
+void smem__family_renew(const smem__place *place, smem__family *family)
+{
+    smem__file file;
+    void *own = NULL;
+    if (!family->pin || smem__family_open(place, family, &file) != 0)
+        return; /* the inherited mapping goes on to count */
+    if (smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
+        smem__file_pin(&file, place->page, &own) == 0) {
+        smem__unpin(family->pin, place->page);
+        family->pin = own;
+    }
+    smem__file_close(&file);
+}
+
+bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)
+{
+    smem__family_record record;
+    smem__unpin(family->pin, place->page);
+    family->pin = NULL;
+    if (smem__family_open(place, family, file) != 0)
+        return false;
+    if (smem__family_is_dead(place, file, &record) == 1)
+        return true;
+    smem__file_close(file);
+    return false;
+}
+
+void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file)
+{
+    char path[SMEM__PATH_MAX];
+    if (smem__place_path(place, place->uid, 'f', family->name, path) == 0 &&
+        smem__file_is_at(file, path) == 1)
+        smem__path_unlink(path);
+    smem__file_close(file);
+}
+
+typedef struct smem__family_query {
+    const smem__place *place;
+    uint32_t tag;
+    unsigned buried;
+} smem__family_query;
+
+static int smem__family_visit(void *arg, const char *name,
+                              int (*visit)(smem__family_query *, const char *, smem__file *))
+{
+    smem__family_query *query = arg;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__place_path(query->place, query->place->uid, 'f', name, path) != 0 ||
+        smem__file_open(path, query->place->uid, true, &file) != 0)
+        return 0;
+    int rc = visit(query, path, &file);
+    smem__file_close(&file);
+    return rc;
+}
+
+static int smem__family_bury_file(smem__family_query *query, const char *path, smem__file *file)
+{
+    smem__family_record record;
+    if (smem__family_is_dead(query->place, file, &record) == 1 &&
+        smem__file_is_at(file, path) == 1 && smem__path_unlink(path) == 0)
+        query->buried++;
+    return 0;
+}
+
+static int smem__family_bury_one(void *arg, const char *name)
+{
+    return smem__family_visit(arg, name, smem__family_bury_file);
+}
+
+unsigned smem__family_bury_dead(const smem__place *place)
+{
+    smem__family_query query = {.place = place};
+    smem__place_each(place, 'f', smem__family_bury_one, &query);
+    return query.buried;
+}
+
+/* 2: found and dead, 1: found and alive, 0: another one. */
+static int smem__family_judge_file(smem__family_query *query, const char *path, smem__file *file)
+{
+    (void)path;
+    smem__family_record record;
+    if (smem__family_read(file, &record) != 0 || record.tag != query->tag)
+        return 0;
+    return smem__family_is_dead(query->place, file, &record) == 1 ? 2 : 1;
+}
+
+static int smem__family_judge_one(void *arg, const char *name)
+{
+    return smem__family_visit(arg, name, smem__family_judge_file);
+}
+
+int smem__family_lives(const smem__place *place, uint32_t tag)
+{
+    smem__family_query query = {.place = place, .tag = tag};
+    int rc = smem__place_each(place, 'f', smem__family_judge_one, &query);
+    return rc == 2 ? 0 : rc;
+}

@@ -1,0 +1,58 @@
+/*
+ * Families: trees of participants. A ticket is valid while its family lives.
+ *
+ * One file each, smem.<uid>.f.<name>, with a random tag. A participant maps an
+ * inaccessible page of it from an open file that holds the shared lock on byte
+ * 0, so the lock lives as long as the participant, whatever it does. Getting
+ * the exclusive lock proves that no participant lives.
+ *
+ * Honorary members are processes that have not imported the library but whose
+ * multiprocessing children have: they hold no lock, and are judged by pid and
+ * start time. The list only grows; a slot is written under the lock on byte 2.
+ *
+ * Lock bytes: 0 as above; 1 the reaper's; 2 the honorary list.
+ *
+ * A family that has died never comes back: who finds the file of a dead one
+ * removes it and makes another, with another tag, under the same name.
+ */
+#ifndef SMEM_FAMILY_H
+#define SMEM_FAMILY_H
+
+#include "os/backend.h"
+#include "sharedmem.h"
+
+typedef struct smem__family {
+    char name[SMEM_NAME_MAX + 1];
+    uint32_t tag;
+    uint64_t device, inode;
+    void *pin; /* NULL: not a member */
+} smem__family;
+
+/*
+ * Find the family of this process: [name], $SHAREDMEM_FAMILY, the nearest
+ * ancestor's, the one named after [parent] (0: none) or after this process by
+ * its children, else a new one; and join it.
+ */
+int smem__family_find(const smem__place *place, const char *name, int parent, smem__family *out);
+
+/* A forked child takes a lock of its own, then gives the inherited one back. */
+void smem__family_renew(const smem__place *place, smem__family *family);
+
+/*
+ * Stop being a member. True when nobody else is one: [file] then holds the
+ * exclusive lock, nobody can join, and the caller frees what the family kept
+ * before it calls smem__family_bury().
+ */
+bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file);
+void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file);
+
+/* Remove the files of families that have died. Returns how many. */
+unsigned smem__family_bury_dead(const smem__place *place);
+
+/*
+ * Does the family with this tag live? 1, 0, or an error. To be asked after the
+ * tag was read: a family born later would be missed by an older answer.
+ */
+int smem__family_lives(const smem__place *place, uint32_t tag);
+
+#endif

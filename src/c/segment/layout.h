@@ -1,0 +1,105 @@
+/*
+ * The format of a segment.
+ *
+ *   offset width  field         meaning
+ *        0     8  magic         "\x93SHMEM\r\n"; zero while half-made (sysv)
+ *        8     4  version       of this format
+ *       12     4  stamp         of sizes and alignments (SMEM__STAMP)
+ *       16     4  byte_order    0x01020304 as the maker writes it
+ *       20     4  flags         SMEM_PERSISTENT
+ *       24     8  size          bytes of the whole segment
+ *       32     8  data_offset   a multiple of the maker's page size
+ *       40     8  nbytes        bytes of data
+ *       48    16  boot          boot id
+ *       64     8  nonce         random; never 0
+ *       72     4  family        tag of the maker's family
+ *       76     4  journal       1 + slot in the user's journal (sysv), or 0
+ *       80     8  start         of element (0, ..., 0) within the data
+ *       88     8  itemsize      bytes
+ *       96     8  created       seconds since 1970
+ *      104     4  ndim          0 to 64
+ *      108     4  dtype_length  bytes at 3136
+ *      112     4  name_length   bytes at 256
+ *      116    12  -             zero
+ *      128   128  reserved      a lock and a sequence word
+ *      256   256  name          not NUL-terminated
+ *      512   512  shape         64 x int64
+ *     1024   512  strides       64 x int64, bytes
+ *     1536  1536  tickets       96 books of 16 bytes (ticket.h)
+ *     3072    64  pins          16 family tags (ticket.h)
+ *     3136     -  dtype         NumPy's descr text, not NUL-terminated
+ *   data_offset   -  data
+ *
+ * Who writes: the maker writes all of it before the segment can be found (on
+ * sysv the magic comes last); afterwards only tickets, pins and the reserved
+ * bytes change, and [journal] when a lost journal was made anew. Numbers are in
+ * the maker's byte order: a segment never leaves its machine.
+ *
+ * A header is valid when (header.c checks in this order)
+ *   1  magic, byte order, version and stamp are ours;
+ *   2  size is the kernel's size of the object, and at least data_offset + nbytes;
+ *   3  data_offset >= 3136 + dtype_length, dtype_length <= SMEM_DTYPE_MAX;
+ *   4  1 <= name_length <= SMEM_NAME_MAX, ndim <= 64, nonce is not 0;
+ *   5  no extent is negative, and every element lies within the data.
+ * It is read once into private memory, and only that copy is believed.
+ */
+#ifndef SMEM_LAYOUT_H
+#define SMEM_LAYOUT_H
+
+#include "sharedmem.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SMEM__VERSION = 1,
+    SMEM__BYTE_ORDER = 0x01020304,
+    SMEM__BOOKS = 96,
+    SMEM__PINS = 16,
+    SMEM__DTYPE_AT = 3136
+};
+
+#define SMEM__MAGIC "\x93SHMEM\r\n"
+
+typedef struct smem__book {
+    _Atomic uint64_t word; /* serial << 32 | bits in flight */
+    _Atomic uint32_t family;
+    _Atomic uint32_t since; /* seconds since 1970 of the first ticket */
+} smem__book;
+
+typedef struct smem__layout {
+    char magic[8];
+    uint32_t version, stamp, byte_order, flags;
+    uint64_t size, data_offset, nbytes;
+    uint8_t boot[16];
+    uint64_t nonce;
+    uint32_t family, journal;
+    uint64_t start, itemsize;
+    int64_t created;
+    uint32_t ndim, dtype_length, name_length;
+    uint8_t zero[12];
+    uint8_t reserved[128];
+    char name[256];
+    int64_t shape[SMEM_NDIM_MAX], strides[SMEM_NDIM_MAX];
+    smem__book books[SMEM__BOOKS];
+    _Atomic uint32_t pins[SMEM__PINS];
+} smem__layout;
+
+/* Two builds that lay the header out differently refuse each other. */
+#define SMEM__STAMP                                                                   \
+    ((uint32_t)(sizeof(smem__layout) << 16 ^ _Alignof(smem__layout) << 12 ^           \
+                offsetof(smem__layout, books) << 4 ^ sizeof(smem__book) ^ SMEM__BOOKS))
+
+_Static_assert(sizeof(smem__layout) == SMEM__DTYPE_AT, "the table above is the format");
+_Static_assert(offsetof(smem__layout, boot) == 48, "the table above is the format");
+_Static_assert(offsetof(smem__layout, nonce) == 64, "the table above is the format");
+_Static_assert(offsetof(smem__layout, ndim) == 104, "the table above is the format");
+_Static_assert(offsetof(smem__layout, reserved) == 128, "the table above is the format");
+_Static_assert(offsetof(smem__layout, name) == 256, "the table above is the format");
+_Static_assert(offsetof(smem__layout, shape) == 512, "the table above is the format");
+_Static_assert(offsetof(smem__layout, strides) == 1024, "the table above is the format");
+_Static_assert(offsetof(smem__layout, books) == 1536, "the table above is the format");
+_Static_assert(offsetof(smem__layout, pins) == 3072, "the table above is the format");
+
+#endif

@@ -1,0 +1,139 @@
+#include "segment/lifetime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An error counts as alive: bookkeeping may delay a free, never cause one. */
+static int smem__judge(void *arg, uint32_t family)
+{
+    smem_context *ctx = arg;
+    if (family == ctx->dying && family)
+        return 0;
+    if (family == ctx->family.tag && ctx->family.pin)
+        return 1;
+    return smem__family_lives(&ctx->place, family);
+}
+
+void smem__count_flight(smem_context *ctx, const smem__layout *header, smem_flight *out)
+{
+    smem__ticket_count(header, smem__judge, ctx, out);
+}
+
+int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
+                    const smem__gate *gate)
+{
+    int rc = found->backend->unlink(&ctx->place, name, &found->object);
+    if (rc == 0 && found->header.journal && gate)
+        smem__journal_remove(gate, found->header.journal - 1, found->header.nonce);
+    return rc;
+}
+
+static bool smem__is_target(const smem__target *target, const smem__found *found)
+{
+    return (!target->nonce || target->nonce == found->header.nonce) &&
+           (!target->kernel_id || target->kernel_id == found->object.kernel_id);
+}
+
+int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
+                       uint64_t *bytes)
+{
+    smem__found found = {.backend = target->backend, .candidate = target->candidate};
+    int rc = target->backend->claim(&ctx->place, target->name, target->candidate, target->mapping,
+                                    &found.object);
+    if (rc != 0)
+        return rc;
+    /* Read after the claim: before it, a ticket could still be issued. */
+    rc = smem__found_read(&found);
+    if (rc == 0 && !smem__is_target(target, &found))
+        rc = -ENOENT;
+    if (rc == 0 && !(found.header.flags & SMEM_PERSISTENT)) {
+        smem_flight flight;
+        smem__count_flight(ctx, &found.header, &flight);
+        if (!smem__in_flight(&flight))
+            rc = smem__take_name(ctx, &found, target->name, gate) == 0;
+    }
+    if (rc == 1 && bytes)
+        *bytes += found.object.size;
+    if (target->mapping)
+        found.object.probe = NULL; /* it is the mapping itself */
+    smem__found_close(&found);
+    return rc;
+}
+
+static void smem__remember(smem_context *ctx, const smem__target *target)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    unsigned at = ctx->refused_count < SMEM__REFUSED_MAX ? ctx->refused_count++
+                                                         : (unsigned)(target->nonce % SMEM__REFUSED_MAX);
+    smem__refused *refused = &ctx->refused[at];
+    *refused = (smem__refused){.backend = target->backend,
+                               .candidate = target->candidate,
+                               .kernel_id = target->kernel_id,
+                               .nonce = target->nonce,
+                               .at_us = smem__monotonic_us()};
+    strcpy(refused->name, target->name);
+    pthread_mutex_unlock(&ctx->table_lock);
+}
+
+static int smem__test_once(smem_context *ctx, const smem__target *target)
+{
+    smem__gate gate;
+    if (!target->backend->needs_gate)
+        return smem__last_one_out(ctx, target, NULL, NULL);
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(target->name), SMEM__EXCLUSIVE, true,
+                              &gate);
+    if (rc != 0)
+        return rc == SMEM_E_BUSY ? -EBUSY : rc;
+    rc = smem__last_one_out(ctx, target, &gate, NULL);
+    smem__gate_leave(&gate);
+    return rc;
+}
+
+void smem__test(smem_context *ctx, const smem__target *target)
+{
+    if (smem__test_once(ctx, target) == -EBUSY && !target->mapping)
+        smem__remember(ctx, target);
+}
+
+void smem__retry_refused(smem_context *ctx, uint64_t age_us)
+{
+    uint64_t now = smem__monotonic_us();
+    for (;;) {
+        smem__refused refused;
+        bool found = false;
+        pthread_mutex_lock(&ctx->table_lock);
+        for (unsigned i = 0; i < ctx->refused_count && !found; i++)
+            if (now - ctx->refused[i].at_us >= age_us) {
+                refused = ctx->refused[i];
+                ctx->refused[i] = ctx->refused[--ctx->refused_count];
+                found = true;
+            }
+        pthread_mutex_unlock(&ctx->table_lock);
+        if (!found)
+            return;
+        smem__target target = {.backend = refused.backend,
+                               .candidate = refused.candidate,
+                               .name = refused.name,
+                               .kernel_id = refused.kernel_id,
+                               .nonce = refused.nonce};
+        smem__test_once(ctx, &target); /* refused again: somebody does map it */
+    }
+}
+
+void smem__leave_segments(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    for (size_t i = 0; i < ctx->bucket_count; i++)
+        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
+            smem__target target = {.backend = segment->backend,
+                                   .candidate = segment->candidate,
+                                   .name = segment->info.name,
+                                   .kernel_id = segment->info.kernel_id,
+                                   .nonce = segment->info.nonce,
+                                   .mapping = &segment->mapping};
+            if (segment->info.owner == ctx->place.uid && !segment->nameless)
+                smem__test(ctx, &target);
+        }
+    pthread_mutex_unlock(&ctx->table_lock);
+}

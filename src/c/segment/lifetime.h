@@ -1,0 +1,55 @@
+/*
+ * When a segment's memory is freed, and by whom.
+ *
+ * The last one out frees it. Who drops a mapping unmaps it, then claims the
+ * segment afresh. The claim is refused while anybody else maps it, and nobody
+ * can attach it while it is claimed; so under the claim the tickets can be
+ * read at rest, and if none is valid the name goes.
+ *
+ * Nothing that is written in a segment or a file can cause a free by itself:
+ * the claim is the kernel's word, and it is asked last.
+ */
+#ifndef SMEM_LIFETIME_H
+#define SMEM_LIFETIME_H
+
+#include "segment/context.h"
+#include "segment/gate.h"
+#include "segment/lookup.h"
+#include "segment/ticket.h"
+
+/* Which segment is meant, by a name that may lead elsewhere by now. */
+typedef struct smem__target {
+    const smem__backend *backend;
+    unsigned candidate;
+    const char *name;
+    int64_t kernel_id;      /* 0: any */
+    uint64_t nonce;         /* 0: any */
+    smem__mapping *mapping; /* this process's own that does not count, or NULL */
+} smem__target;
+
+/*
+ * Free the segment if nobody maps it, nothing valid is in flight and it is not
+ * persistent. 1 freed, 0 not to be freed; -EBUSY somebody maps it; -ENOENT no
+ * such segment; or an error. [gate]: of the name, exclusive, where the backend
+ * needs one.
+ */
+int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
+                       uint64_t *bytes);
+
+/* The test after a drop; enters the gate where needed, remembers a refusal. */
+void smem__test(smem_context *ctx, const smem__target *target);
+
+/* Repeat refused tests that are older than [age_us]. */
+void smem__retry_refused(smem_context *ctx, uint64_t age_us);
+
+/* At exit: take the names of what nobody else can reach, though it is mapped. */
+void smem__leave_segments(smem_context *ctx);
+
+/* Count what is in flight, dead families apart. */
+void smem__count_flight(smem_context *ctx, const smem__layout *header, smem_flight *out);
+
+/* Take the name of an open segment away. [gate]: of the name, exclusive. */
+int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
+                    const smem__gate *gate);
+
+#endif

@@ -1,0 +1,156 @@
+#include "segment/lookup.h"
+
+#include "segment/header.h"
+#include "segment/lifetime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int smem__found_read(smem__found *found)
+{
+    found->dtype = NULL;
+    int rc = found->backend->read(&found->object, &found->header, sizeof found->header, 0);
+    if (rc == 0)
+        rc = smem__header_check(&found->header, found->object.size);
+    if (rc != 0)
+        return rc;
+    found->dtype = malloc(found->header.dtype_length);
+    if (!found->dtype)
+        return -ENOMEM;
+    rc = found->backend->read(&found->object, found->dtype, found->header.dtype_length,
+                              SMEM__DTYPE_AT);
+    if (rc != 0) {
+        free(found->dtype);
+        found->dtype = NULL;
+    }
+    return rc;
+}
+
+void smem__found_close(smem__found *found)
+{
+    free(found->dtype);
+    found->dtype = NULL;
+    found->backend->close(&found->object);
+}
+
+int smem__found_info(const smem__found *found, smem_info *out)
+{
+    int rc = smem__header_info(&found->header, found->dtype, out);
+    if (rc != 0)
+        return rc;
+    out->backend = found->backend->number;
+    out->owner = found->object.file.uid;
+    out->permissions = found->object.file.mode;
+    out->kernel_id = found->object.kernel_id;
+    return 0;
+}
+
+static bool smem__has_name(const smem__layout *header, const char *name)
+{
+    return strlen(name) == header->name_length &&
+           memcmp(header->name, name, header->name_length) == 0;
+}
+
+int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bool writable,
+                         smem__found *out)
+{
+    int rc = out->backend->open(&ctx->place, name, out->candidate, owner, writable, &out->object);
+    if (rc != 0)
+        return rc;
+    rc = smem__found_read(out);
+    if (rc == 0 && smem__has_name(&out->header, name))
+        return 0;
+    /* On a shared key stands somebody else's segment, or one whose maker died
+       before it was complete. */
+    if (out->backend->needs_gate && (rc == 0 || rc == SMEM_E_FORMAT))
+        rc = -ENOENT;
+    else if (rc == 0)
+        rc = SMEM_E_FORMAT;
+    smem__found_close(out);
+    return rc;
+}
+
+int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
+                  uint32_t owner, bool writable, smem__found *out)
+{
+    enum { TURNS = 10000 };
+    out->backend = backend;
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        int rc = -ENOENT;
+        for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
+            rc = smem__find_candidate(ctx, name, owner, writable, out);
+            if (rc != -ENOENT)
+                break;
+        }
+        if (rc != -EAGAIN)
+            return rc;
+        smem__backoff(turn);
+    }
+    return SMEM_E_BUSY;
+}
+
+int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+               const smem__gate *gate, smem__found *out)
+{
+    for (const smem__backend *const *b = smem__name_backends(name->backend); *b; b++) {
+        if ((*b)->needs_gate && !gate && owner == ctx->place.uid)
+            continue;
+        int rc = smem__find_on(ctx, *b, name->text, owner, writable, out);
+        if (rc != -ENOENT)
+            return rc;
+    }
+    return SMEM_E_NOT_FOUND;
+}
+
+int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+                   smem__gate *gate, smem__found *out)
+{
+    gate->file.fd = -1;
+    int rc = smem__find(ctx, name, owner, writable, NULL, out);
+    if (rc != SMEM_E_NOT_FOUND || owner != ctx->place.uid)
+        return rc;
+    rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__SHARED, true, gate);
+    if (rc != 0)
+        return rc;
+    rc = smem__find(ctx, name, owner, writable, gate, out);
+    if (rc != 0)
+        smem__gate_leave(gate);
+    return rc;
+}
+
+void smem__found_release(smem__found *found, smem__gate *gate)
+{
+    smem__found_close(found);
+    if (gate->file.fd >= 0)
+        smem__gate_leave(gate);
+}
+
+int smem_stat(smem_context *ctx, const char *text, smem_info *info, smem_flight *flight)
+{
+    smem__name name;
+    smem__gate gate;
+    smem__found found;
+    int rc = smem__name_parse(text, SMEM_ANY, &name);
+    if (rc == 0)
+        rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__find_any(ctx, &name, ctx->place.uid, true, &gate, &found);
+    if (rc == 0) {
+        rc = smem__found_info(&found, info);
+        if (rc == 0 && flight)
+            smem__count_flight(ctx, &found.header, flight);
+        if (rc == 0)
+            info->origin = smem_origin(ctx, info->backend);
+        smem__found_release(&found, &gate);
+        /* A dropper that came while it was held here was refused. */
+        smem__target target = {.backend = found.backend,
+                               .candidate = found.candidate,
+                               .name = name.text,
+                               .nonce = found.header.nonce};
+        smem__test(ctx, &target);
+    }
+    smem__end(ctx);
+    return rc;
+}

@@ -1,0 +1,286 @@
+/* Creating, attaching and dropping. */
+#include "segment/segment.h"
+
+#include "segment/lifetime.h"
+#include "segment/sweep.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SMEM__REFUSED_AGE_US = 5000 };
+
+int smem__begin_change(smem_context *ctx)
+{
+    int rc = smem__begin(ctx);
+    if (rc == 0) {
+        if (ctx->refused_count)
+            smem__retry_refused(ctx, SMEM__REFUSED_AGE_US);
+        smem__sweep_sometimes(ctx);
+    }
+    return rc;
+}
+
+/* ---- one segment in the table -------------------------------------------- */
+
+static smem_segment *smem__table_take(smem_context *ctx, const smem__backend *backend,
+                                      uint64_t nonce, int mode)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *segment = smem__table_find(ctx, backend, nonce, mode);
+    if (segment)
+        segment->references++;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return segment;
+}
+
+static void smem__segment_free(smem_segment *segment)
+{
+    smem_info_clear(&segment->info);
+    free(segment);
+}
+
+static void smem__drop_mapping(smem_context *ctx, smem_segment *segment)
+{
+    smem__target target = {.backend = segment->backend,
+                           .candidate = segment->candidate,
+                           .name = segment->info.name,
+                           .kernel_id = segment->info.kernel_id,
+                           .nonce = segment->info.nonce};
+    bool test = !segment->nameless && !(segment->info.flags & SMEM_PERSISTENT) &&
+                segment->info.owner == ctx->place.uid;
+    segment->backend->unmap(&segment->mapping);
+    if (test)
+        smem__test(ctx, &target);
+}
+
+void smem__unmap_new(smem_segment *segment)
+{
+    segment->backend->unmap(&segment->mapping);
+    smem__segment_free(segment);
+}
+
+/* A copy is its owner's alone; every other mapping is shared in the process. */
+int smem__table_enter(smem_context *ctx, smem_segment *segment, smem_segment **out)
+{
+    smem_segment *other = NULL;
+    int rc = 0;
+    pthread_mutex_lock(&ctx->table_lock);
+    if (segment->mode != SMEM_COPY_ON_WRITE)
+        other = smem__table_find(ctx, segment->backend, segment->info.nonce, segment->mode);
+    if (other)
+        other->references++;
+    else
+        rc = smem__table_add(ctx, segment);
+    pthread_mutex_unlock(&ctx->table_lock);
+    *out = other ? other : segment;
+    if (other)
+        smem__unmap_new(segment);
+    else if (rc != 0) {
+        smem__drop_mapping(ctx, segment);
+        smem__segment_free(segment);
+    }
+    return rc;
+}
+
+static int smem__segment_new(smem_context *ctx, const smem__found *found, int mode,
+                             smem_segment **out)
+{
+    smem_segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return -ENOMEM;
+    *segment = (smem_segment){.ctx = ctx,
+                              .backend = found->backend,
+                              .candidate = found->candidate,
+                              .mode = mode,
+                              .journal = found->header.journal,
+                              .references = 1};
+    int rc = smem__found_info(found, &segment->info);
+    if (rc != 0) {
+        free(segment);
+        return rc;
+    }
+    segment->info.origin = smem_origin(ctx, segment->info.backend);
+    *out = segment;
+    return 0;
+}
+
+int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out)
+{
+    smem_segment *segment;
+    int rc = smem__segment_new(ctx, found, mode, &segment);
+    if (rc != 0)
+        return rc;
+    rc = found->backend->map(&found->object, mode, found->header.data_offset, &segment->mapping);
+    if (rc != 0) {
+        smem__segment_free(segment);
+        return rc;
+    }
+    *out = segment;
+    return 0;
+}
+
+static void smem__free_ticket(smem_segment *segment, uint64_t ticket)
+{
+    smem__layout *header = segment->mapping.base;
+    if (ticket && segment->mapping.shares && segment->info.owner == segment->ctx->place.uid)
+        smem__ticket_free(header->books, ticket);
+}
+
+/* ---- attach --------------------------------------------------------------- */
+
+static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t nonce, int mode,
+                              smem_segment **out)
+{
+    if (nonce && found->header.nonce != nonce)
+        return SMEM_E_REUSED;
+    if (mode != SMEM_COPY_ON_WRITE) {
+        *out = smem__table_take(ctx, found->backend, found->header.nonce, mode);
+        if (*out)
+            return 0;
+    }
+    smem_segment *segment;
+    int rc = smem__map_new(ctx, found, mode, &segment);
+    return rc ? rc : smem__table_enter(ctx, segment, out);
+}
+
+static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owner, uint64_t nonce,
+                        int mode, smem_segment **out)
+{
+    smem__gate gate;
+    smem__found found;
+    bool writable = owner == ctx->place.uid || mode == SMEM_READ_WRITE;
+    if (mode < SMEM_READ_WRITE || mode > SMEM_COPY_ON_WRITE)
+        return SMEM_E_ARGUMENT;
+    int rc = smem__find_any(ctx, name, owner, writable, &gate, &found);
+    if (rc != 0)
+        return rc;
+    rc = smem__attach_found(ctx, &found, nonce, mode, out);
+    smem__found_release(&found, &gate);
+    return rc;
+}
+
+int smem_attach_owned(smem_context *ctx, const char *text, int mode, uint32_t owner,
+                      smem_segment **out)
+{
+    smem__name name;
+    int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
+    if (rc == 0)
+        rc = smem__begin_change(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__attach(ctx, &name, owner, 0, mode, out);
+    smem__end(ctx);
+    return rc;
+}
+
+int smem_attach(smem_context *ctx, const char *name, int mode, smem_segment **out)
+{
+    return smem_attach_owned(ctx, name, mode, ctx->place.uid, out);
+}
+
+/* The ticket is freed when the segment is mapped, not before: in between it
+   would be neither mapped nor in flight. */
+int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonce, int mode,
+                 uint64_t ticket, smem_segment **out)
+{
+    smem__name name;
+    int rc = smem__name_parse(text ? text : "", backend, &name);
+    if (rc != 0)
+        return rc;
+    *out = smem__table_take(ctx, smem__backend_of(backend), nonce, mode);
+    if (!*out) {
+        rc = smem__begin_change(ctx);
+        if (rc != 0)
+            return rc;
+        rc = smem__attach(ctx, &name, ctx->place.uid, nonce, mode, out);
+        smem__end(ctx);
+    }
+    if (rc == 0)
+        smem__free_ticket(*out, ticket);
+    return rc;
+}
+
+int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket)
+{
+    smem_segment *segment;
+    int rc = smem_receive(ctx, backend, name, nonce, SMEM_READ_WRITE, ticket, &segment);
+    if (rc == SMEM_E_NOT_FOUND || rc == SMEM_E_REUSED)
+        return 0; /* gone: nothing is in flight */
+    if (rc == 0)
+        smem_detach(segment);
+    return rc;
+}
+
+/* ---- drop ----------------------------------------------------------------- */
+
+smem_segment *smem_retain(smem_segment *segment)
+{
+    pthread_mutex_lock(&segment->ctx->table_lock);
+    segment->references++;
+    pthread_mutex_unlock(&segment->ctx->table_lock);
+    return segment;
+}
+
+void smem_detach(smem_segment *segment)
+{
+    if (!segment)
+        return;
+    smem_context *ctx = segment->ctx;
+    pthread_rwlock_rdlock(&ctx->fork_lock);
+    pthread_mutex_lock(&ctx->table_lock);
+    bool last = --segment->references == 0;
+    if (last)
+        smem__table_remove(ctx, segment);
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (last) {
+        smem__drop_mapping(ctx, segment);
+        smem__segment_free(segment);
+    }
+    pthread_rwlock_unlock(&ctx->fork_lock);
+}
+
+/* ---- what is mapped ------------------------------------------------------- */
+
+void *smem_data(const smem_segment *segment)
+{
+    return (char *)segment->mapping.base + segment->info.data_offset;
+}
+
+int smem_mode_of(const smem_segment *segment)
+{
+    return segment->mode;
+}
+
+const smem_info *smem_info_of(const smem_segment *segment)
+{
+    return &segment->info;
+}
+
+int smem_is_current(const smem_segment *segment)
+{
+    const smem_context *ctx = segment->ctx;
+    return !segment->nameless && segment->info.owner == ctx->place.uid &&
+           segment->backend->is_current(&ctx->place, segment->info.name, segment->candidate,
+                                        &segment->mapping);
+}
+
+/* Publish the claim, then observe the state: the other way round the name
+   could be taken away in between, unseen. */
+int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
+{
+    smem__layout *header = segment->mapping.base;
+    smem_context *ctx = segment->ctx;
+    if (!segment->mapping.shares)
+        return SMEM_E_UNLINKED;
+    int rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), ticket);
+    if (rc == 0 && !smem_is_current(segment)) {
+        smem__ticket_free(header->books, *ticket);
+        rc = SMEM_E_UNLINKED;
+    }
+    smem__end(ctx);
+    return rc;
+}

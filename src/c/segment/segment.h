@@ -1,0 +1,20 @@
+/* One mapping of one segment, and its place in the process's table. */
+#ifndef SMEM_SEGMENT_H
+#define SMEM_SEGMENT_H
+
+#include "segment/lookup.h"
+
+/* What every operation that changes something does first; ends with
+   smem__end(). */
+int smem__begin_change(smem_context *ctx);
+
+/* Map what was found or made. It is not in the table yet. */
+int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out);
+/* Undo that. */
+void smem__unmap_new(smem_segment *segment);
+
+/* Put it into the table; when the process has this segment already in this
+   mode, [out] is that one and [segment] is gone. On failure it is dropped. */
+int smem__table_enter(smem_context *ctx, smem_segment *segment, smem_segment **out);
+
+#endif

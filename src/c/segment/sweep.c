@@ -1,0 +1,161 @@
+#include "segment/sweep.h"
+
+#include "segment/lifetime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct smem__sweeper {
+    smem_context *ctx;
+    smem_reclaimed *out;
+} smem__sweeper;
+
+static int smem__sweep_posix(void *arg, const char *name)
+{
+    smem__sweeper *sweeper = arg;
+    smem__target target = {.backend = &smem__posix, .name = name};
+    if (strlen(name) > SMEM_NAME_MAX)
+        return 0;
+    if (smem__last_one_out(sweeper->ctx, &target, NULL, &sweeper->out->bytes) == 1)
+        sweeper->out->segments++;
+    return 0;
+}
+
+/* A segment whose maker died before its header was complete: all that is known
+   is its key, its size, and that it is not older than its entry. */
+static bool smem__is_half_made(const smem__found *found, const smem__entry *entry, int64_t made)
+{
+    static const char zero[sizeof found->header.magic];
+    return memcmp(found->header.magic, zero, sizeof zero) == 0 &&
+           found->object.size == entry->size && made >= entry->since;
+}
+
+/* Judge one claimed SysV segment. True: the entry is done with. */
+static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
+                                const smem__entry *entry, int64_t made, smem__found *found)
+{
+    smem_context *ctx = sweeper->ctx;
+    smem_flight flight = {0};
+    int rc = smem__found_read(found);
+    bool ours = rc == 0 && found->header.nonce == entry->nonce;
+    if (!ours && !(rc == SMEM_E_FORMAT && smem__is_half_made(found, entry, made)))
+        return rc == 0 || rc == SMEM_E_FORMAT; /* a stranger on our key */
+    if (ours) {
+        smem__count_flight(ctx, &found->header, &flight);
+        if ((found->header.flags & SMEM_PERSISTENT) || smem__in_flight(&flight))
+            return false;
+    }
+    found->header.journal = 0; /* the caller removes the entry */
+    if (smem__take_name(ctx, found, "", gate) != 0)
+        return false;
+    sweeper->out->segments++;
+    sweeper->out->bytes += found->object.size;
+    return true;
+}
+
+static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, uint32_t slot)
+{
+    smem_context *ctx = sweeper->ctx;
+    smem__gate gate;
+    smem__found found = {.backend = &smem__sysv};
+    int64_t made = 0;
+    if (!entry->gate_plus_1 || entry->ipc != ctx->place.ipc)
+        return;
+    uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
+    if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, false, &gate) != 0)
+        return; /* being made, attached or dropped just now */
+    int rc = smem__sysv_claim_key(entry->key, ctx->place.uid, &made, &found.object);
+    bool done = rc == -ENOENT || rc == SMEM_E_SECURITY;
+    if (rc == 0) {
+        done = smem__sweep_claimed(sweeper, &gate, entry, made, &found);
+        smem__found_close(&found);
+    }
+    if (done)
+        smem__journal_remove(&gate, slot, entry->nonce);
+    smem__gate_leave(&gate);
+}
+
+static smem__entry smem__entry_of(const smem_context *ctx, const smem_segment *segment)
+{
+    const smem_info *info = &segment->info;
+    return (smem__entry){
+        .gate_plus_1 = 1 + (uint64_t)smem__name_gate(info->name),
+        .nonce = info->nonce,
+        .ipc = ctx->place.ipc,
+        .size = info->size,
+        .since = info->created,
+        .key = smem__sysv_key(ctx->place.uid, info->name, segment->candidate),
+    };
+}
+
+void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+{
+    if (ctx->journal_inode == gate->file.inode)
+        return;
+    pthread_mutex_lock(&ctx->table_lock);
+    for (size_t i = 0; ctx->journal_inode && i < ctx->bucket_count; i++)
+        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
+            uint32_t slot;
+            smem__layout *header = segment->mapping.base;
+            smem__entry entry = smem__entry_of(ctx, segment);
+            if (segment->backend->needs_gate && segment->mapping.shares && !segment->nameless &&
+                smem__journal_add(gate, &entry, &slot) == 0)
+                header->journal = slot + 1;
+        }
+    ctx->journal_inode = gate->file.inode;
+    pthread_mutex_unlock(&ctx->table_lock);
+}
+
+static int smem__sweep_sysv(smem__sweeper *sweeper)
+{
+    smem__gate gate;
+    smem__entry *entries;
+    uint32_t count;
+    int rc = smem__gate_enter_existing(&sweeper->ctx->place, &gate);
+    if (rc != 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = smem__journal_read(&gate, &entries, &count);
+    smem__gate_leave(&gate);
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; i < count; i++)
+        smem__sweep_entry(sweeper, &entries[i], i);
+    free(entries);
+    return 0;
+}
+
+int smem__sweep(smem_context *ctx, smem_reclaimed *out)
+{
+    smem__sweeper sweeper = {ctx, out};
+    *out = (smem_reclaimed){0};
+    int rc = 0;
+    if (ctx->place.has_posix)
+        rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    int sysv = smem__sweep_sysv(&sweeper);
+    out->families = smem__family_bury_dead(&ctx->place);
+    return rc ? rc : sysv;
+}
+
+void smem__sweep_sometimes(smem_context *ctx)
+{
+    uint64_t start = smem__monotonic_us(), due = atomic_load(&ctx->next_sweep_us);
+    if (start < due || !atomic_compare_exchange_strong(&ctx->next_sweep_us, &due, UINT64_MAX))
+        return;
+    smem_reclaimed ignored;
+    smem__sweep(ctx, &ignored);
+    uint64_t end = smem__monotonic_us(), pause = (end - start) * 50;
+    atomic_store(&ctx->next_sweep_us, end + (pause > 1000000 ? pause : 1000000));
+}
+
+int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
+{
+    smem_reclaimed ignored;
+    int rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    smem__retry_refused(ctx, 0);
+    rc = smem__sweep(ctx, out ? out : &ignored);
+    smem__end(ctx);
+    return rc;
+}

@@ -1,0 +1,118 @@
+# Mirror of src/c/include/sharedmem.h.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "sharedmem.h" nogil:
+    enum:
+        SMEM_NAME_MAX
+        SMEM_NDIM_MAX
+        SMEM_DTYPE_MAX
+        SMEM_E_EXISTS
+        SMEM_E_UNLINKED
+        SMEM_ANY
+        SMEM_POSIX
+        SMEM_SYSV
+        SMEM_READ_WRITE
+        SMEM_READ_ONLY
+        SMEM_COPY_ON_WRITE
+        SMEM_PERSISTENT
+        SMEM_REPLACE
+        SMEM_NO_RESERVE
+
+    const char *SMEM_VERSION
+
+    const char *smem_error_text(int code)
+    const char *smem_error_name(int code)
+    const char *smem_error_remedy(int code)
+    int smem_error_errno(int code)
+
+    ctypedef struct smem_context:
+        pass
+    ctypedef struct smem_segment:
+        pass
+
+    ctypedef struct smem_spec:
+        const char *name
+        int backend
+        unsigned flags
+        unsigned permissions
+        const char *dtype
+        uint64_t itemsize
+        int ndim
+        const int64_t *shape
+        const int64_t *strides
+        uint64_t start
+        uint64_t nbytes
+
+    ctypedef struct smem_info:
+        int backend
+        unsigned flags
+        char name[201]
+        uint64_t nonce
+        uint64_t size
+        uint64_t data_offset
+        uint64_t nbytes
+        uint64_t start
+        uint64_t itemsize
+        int64_t created
+        uint32_t owner
+        uint32_t permissions
+        uint32_t family
+        uint32_t origin
+        int64_t kernel_id
+        int ndim
+        int64_t shape[64]
+        int64_t strides[64]
+        char *dtype
+
+    ctypedef struct smem_flight:
+        unsigned tickets
+        unsigned pins
+        unsigned voided
+        int64_t oldest
+
+    ctypedef struct smem_options:
+        const char *family
+        int parent
+        const char *directory
+
+    ctypedef struct smem_reclaimed:
+        unsigned segments
+        unsigned families
+        uint64_t bytes
+
+    int smem_open(const smem_options *options, smem_context **out)
+    void smem_leave(smem_context *ctx)
+    void smem_close(smem_context *ctx)
+    const char *smem_family_name(smem_context *ctx)
+    int smem_family_alive(smem_context *ctx, uint32_t tag)
+    int smem_new_family(smem_context *ctx, const char *name)
+    uint32_t smem_origin(smem_context *ctx, int backend)
+
+    int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
+    int smem_attach(smem_context *ctx, const char *name, int mode, smem_segment **out)
+    int smem_attach_owned(smem_context *ctx, const char *name, int mode, uint32_t owner,
+                          smem_segment **out)
+    int smem_receive(smem_context *ctx, int backend, const char *name, uint64_t nonce, int mode,
+                     uint64_t ticket, smem_segment **out)
+    int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment **out,
+                              int *created)
+    smem_segment *smem_retain(smem_segment *segment)
+    void smem_detach(smem_segment *segment)
+    void *smem_data(const smem_segment *segment)
+    int smem_mode_of(const smem_segment *segment)
+    const smem_info *smem_info_of(const smem_segment *segment)
+    int smem_is_current(const smem_segment *segment)
+    int smem_unlink_segment(smem_segment *segment)
+
+    int smem_unlink(smem_context *ctx, const char *name)
+    int smem_stat(smem_context *ctx, const char *name, smem_info *info, smem_flight *flight)
+    void smem_info_clear(smem_info *info)
+    ctypedef int smem_visit(void *arg, const smem_info *info, const smem_flight *flight) noexcept
+    int smem_list(smem_context *ctx, smem_visit *visit, void *arg)
+    ctypedef int smem_visit_holder(void *arg, int pid, const char *command) noexcept
+    int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *visit, void *arg)
+
+    int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
+    int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
+                    uint64_t ticket)
+    int smem_reclaim(smem_context *ctx, smem_reclaimed *out)

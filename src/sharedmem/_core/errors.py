@@ -1,0 +1,121 @@
+"""Exceptions, and the one place where a result code becomes one.
+
+Every exception of the library is also the built-in exception that a caller
+would expect, and carries ``errno``, ``name`` (of the segment, or None) and
+``remedy`` (what to do).
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+
+class SharedmemError(Exception):
+    """Base of all exceptions of this library.
+
+    Attributes
+    ----------
+    errno : int
+        What the operating system calls it.
+    name : str or None
+        Of the segment.
+    remedy : str
+        What to do.
+    """
+
+    name: str | None = None
+    remedy: str = ""
+
+
+class SegmentExistsError(SharedmemError, FileExistsError):
+    """The name is taken by a segment that somebody uses. `holders` lists them."""
+
+    holders: tuple[tuple[int, str], ...] = ()
+
+
+class SegmentNotFoundError(SharedmemError, FileNotFoundError):
+    """No such segment; the text says what is gone: segment, family, boot or namespace."""
+
+
+class SegmentFormatError(SharedmemError, ValueError):
+    """What stands under the name is not a segment of this library's, or is damaged."""
+
+
+class SegmentSecurityError(SharedmemError, PermissionError):
+    """What stands under the name belongs to somebody else, or is not a plain file."""
+
+
+class SegmentBusyError(SharedmemError, BlockingIOError):
+    """Another process holds the lock of this name and does not let go."""
+
+
+class SegmentNameError(SharedmemError, ValueError):
+    """Not a valid name."""
+
+
+class SegmentSizeError(SharedmemError, ValueError):
+    """The size is negative or too large for the address space."""
+
+
+class NoRoomError(SharedmemError, MemoryError):
+    """No room for the segment: memory or ``/dev/shm`` is full."""
+
+
+class ShareLimitError(SharedmemError, OSError):
+    """A limit on the number of segments or descriptors in flight is reached."""
+
+
+class LayoutMismatchError(SharedmemError, ValueError):
+    """A segment has another shape or dtype than was asked for."""
+
+
+class SegmentArgumentError(SharedmemError, ValueError):
+    """An argument has no valid value."""
+
+
+# Users meet them, and pickles of them, under the package's own name.
+for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
+    _class.__module__ = "sharedmem.errors"
+del _class
+
+_CLASSES: dict[str, type[SharedmemError]] = {
+    "SMEM_E_EXISTS": SegmentExistsError,
+    "SMEM_E_NOT_FOUND": SegmentNotFoundError,
+    "SMEM_E_REUSED": SegmentNotFoundError,
+    "SMEM_E_UNLINKED": SegmentNotFoundError,
+    "SMEM_E_FORMAT": SegmentFormatError,
+    "SMEM_E_VERSION": SegmentFormatError,
+    "SMEM_E_SECURITY": SegmentSecurityError,
+    "SMEM_E_NO_ROOM": NoRoomError,
+    "SMEM_E_LIMIT": ShareLimitError,
+    "SMEM_E_TICKETS": ShareLimitError,
+    "SMEM_E_NAME": SegmentNameError,
+    "SMEM_E_SIZE": SegmentSizeError,
+    "SMEM_E_ARGUMENT": SegmentArgumentError,
+    "SMEM_E_BUSY": SegmentBusyError,
+    "SMEM_E_PLACE": ShareLimitError,
+}
+
+
+def make(
+    cls: type[SharedmemError], errno: int, text: str, remedy: str, name: str | None
+) -> SharedmemError:
+    """Make an exception of the library with all its facts."""
+    message = f"{text} ({remedy})" if remedy else text
+    if issubclass(cls, OSError):
+        error = cls(errno, message, name) if name is not None else cls(errno, message)
+    else:
+        error = cls(f"{message}: {name!r}" if name is not None else message)
+        error.errno = errno  # type: ignore[attr-defined]
+    error.name = name
+    error.remedy = remedy
+    return error
+
+
+def from_code(code: str, errno: int, text: str, remedy: str, name: str | None) -> Exception:
+    """Turn a result code of the C core into the exception to raise."""
+    cls = _CLASSES.get(code)
+    if cls is not None:
+        return make(cls, errno, text, remedy, name)
+    if errno == _errno.ENOMEM:
+        return MemoryError(text)
+    return OSError(errno, text, name) if name is not None else OSError(errno, text)

@@ -1,0 +1,341 @@
+# cython: language_level=3, freethreading_compatible=False
+"""The C core as Python sees it: types, the GIL, result codes. No decisions."""
+
+cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+cimport numpy as cnp
+
+from sharedmem._core.c_sharedmem cimport *
+
+from sharedmem._core.errors import from_code
+
+cnp.import_array()
+
+cdef extern from *:
+    int PyMemoryView_Check(object)
+    cnp.PyObject *PyMemoryView_GET_BASE(object)
+
+VERSION = SMEM_VERSION.decode()
+BACKENDS = {"posix": SMEM_POSIX, "sysv": SMEM_SYSV}
+BACKEND_NAMES = {SMEM_POSIX: "posix", SMEM_SYSV: "sysv"}
+PERSISTENT, REPLACE, NO_RESERVE = SMEM_PERSISTENT, SMEM_REPLACE, SMEM_NO_RESERVE
+READ_WRITE, READ_ONLY, COPY_ON_WRITE = SMEM_READ_WRITE, SMEM_READ_ONLY, SMEM_COPY_ON_WRITE
+
+
+cdef int check(int code, name) except -1:
+    if code < 0:
+        raise from_code(smem_error_name(code).decode(), smem_error_errno(code),
+                        smem_error_text(code).decode(), smem_error_remedy(code).decode(), name)
+    return 0
+
+
+cdef bytes encode(name):
+    """A name as the kernel has it; a NUL must not end it early."""
+    cdef bytes text = name.encode("utf-8", "surrogateescape")
+    return b"/" if b"\0" in text else text
+
+
+cdef object decode(const char *text):
+    return (<bytes>text).decode("utf-8", "surrogateescape")
+
+
+@cython.final
+cdef class Info:
+    """What a segment is: a copy of its checked header, and what is in flight."""
+    cdef smem_info c
+    cdef readonly object name, dtype
+    cdef readonly tuple shape, strides
+    cdef readonly int tickets, pins, voided
+    cdef readonly object oldest_ticket
+
+    @property
+    def backend(self): return BACKEND_NAMES[self.c.backend]
+    @property
+    def persistent(self): return bool(self.c.flags & SMEM_PERSISTENT)
+    @property
+    def nonce(self): return self.c.nonce
+    @property
+    def size(self): return self.c.size
+    @property
+    def nbytes(self): return self.c.nbytes
+    @property
+    def start(self): return self.c.start
+    @property
+    def itemsize(self): return self.c.itemsize
+    @property
+    def created(self): return self.c.created
+    @property
+    def owner(self): return self.c.owner
+    @property
+    def permissions(self): return self.c.permissions
+    @property
+    def family(self): return self.c.family
+    @property
+    def origin(self): return self.c.origin
+    @property
+    def kernel_id(self): return self.c.kernel_id
+
+
+cdef Info make_info(const smem_info *c, const smem_flight *flight):
+    cdef Info info = Info.__new__(Info)
+    info.c = c[0]
+    info.c.dtype = NULL  # not ours
+    info.name = decode(c.name)
+    info.dtype = (<bytes>c.dtype).decode("latin-1")
+    info.shape = tuple([c.shape[i] for i in range(c.ndim)])
+    info.strides = tuple([c.strides[i] for i in range(c.ndim)])
+    if flight != NULL:
+        info.tickets, info.pins, info.voided = flight.tickets, flight.pins, flight.voided
+        info.oldest_ticket = flight.oldest or None
+    return info
+
+
+@cython.final
+@cython.no_gc
+cdef class Segment:
+    """One reference to a mapping. It goes with its last view, then and only then."""
+    cdef smem_segment *c
+    cdef const smem_info *facts
+    cdef object __weakref__
+
+    def __dealloc__(self):
+        # With the GIL held: a child made by os.fork() must not inherit it half done.
+        if self.c != NULL:
+            smem_detach(self.c)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, smem_data(self.c), self.facts.nbytes,
+                          smem_mode_of(self.c) == SMEM_READ_ONLY, flags)
+
+    @property
+    def info(self): return make_info(self.facts, NULL)
+    @property
+    def name(self): return decode(self.facts.name)
+    @property
+    def backend(self): return BACKEND_NAMES[self.facts.backend]
+    @property
+    def mode(self): return smem_mode_of(self.c)
+    @property
+    def address(self): return <size_t>smem_data(self.c)
+
+    def is_current(self):
+        return bool(smem_is_current(self.c))
+
+    def unlink(self):
+        cdef int code
+        with nogil:
+            code = smem_unlink_segment(self.c)
+        check(code, self.name)
+
+    def ticket(self):
+        """A ticket for one descriptor in flight, or None when it cannot be named."""
+        cdef uint64_t ticket = 0
+        cdef int code = smem_ticket_issue(self.c, &ticket)
+        if code == SMEM_E_UNLINKED:
+            return None
+        check(code, self.name)
+        return ticket
+
+    def facts_for_descriptor(self):
+        return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
+                self.facts.family)
+
+
+cdef Segment wrap(smem_segment *c):
+    cdef Segment segment = Segment.__new__(Segment)
+    segment.c = c
+    segment.facts = smem_info_of(c)
+    return segment
+
+
+def segment_of(array):
+    """The Segment that an ndarray's memory lies in, or None."""
+    cdef size_t data, begin
+    cdef Segment segment
+    if not cnp.PyArray_Check(array):
+        return None
+    data = <size_t>cnp.PyArray_DATA(<cnp.ndarray>array)
+    base = array
+    while base is not None and type(base) is not Segment:
+        if cnp.PyArray_Check(base):
+            if cnp.PyArray_BASE(<cnp.ndarray>base) == NULL:
+                return None
+            base = <object>cnp.PyArray_BASE(<cnp.ndarray>base)
+        elif PyMemoryView_Check(base) and PyMemoryView_GET_BASE(base) != NULL:
+            base = <object>PyMemoryView_GET_BASE(base)
+        else:
+            return None
+    segment = base
+    begin = <size_t>smem_data(segment.c)
+    return segment if begin <= data <= begin + segment.facts.nbytes else None
+
+
+cdef int visit_info(void *arg, const smem_info *info, const smem_flight *flight) noexcept with gil:
+    try:
+        (<list>arg).append(make_info(info, flight))
+        return 0
+    except BaseException:
+        return -12
+
+
+cdef int visit_holder(void *arg, int pid, const char *command) noexcept with gil:
+    try:
+        (<list>arg).append((pid, command.decode("utf-8", "replace")))
+        return 0
+    except BaseException:
+        return -12
+
+
+cdef class Context:
+    """This process as a participant."""
+    cdef smem_context *c
+
+    def __cinit__(self, family=None, int parent=0, directory=None):
+        cdef smem_options options
+        cdef bytes family_text = None if family is None else encode(family)
+        cdef bytes directory_text = None if directory is None else encode(directory)
+        options.family = NULL if family is None else <const char *>family_text
+        options.directory = NULL if directory is None else <const char *>directory_text
+        options.parent = parent
+        check(smem_open(&options, &self.c), family)
+
+    @property
+    def family(self): return decode(smem_family_name(self.c))
+
+    def leave(self):
+        with nogil:
+            smem_leave(self.c)
+
+    def family_alive(self, uint32_t tag):
+        return smem_family_alive(self.c, tag) != 0
+
+    def origin(self, int backend):
+        return smem_origin(self.c, backend)
+
+    def new_family(self, name=None):
+        cdef bytes text = None if name is None else encode(name)
+        check(smem_new_family(self.c, NULL if name is None else <const char *>text), name)
+
+    cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
+                            bytes dtype, uint64_t itemsize, tuple shape, strides,
+                            bint or_attach, bint *created) except NULL:
+        cdef smem_spec spec
+        cdef smem_segment *out = NULL
+        cdef int64_t c_shape[64]
+        cdef int64_t c_strides[64]
+        cdef bytes text = None if name is None else encode(name)
+        cdef int code, made = 1
+        cdef int i, ndim = len(shape)
+        for i in range(ndim):
+            c_shape[i] = shape[i]
+            if strides is not None:
+                c_strides[i] = strides[i]
+        spec.name = NULL if name is None else <const char *>text
+        spec.backend, spec.flags, spec.permissions = backend, flags, permissions
+        spec.dtype, spec.itemsize, spec.ndim = dtype, itemsize, ndim
+        spec.shape = c_shape
+        spec.strides = NULL if strides is None else c_strides
+        spec.start = spec.nbytes = 0
+        with nogil:
+            if or_attach:
+                code = smem_attach_or_create(self.c, &spec, &out, &made)
+            else:
+                code = smem_create(self.c, &spec, &out)
+        check(code, name)
+        created[0] = made
+        return out
+
+    def create(self, name, int backend, unsigned flags, unsigned permissions, bytes dtype,
+               uint64_t itemsize, tuple shape, strides):
+        cdef bint created = False
+        return wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape, strides,
+                              False, &created))
+
+    def attach_or_create(self, name, int backend, unsigned flags, unsigned permissions,
+                         bytes dtype, uint64_t itemsize, tuple shape, strides):
+        cdef bint created = False
+        segment = wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape,
+                                 strides, True, &created))
+        return segment, bool(created)
+
+    def attach(self, name, int mode, owner=None):
+        cdef smem_segment *out = NULL
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef uint32_t uid = 0
+        cdef bint owned = owner is not None
+        cdef int code
+        if owned:
+            uid = owner
+        with nogil:
+            if owned:
+                code = smem_attach_owned(self.c, c_name, mode, uid, &out)
+            else:
+                code = smem_attach(self.c, c_name, mode, &out)
+        check(code, name)
+        return wrap(out)
+
+    def receive(self, int backend, name, uint64_t nonce, int mode, uint64_t ticket):
+        cdef smem_segment *out = NULL
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_receive(self.c, backend, c_name, nonce, mode, ticket, &out)
+        check(code, name)
+        return wrap(out)
+
+    def forget(self, int backend, name, uint64_t nonce, uint64_t ticket):
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_forget(self.c, backend, c_name, nonce, ticket)
+        check(code, name)
+
+    def unlink(self, name):
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_unlink(self.c, c_name)
+        check(code, name)
+
+    def stat(self, name):
+        cdef smem_info info
+        cdef smem_flight flight
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_stat(self.c, c_name, &info, &flight)
+        check(code, name)
+        try:
+            return make_info(&info, &flight)
+        finally:
+            smem_info_clear(&info)
+
+    def list(self):
+        cdef list rows = []
+        cdef int code
+        with nogil:
+            code = smem_list(self.c, visit_info, <void *>rows)
+        check(code, None)
+        return rows
+
+    def holders(self, Info info):
+        cdef list rows = []
+        cdef int code
+        with nogil:
+            code = smem_holders(self.c, &info.c, visit_holder, <void *>rows)
+        check(code, None)
+        return rows
+
+    def reclaim(self):
+        cdef smem_reclaimed out
+        cdef int code
+        with nogil:
+            code = smem_reclaim(self.c, &out)
+        check(code, None)
+        return out.segments, out.families, out.bytes

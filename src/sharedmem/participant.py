@@ -1,0 +1,106 @@
+"""This process as a participant: its family, and how it leaves."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Any
+
+from sharedmem._core.segment import Context
+
+__all__ = ["context", "family", "new_family", "reclaim"]
+
+_VARIABLE = "SHAREDMEM_FAMILY"
+
+
+def _multiprocessing_parent() -> int:
+    """The pid of the process that started this one through multiprocessing, or 0.
+
+    With forkserver that is not the kernel's idea of a parent.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    parent = process.parent_process() if process is not None else None
+    return parent.pid or 0 if parent is not None else 0
+
+
+context = Context(None, _multiprocessing_parent())
+os.environ.setdefault(_VARIABLE, context.family)
+
+
+def family() -> str:
+    """The name of the family that this process belongs to.
+
+    Give it to other programs as ``SHAREDMEM_FAMILY`` to make them members.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> isinstance(sharedmem.family(), str)
+    True
+    """
+    return context.family
+
+
+def new_family(name: str | None = None) -> str:
+    """Leave the family for a new one, as a daemon does that outlives its parent.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of the new family; random when not given. If one of that name lives,
+        this process joins it.
+
+    Returns
+    -------
+    str
+        The name, also put into ``os.environ["SHAREDMEM_FAMILY"]`` for the
+        programs that this one starts.
+
+    Notes
+    -----
+    What this process has put in flight before stays the old family's, and is
+    freed when that has no live participant.
+    """
+    context.new_family(name)
+    os.environ[_VARIABLE] = context.family
+    return context.family
+
+
+def reclaim() -> tuple[int, int, int]:
+    """Free what the dead left behind, now.
+
+    The library does this by itself every so often: every segment of the user
+    that no process maps, no valid ticket holds and that is not persistent goes.
+
+    Returns
+    -------
+    segments, families, bytes : int
+        How much was freed.
+    """
+    return context.reclaim()
+
+
+# ---- leaving ---------------------------------------------------------------
+#
+# atexit does not run in multiprocessing's children, which end with os._exit;
+# multiprocessing's own finalizers do. They are cleared in a forked child, so
+# one is registered by the hook that runs after that.
+
+
+def _leave_with_multiprocessing() -> None:
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, context.leave, exitpriority=-1000)
+
+
+def _after_fork_in_child() -> None:
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(_after_fork_in_child, lambda _: _leave_with_multiprocessing())
+
+
+atexit.register(context.leave)
+os.register_at_fork(after_in_child=_after_fork_in_child)
+if _multiprocessing_parent():
+    _leave_with_multiprocessing()

@@ -1,0 +1,245 @@
+"""Pickling by name: descriptors, tickets, and who takes one.
+
+A descriptor is the tuple that `load` is called with. Whether it carries a
+ticket depends on who pickles: `multiprocessing`'s own pickler does it to send,
+so what it pickles is in flight until it is received. A plain ``pickle.dumps``
+may as well be a hash, a cache or an estimate of a size, and must not pin
+memory.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import numpy as np
+
+from sharedmem import sharedarray
+from sharedmem._core.errors import SegmentNotFoundError, make
+from sharedmem._core.segment import READ_ONLY, READ_WRITE, Segment, segment_of
+from sharedmem.participant import context
+
+__all__ = ["by_content", "forget", "install", "load", "uninstall"]
+
+_by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
+
+# Bits of a descriptor's flags.
+_LOCKED = 1  # the array's writeable flag is off
+_PLAIN = 2  # a plain ndarray over the segment, not a SharedArray
+
+
+@contextmanager
+def by_content() -> Iterator[None]:
+    """Within this context shared arrays are pickled by content, as plain arrays.
+
+    For pickles that outlive the memory: files, databases, other machines. It
+    holds for the thread (and asynchronous task) that enters it.
+
+    Examples
+    --------
+    >>> import pickle, sharedmem
+    >>> with sharedmem.by_content():
+    ...     data = pickle.dumps(sharedmem.arange(3) if False else sharedmem.ones(3))
+    >>> pickle.loads(data)
+    array([1., 1., 1.])
+    """
+    token = _by_content.set(True)
+    try:
+        yield
+    finally:
+        _by_content.reset(token)
+
+
+def _dtype_facts(dtype: np.dtype[Any]) -> Any:
+    return dtype.str if dtype.names is None and dtype.subdtype is None else dtype
+
+
+def _descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
+    flags = 0 if array.flags.writeable else _LOCKED
+    if type(array) is not sharedarray.SharedArray:
+        flags |= _PLAIN
+    strides = None if array.flags.c_contiguous and array.size else array.strides
+    return (
+        *segment.facts_for_descriptor(),
+        segment.mode,
+        array.__array_interface__["data"][0] - segment.address,
+        array.shape,
+        strides,
+        _dtype_facts(array.dtype),
+        flags,
+        ticket,
+    )
+
+
+def _content(array: np.ndarray, protocol: int) -> Any:
+    return array.view(np.ndarray).__reduce_ex__(protocol)
+
+
+def _named_segment(array: np.ndarray) -> Segment | None:
+    """The segment to pickle the array by, if that can be done."""
+    segment = segment_of(array)
+    if segment is None or segment.mode not in (READ_WRITE, READ_ONLY) or _by_content.get():
+        return None
+    return segment
+
+
+def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
+    """What a plain pickler gets: a descriptor without a ticket."""
+    segment = _named_segment(array)
+    if segment is None or not segment.is_current():
+        return _content(array, protocol)
+    return load, _descriptor(array, segment, 0)
+
+
+def reduce_in_flight(array: np.ndarray) -> Any:
+    """What multiprocessing's pickler gets: a descriptor with a ticket."""
+    segment = _named_segment(array)
+    ticket = None if segment is None else segment.ticket()
+    if segment is None or ticket is None:
+        return _content(array, pickle.DEFAULT_PROTOCOL)
+    return load, _descriptor(array, segment, ticket)
+
+
+def _explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
+    """Say what is gone: the boot, the namespace, the family, or only the segment."""
+    here = context.origin(backend)
+    if here >> 16 != origin >> 16:
+        gone = "the machine was booted since this was pickled: a pickle is a name, not the data"
+    elif here != origin:
+        gone = "it lives in another namespace (another /dev/shm or IPC namespace) than this process"
+    elif not context.family_alive(family):
+        gone = "the family of processes that made it has ended, and its memory with it"
+    else:
+        gone = "the segment was freed or unlinked: keep the array until its pickle is received"
+    return make(SegmentNotFoundError, 2, f"{error.strerror}: {gone}", "", error.name)
+
+
+def load(
+    backend: int,
+    name: str,
+    nonce: int,
+    origin: int,
+    family: int,
+    mode: int,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: Any,
+    flags: int,
+    ticket: int,
+) -> np.ndarray:
+    """Attach what a descriptor names. Called by unpickling.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        If it is gone; the text says what is: the segment, its family, the boot,
+        or the namespace.
+    """
+    try:
+        segment = context.receive(backend, name, nonce, mode, ticket)
+    except SegmentNotFoundError as error:
+        raise _explain_missing(error, backend, origin, family) from None
+    cls = np.ndarray if flags & _PLAIN else sharedarray.SharedArray
+    array = sharedarray.over(segment, shape, dtype, offset, strides, cls)
+    if flags & _LOCKED:
+        array.flags.writeable = False
+    return array
+
+
+# ---- taking back -----------------------------------------------------------
+
+
+class _Inert:
+    """Stands for every class and function of a pickle that is only looked through."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Inert:
+        return self
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+class _Forgetter(pickle.Unpickler):
+    """Runs nothing of what it reads but our own descriptors."""
+
+    count = 0
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (load.__module__, load.__name__):
+            return self._forget
+        return _Inert
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _Inert()
+
+    def _forget(self, *descriptor: Any) -> None:
+        backend, name, nonce = descriptor[:3]
+        ticket = descriptor[-1]
+        if ticket:
+            context.forget(backend, name, nonce, ticket)
+            self.count += 1
+
+
+def forget(pickled: bytes) -> int:
+    """Take back what was pickled to be sent but will not be received.
+
+    Frees the tickets of all descriptors in `pickled`. Nothing else of the
+    pickle is loaded or run. A descriptor that was received already, or is
+    forgotten twice, has no ticket any more, and nobody else's is touched.
+
+    Parameters
+    ----------
+    pickled : bytes-like
+        As made by ``multiprocessing.reduction.ForkingPickler.dumps``.
+
+    Returns
+    -------
+    int
+        How many descriptors with a ticket it held.
+    """
+    reader = _Forgetter(io.BytesIO(pickled), buffers=iter(lambda: b"", None))
+    reader.load()
+    return reader.count
+
+
+# ---- plain arrays over shared memory ---------------------------------------
+
+
+def _reduce_plain(array: np.ndarray) -> Any:
+    if segment_of(array) is not None:
+        return reduce_in_flight(array)
+    return array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+
+
+def install() -> None:
+    """Let ``np.asarray(shared)`` and its views, too, go by name through multiprocessing.
+
+    Ordinary arrays are pickled as ever. Undone by `uninstall`.
+    """
+    ForkingPickler.register(np.ndarray, _reduce_plain)
+
+
+def uninstall() -> None:
+    """Undo `install`."""
+    ForkingPickler._extra_reducers.pop(np.ndarray, None)

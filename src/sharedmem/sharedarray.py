@@ -1,0 +1,134 @@
+"""`SharedArray`: an ndarray whose memory other processes can see."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from sharedmem import pickling
+from sharedmem._core.errors import SegmentNotFoundError
+from sharedmem._core.segment import Segment, segment_of
+
+__all__ = ["SharedArray", "over"]
+
+_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+
+
+class SharedArray(np.ndarray):
+    """An array in a shared segment, with `numpy.memmap`'s manners.
+
+    Views and slices keep the class and the memory; results of ufuncs and
+    reductions are plain arrays and scalars. The memory is unmapped when the
+    last view of it in this process is gone, and freed when that was the last
+    one anywhere.
+
+    Pickled it is a descriptor of some 200 bytes, and what is loaded is the same
+    memory. Through `multiprocessing` the descriptor keeps the memory alive
+    until it is received. A plain ``pickle.dumps`` does not: keep the array
+    until the other side has it. A pickle on disk is a name, not the data.
+
+    Made by `sharedmem.empty` and its relatives, and by `sharedmem.attach`.
+
+    Examples
+    --------
+    >>> import pickle, sharedmem
+    >>> a = sharedmem.zeros(3)
+    >>> b = pickle.loads(pickle.dumps(a))
+    >>> b[0] = 7
+    >>> a
+    SharedArray([7., 0., 0.], backend='posix', name='...')
+    """
+
+    __slots__ = ()
+
+    def _segment(self) -> Segment:
+        segment = segment_of(self)
+        if segment is None:
+            raise SegmentNotFoundError(2, "this array is not in shared memory (a copy of one is not)")
+        return segment
+
+    @property
+    def name(self) -> str:
+        """The name to `attach` the whole segment by."""
+        return self._segment().name
+
+    @property
+    def backend(self) -> str:
+        """'posix' or 'sysv'."""
+        return self._segment().backend
+
+    def is_current(self) -> bool:
+        """Whether the name still leads to this memory.
+
+        False after `unlink`, and when another array has taken the name.
+        """
+        segment = segment_of(self)
+        return segment is not None and segment.is_current()
+
+    def unlink(self) -> None:
+        """Take the name away: nobody can attach it any more.
+
+        Who has it keeps the memory, this array too. Descriptors in flight can
+        not be received any more.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            If it has no name any more.
+        """
+        self._segment().unlink()
+
+    def __enter__(self) -> SharedArray:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.is_current():
+            self.unlink()
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        if array is self or type(self) is not SharedArray:
+            return array
+        if return_scalar or (not _NUMPY_2 and array.shape == ()):
+            return array[()]
+        return array.view(np.ndarray)
+
+    def __getitem__(self, index: Any) -> Any:
+        result = super().__getitem__(index)
+        if type(result) is SharedArray and segment_of(result) is None:
+            return result.view(np.ndarray)  # fancy indexing has made a copy
+        return result
+
+    def __repr__(self) -> str:
+        segment = segment_of(self)
+        text = np.array_repr(self)
+        if segment is None:
+            return text
+        return f"{text[:-1]}, backend={segment.backend!r}, name={segment.name!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:
+        return np.array(self, subok=False)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return pickling.reduce_by_name(self, protocol)
+
+    def __reduce__(self) -> Any:
+        return pickling.reduce_by_name(self, 2)
+
+
+def over(
+    segment: Segment,
+    shape: tuple[int, ...],
+    dtype: Any,
+    offset: int = 0,
+    strides: tuple[int, ...] | None = None,
+    cls: type[np.ndarray] = SharedArray,
+) -> Any:
+    """An array over a segment, whose base is the segment. NumPy checks the bounds."""
+    return np.ndarray.__new__(cls, shape, dtype, segment, offset, strides)
