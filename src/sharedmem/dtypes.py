@@ -11,6 +11,7 @@ References
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["check", "from_text", "to_text"]
 
 _LENGTH_MAX = 16384
 _DEPTH_MAX = 64
+_PLAIN_MAX = 20  # the shortest description of a field is longer
 
 
 def check(dtype: DTypeLike) -> np.dtype[Any]:
@@ -102,6 +104,18 @@ def from_text(text: str) -> np.dtype[Any]:
     ValueError
         If it describes none that can be shared.
     """
+    if len(text) < _PLAIN_MAX:
+        return _from_plain_text(text)
+    return _parse(text)
+
+
+@lru_cache(256)
+def _from_plain_text(text: str) -> np.dtype[Any]:
+    """Texts too short to describe fields: dtypes that nobody can change, kept."""
+    return _parse(text)
+
+
+def _parse(text: str) -> np.dtype[Any]:
     if len(text) > _LENGTH_MAX or _depth(text) > _DEPTH_MAX:
         raise ValueError("dtype text is too long or too deep")
     try:

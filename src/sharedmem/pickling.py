@@ -63,17 +63,7 @@ def _descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, 
     flags = 0 if array.flags.writeable else _LOCKED
     if type(array) is not sharedarray.SharedArray:
         flags |= _PLAIN
-    strides = None if array.flags.c_contiguous and array.size else array.strides
-    return (
-        *segment.facts_for_descriptor(),
-        segment.mode,
-        array.__array_interface__["data"][0] - segment.address,
-        array.shape,
-        strides,
-        _dtype_facts(array.dtype),
-        flags,
-        ticket,
-    )
+    return segment.descriptor(array, _dtype_facts(array.dtype), flags, ticket)
 
 
 def _content(array: np.ndarray, protocol: int) -> Any:

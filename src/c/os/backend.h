@@ -164,11 +164,14 @@ typedef struct smem__backend {
     int (*map)(smem__object *object, int mode, uint64_t data_offset, smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
+    /* At exit: this mapping shall not count any more, though it stays usable. */
+    int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Find by name and prove that nobody maps it; it cannot be attached while
-       claimed. -EBUSY: somebody maps it. [mapping]: not NULL, a mapping of this
-       process that does not count (process exit); it stays usable. */
+       claimed. -EBUSY: somebody maps it. [mapping]: NULL, or one of the [own]
+       mappings of this process that were loosened. A refused claim makes that
+       one count again. */
     int (*claim)(const smem__place *place, const char *name, unsigned candidate,
-                 smem__mapping *mapping, smem__object *out);
+                 smem__mapping *mapping, unsigned own, smem__object *out);
     /* Take the name away, if it still leads to this object: else -ENOENT. */
     int (*unlink)(const smem__place *place, const char *name, smem__object *object);
     /* Does the name lead to what is mapped here? */

@@ -36,17 +36,19 @@ static int smem__room_code(int rc)
     }
 }
 
+/* fallocate makes the file as long as it reserves. */
 static int smem__posix_fill(const smem__file *file, uint64_t size, bool reserve)
 {
-    if (smem__sys.ftruncate(file->fd, (off_t)size) != 0)
-        return -errno;
-    if (!reserve)
+    int rc = -1;
+    errno = EOPNOTSUPP;
+    while (reserve && (rc = smem__sys.fallocate(file->fd, 0, 0, (off_t)size)) != 0)
+        if (errno != EINTR)
+            break;
+    if (rc == 0)
         return 0;
-    int rc;
-    do
-        rc = smem__sys.fallocate(file->fd, 0, 0, (off_t)size);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+    if (errno != EOPNOTSUPP)
+        return -errno;
+    return smem__file_resize(file, size);
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
@@ -214,47 +216,59 @@ static void smem__posix_unmap(smem__mapping *mapping)
     smem__sys.munmap(mapping->base, mapping->size);
 }
 
-/*
- * At exit a mapping may not go, since views of it may still be used; but it
- * holds the shared lock. It is laid over itself from a file that holds none:
- * the bytes stay where they are, the lock goes.
- */
 static int smem__posix_relay(const smem__file *file, smem__mapping *mapping)
 {
-    if (mapping->pin) {
-        smem__unpin(mapping->pin, 1);
-        mapping->pin = NULL;
-        return 0;
-    }
     void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_FIXED, file->fd, 0);
     return base == MAP_FAILED ? -errno : 0;
 }
 
-static int smem__posix_claim_mapped(const smem__place *place, const char *path,
-                                    smem__mapping *mapping, smem__file *file)
+static bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
 {
-    int rc = smem__posix_relay(file, mapping);
-    if (rc == 0)
-        rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
-    if (rc != -EAGAIN)
-        return rc;
-    /* Somebody else maps it: take the lock back, so that what is still used
-       here stays proved to be in use. */
-    smem__file again;
-    if (smem__file_open(path, place->uid, true, &again) == 0) {
-        if (mapping->shares && again.inode == file->inode &&
-            smem__file_lock_wait(&again, SMEM__SHARED, SMEM__BYTE_MAP) == 0)
-            smem__posix_relay(&again, mapping);
-        smem__file_close(&again);
+    return file->inode == (uint64_t)mapping->kernel_id && file->device == mapping->device;
+}
+
+/*
+ * A mapping may not go while views of it may still be used; but it holds the
+ * shared lock. It is laid over itself from a file that holds none: the bytes
+ * stay where they are, the lock goes.
+ */
+static int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping *mapping)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (!mapping->shares) {
+        smem__unpin(mapping->pin, 1);
+        mapping->pin = NULL;
+        return 0;
     }
-    return -EBUSY;
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, &file);
+    if (rc != 0)
+        return rc;
+    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_relay(&file, mapping) : -ENOENT;
+    smem__file_close(&file);
+    return rc;
+}
+
+/* What is still used here shall be proved to be in use again. */
+static void smem__posix_tighten(const smem__place *place, const char *path, smem__mapping *mapping)
+{
+    smem__file file;
+    if (!mapping->shares || smem__file_open(path, place->uid, true, &file) != 0)
+        return;
+    if (smem__posix_is_mapped(&file, mapping) &&
+        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP) == 0)
+        smem__posix_relay(&file, mapping);
+    smem__file_close(&file);
 }
 
 static int smem__posix_claim(const smem__place *place, const char *name, unsigned candidate,
-                             smem__mapping *mapping, smem__object *out)
+                             smem__mapping *mapping, unsigned own, smem__object *out)
 {
     (void)candidate;
+    (void)own;
     char path[SMEM__PATH_MAX];
     if (!place->has_posix)
         return -ENOENT;
@@ -263,15 +277,14 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
         rc = smem__file_open(path, place->uid, true, &out->file);
     if (rc != 0)
         return rc;
-    if (mapping && (out->file.inode != (uint64_t)mapping->kernel_id ||
-                    out->file.device != mapping->device))
+    if (mapping && !smem__posix_is_mapped(&out->file, mapping))
         rc = -ENOENT;
-    else if (mapping)
-        rc = smem__posix_claim_mapped(place, path, mapping, &out->file);
     else
         rc = smem__file_lock(&out->file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
     if (rc != 0) {
         smem__file_close(&out->file);
+        if (rc == -EAGAIN && mapping)
+            smem__posix_tighten(place, path, mapping);
         return rc == -EAGAIN ? -EBUSY : rc;
     }
     out->size = out->file.size;
@@ -318,6 +331,7 @@ const smem__backend smem__posix = {
     .map = smem__posix_map,
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
+    .loosen = smem__posix_loosen,
     .claim = smem__posix_claim,
     .unlink = smem__posix_unlink,
     .is_current = smem__posix_is_current,

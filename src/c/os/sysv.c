@@ -216,8 +216,20 @@ static void smem__sysv_unmap(smem__mapping *mapping)
         smem__sys.munmap(mapping->base, mapping->size);
 }
 
+/* SHM_REMAP: one unsplit attachment in the place of however many pieces
+   mprotect has made. Views stay valid, and the count becomes exact. */
+static int smem__sysv_loosen(const smem__place *place, const char *name, smem__mapping *mapping)
+{
+    (void)place;
+    (void)name;
+    if (!mapping->shares)
+        return 0;
+    smem__object object = {.id = (int)mapping->kernel_id};
+    return smem__sysv_attach(&object, mapping->base, SHM_REMAP);
+}
+
 static int smem__sysv_claim(const smem__place *place, const char *name, unsigned candidate,
-                            smem__mapping *mapping, smem__object *out)
+                            smem__mapping *mapping, unsigned own, smem__object *out)
 {
     struct shmid_ds st;
     int rc = smem__sysv_find(smem__sysv_key(place->uid, name, candidate), place->uid, out);
@@ -225,14 +237,13 @@ static int smem__sysv_claim(const smem__place *place, const char *name, unsigned
         return rc == SMEM_E_SECURITY ? -ENOENT : rc;
     if (mapping && (!mapping->shares || mapping->kernel_id != out->kernel_id))
         return -ENOENT;
-    /* SHM_REMAP: one unsplit mapping in the place of ours, views stay valid. */
-    rc = smem__sysv_attach(out, mapping ? mapping->base : NULL, mapping ? SHM_REMAP : 0);
+    rc = smem__sysv_attach(out, NULL, 0);
     if (rc != 0)
         return rc;
     rc = smem__sysv_stat(out->id, place->uid, &st);
-    if (rc == 0 && st.shm_nattch != 1)
+    if (rc == 0 && st.shm_nattch != 1 + own)
         rc = -EBUSY;
-    if (rc != 0 && !mapping)
+    if (rc != 0)
         smem__sysv_close(out);
     return rc;
 }
@@ -270,6 +281,7 @@ const smem__backend smem__sysv = {
     .map = smem__sysv_map,
     .close = smem__sysv_close,
     .unmap = smem__sysv_unmap,
+    .loosen = smem__sysv_loosen,
     .claim = smem__sysv_claim,
     .unlink = smem__sysv_unlink,
     .is_current = smem__sysv_is_current,

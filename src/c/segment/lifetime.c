@@ -40,7 +40,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
 {
     smem__found found = {.backend = target->backend, .candidate = target->candidate};
     int rc = target->backend->claim(&ctx->place, target->name, target->candidate, target->mapping,
-                                    &found.object);
+                                    target->own, &found.object);
     if (rc != 0)
         return rc;
     /* Read after the claim: before it, a ticket could still be issued. */
@@ -55,8 +55,6 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     }
     if (rc == 1 && bytes)
         *bytes += found.object.size;
-    if (target->mapping)
-        found.object.probe = NULL; /* it is the mapping itself */
     smem__found_close(&found);
     return rc;
 }
@@ -64,8 +62,13 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
 static void smem__remember(smem_context *ctx, const smem__target *target)
 {
     pthread_mutex_lock(&ctx->table_lock);
-    unsigned at = ctx->refused_count < SMEM__REFUSED_MAX ? ctx->refused_count++
-                                                         : (unsigned)(target->nonce % SMEM__REFUSED_MAX);
+    unsigned at = 0, count = ctx->refused_count;
+    while (at < count && ctx->refused[at].nonce != target->nonce)
+        at++;
+    if (at == SMEM__REFUSED_MAX)
+        at = (unsigned)(target->nonce % SMEM__REFUSED_MAX); /* the sweep finds the other */
+    else if (at == count)
+        ctx->refused_count = count + 1;
     smem__refused *refused = &ctx->refused[at];
     *refused = (smem__refused){.backend = target->backend,
                                .candidate = target->candidate,
@@ -121,19 +124,41 @@ void smem__retry_refused(smem_context *ctx, uint64_t age_us)
     }
 }
 
+static unsigned smem__own_mappings(const smem_context *ctx, const smem_segment *segment)
+{
+    unsigned n = 0;
+    const smem_segment *other = ctx->buckets[segment->info.nonce & (ctx->bucket_count - 1)];
+    for (; other; other = other->next)
+        n += other->info.nonce == segment->info.nonce && other->mapping.shares;
+    return n;
+}
+
+static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
+{
+    smem__target target = {.backend = segment->backend,
+                           .candidate = segment->candidate,
+                           .name = segment->info.name,
+                           .kernel_id = segment->info.kernel_id,
+                           .nonce = segment->info.nonce,
+                           .mapping = &segment->mapping,
+                           .own = smem__own_mappings(ctx, segment)};
+    smem__test(ctx, &target);
+}
+
+/* All are loosened before the first is claimed: one segment may be mapped here
+   in several modes. */
 void smem__leave_segments(smem_context *ctx)
 {
     pthread_mutex_lock(&ctx->table_lock);
-    for (size_t i = 0; i < ctx->bucket_count; i++)
-        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
-            smem__target target = {.backend = segment->backend,
-                                   .candidate = segment->candidate,
-                                   .name = segment->info.name,
-                                   .kernel_id = segment->info.kernel_id,
-                                   .nonce = segment->info.nonce,
-                                   .mapping = &segment->mapping};
-            if (segment->info.owner == ctx->place.uid && !segment->nameless)
-                smem__test(ctx, &target);
-        }
+    for (int claim = 0; claim < 2; claim++)
+        for (size_t i = 0; i < ctx->bucket_count; i++)
+            for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
+                if (segment->info.owner != ctx->place.uid || segment->nameless)
+                    continue;
+                if (claim)
+                    smem__leave_segment(ctx, segment);
+                else
+                    segment->backend->loosen(&ctx->place, segment->info.name, &segment->mapping);
+            }
     pthread_mutex_unlock(&ctx->table_lock);
 }

@@ -24,7 +24,8 @@ typedef struct smem__target {
     const char *name;
     int64_t kernel_id;      /* 0: any */
     uint64_t nonce;         /* 0: any */
-    smem__mapping *mapping; /* this process's own that does not count, or NULL */
+    smem__mapping *mapping; /* at exit: loosened, it does not count; else NULL */
+    unsigned own;           /* how many such mappings of it this process has */
 } smem__target;
 
 /*

@@ -7,30 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void smem__found_forget_dtype(smem__found *found)
+{
+    if (found->dtype != found->page + SMEM__DTYPE_AT)
+        free(found->dtype);
+    found->dtype = NULL;
+}
+
+/* A text that does not fit into the page is read apart. */
+static int smem__found_read_dtype(smem__found *found)
+{
+    size_t length = found->header.dtype_length;
+    found->dtype = found->page + SMEM__DTYPE_AT;
+    if (length <= sizeof found->page - SMEM__DTYPE_AT)
+        return 0;
+    found->dtype = malloc(length);
+    if (!found->dtype)
+        return -ENOMEM;
+    int rc = found->backend->read(&found->object, found->dtype, length, SMEM__DTYPE_AT);
+    if (rc != 0)
+        smem__found_forget_dtype(found);
+    return rc;
+}
+
 int smem__found_read(smem__found *found)
 {
     found->dtype = NULL;
-    int rc = found->backend->read(&found->object, &found->header, sizeof found->header, 0);
+    int rc = found->backend->read(&found->object, found->page, sizeof found->page, 0);
     if (rc == 0)
         rc = smem__header_check(&found->header, found->object.size);
-    if (rc != 0)
-        return rc;
-    found->dtype = malloc(found->header.dtype_length);
-    if (!found->dtype)
-        return -ENOMEM;
-    rc = found->backend->read(&found->object, found->dtype, found->header.dtype_length,
-                              SMEM__DTYPE_AT);
-    if (rc != 0) {
-        free(found->dtype);
-        found->dtype = NULL;
-    }
-    return rc;
+    return rc ? rc : smem__found_read_dtype(found);
 }
 
 void smem__found_close(smem__found *found)
 {
-    free(found->dtype);
-    found->dtype = NULL;
+    smem__found_forget_dtype(found);
     found->backend->close(&found->object);
 }
 

@@ -10,8 +10,11 @@ typedef struct smem__found {
     const smem__backend *backend;
     unsigned candidate;
     smem__object object; /* open: the caller closes it */
-    smem__layout header; /* a checked private copy */
-    char *dtype;         /* header.dtype_length bytes; free() */
+    union {
+        smem__layout header; /* a checked private copy */
+        char page[4096];     /* as it was read: most dtype texts are in it */
+    };
+    char *dtype; /* header.dtype_length bytes, in [page] or allocated */
 } smem__found;
 
 /* Read and check the header of an open or claimed object. */

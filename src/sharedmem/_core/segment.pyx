@@ -137,9 +137,17 @@ cdef class Segment:
         check(code, self.name)
         return ticket
 
-    def facts_for_descriptor(self):
+    def descriptor(self, cnp.ndarray array, dtype, int flags, ticket):
+        """The picklable facts of an array over this segment, in the order of load()."""
+        cdef int i, ndim = cnp.PyArray_NDIM(array)
+        cdef size_t offset = <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.c)
+        shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
+        strides = None
+        if not cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_SIZE(array) == 0:
+            strides = tuple([cnp.PyArray_STRIDE(array, i) for i in range(ndim)])
         return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
-                self.facts.family)
+                self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, flags,
+                ticket)
 
 
 cdef Segment wrap(smem_segment *c):
