@@ -102,6 +102,10 @@ int smem_open(const smem_options *options, smem_context **out)
     }
     smem__locks_init(ctx);
     smem__list_context(ctx);
+    if (smem__begin(ctx) == 0) {
+        smem__sweep_sometimes(ctx);
+        smem__end(ctx);
+    }
     *out = ctx;
     return 0;
 }

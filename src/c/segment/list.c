@@ -46,6 +46,10 @@ static int smem__list_posix(void *arg, const char *name)
         return 0; /* gone meanwhile, or none of ours */
     int rc = smem__rows_add(rows, &found);
     smem__found_close(&found);
+    /* A dropper that came while it was held here was refused. */
+    smem__target target = {
+        .backend = found.backend, .name = name, .nonce = found.header.nonce};
+    smem__test(rows->ctx, &target);
     return rc;
 }
 

@@ -271,8 +271,8 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
 {
     smem__layout *header = segment->mapping.base;
     smem_context *ctx = segment->ctx;
-    if (!segment->mapping.shares)
-        return SMEM_E_UNLINKED;
+    if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
+        return SMEM_E_UNLINKED; /* a visitor cannot write into the header */
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;

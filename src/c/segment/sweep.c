@@ -154,7 +154,6 @@ int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
-    smem__retry_refused(ctx, 0);
     rc = smem__sweep(ctx, out ? out : &ignored);
     smem__end(ctx);
     return rc;
