@@ -14,14 +14,33 @@ __all__ = ["context", "family", "new_family", "reclaim"]
 _VARIABLE = "SHAREDMEM_FAMILY"
 
 
+def _is_being_started() -> bool:
+    """Whether multiprocessing is still unpickling what this process is to run.
+
+    It does not know its parent then, and has not cleared its finalizers yet.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
+
+
+def _parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[1])
+
+
 def _multiprocessing_parent() -> int:
     """The pid of the process that started this one through multiprocessing, or 0.
 
-    With forkserver that is not the kernel's idea of a parent.
+    With forkserver that is the kernel's grandparent.
     """
     process = sys.modules.get("multiprocessing.process")
     parent = process.parent_process() if process is not None else None
-    return parent.pid or 0 if parent is not None else 0
+    if parent is not None:
+        return parent.pid or 0
+    if not _is_being_started():
+        return 0
+    by_server = any("multiprocessing.forkserver" in argument for argument in sys.orig_argv)
+    return _parent_of(os.getppid()) if by_server else os.getppid()
 
 
 context = Context(None, _multiprocessing_parent())
@@ -102,5 +121,7 @@ def _after_fork_in_child() -> None:
 
 atexit.register(context.leave)
 os.register_at_fork(after_in_child=_after_fork_in_child)
-if _multiprocessing_parent():
+if _is_being_started():
+    _after_fork_in_child()
+elif _multiprocessing_parent():
     _leave_with_multiprocessing()

@@ -31,7 +31,7 @@ typedef struct smem__place {
 /* [directory] NULL: /dev/shm, else a private directory for the lock files. */
 int smem__place_find(smem__place *place, const char *directory);
 
-/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f or u. */
+/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u or t. */
 int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
                      char out[SMEM__PATH_MAX]);
 
@@ -59,10 +59,16 @@ enum smem__lock { SMEM__UNLOCKED, SMEM__SHARED, SMEM__EXCLUSIVE };
 int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *out);
 /* As above; makes an empty file of mode 0600 when there is none. */
 int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out);
-/* A file without a name, in [place]. */
+/*
+ * A file without a name, in [place]. Where the kernel knows no O_TMPFILE it has
+ * one of kind 't' until it is published or discarded; who died in between is
+ * found by that name.
+ */
 int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out);
 /* Give a file without a name its first one. -EEXIST. */
 int smem__file_publish(smem__file *file, const char *path);
+/* Close a file that was made and not published. */
+void smem__file_discard(smem__file *file);
 /* Put [file], without a name yet, in the place of whatever [path] names. */
 int smem__file_replace(const smem__place *place, smem__file *file, const char *path);
 void smem__file_close(smem__file *file);
@@ -106,6 +112,9 @@ typedef int smem__visit_process(void *arg, int pid, const char *command);
 int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
                           smem__visit_process *visit, void *arg);
 int smem__random(void *buf, size_t size);
+/* 128 random bits in hexadecimal. */
+enum { SMEM__RANDOM_NAME = 33 };
+int smem__random_name(char out[SMEM__RANDOM_NAME]);
 int64_t smem__now(void);           /* seconds since 1970 */
 uint64_t smem__monotonic_us(void);
 const char *smem__environment(const char *name);

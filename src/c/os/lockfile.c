@@ -89,15 +89,47 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
     return smem__file_adopt(fd, uid, out);
 }
 
+/* An older kernel or a file system without it (ramfs). */
+static bool smem__no_tmpfile(int rc)
+{
+    return rc == -EOPNOTSUPP || rc == -EISDIR || rc == -EINVAL || rc == -ENOENT;
+}
+
+static int smem__open_temporary(const smem__place *place)
+{
+    char name[SMEM__RANDOM_NAME], path[SMEM__PATH_MAX];
+    int rc = smem__random_name(name);
+    if (rc == 0)
+        rc = smem__place_path(place, place->uid, 't', name, path);
+    return rc ? rc : smem__open_retry(path, O_RDWR | O_CREAT | O_EXCL | SMEM__SAFE, 0600);
+}
+
+/* The name of kind 't' of an open file, if it has one, is where /proc says. */
+static void smem__unlink_temporary(const smem__file *file)
+{
+    char self[64], path[SMEM__PATH_MAX];
+    if (file->links == 0)
+        return; /* O_TMPFILE: it never had one */
+    snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
+    ssize_t n = smem__sys.readlink(self, path, sizeof path - 1);
+    if (n <= 0)
+        return;
+    path[n] = '\0';
+    if (smem__file_is_at(file, path) == 1)
+        smem__sys.unlink(path);
+}
+
 int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out)
 {
     int fd = smem__open_retry(place->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (smem__no_tmpfile(fd))
+        fd = smem__open_temporary(place);
     if (fd < 0)
         return fd;
     int rc = smem__file_adopt(fd, place->uid, out);
     if (rc == 0 && mode != 0600 && smem__sys.fchmod(fd, mode) != 0) {
         rc = -errno;
-        smem__file_close(out);
+        smem__file_discard(out);
     }
     return rc;
 }
@@ -106,26 +138,29 @@ int smem__file_publish(smem__file *file, const char *path)
 {
     char self[64];
     snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
-    if (smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
-        return 0;
-    if (errno == ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
-        if (smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
-            return 0;
-    return -errno;
+    int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
+    if (rc == -ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
+        rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? -errno : 0;
+    if (rc == 0)
+        smem__unlink_temporary(file);
+    return rc;
+}
+
+void smem__file_discard(smem__file *file)
+{
+    if (file->fd >= 0)
+        smem__unlink_temporary(file);
+    smem__file_close(file);
 }
 
 /* A crash between link and rename leaves a segment under the temporary name;
    nobody maps it then, and the sweep takes it like any other. */
 int smem__file_replace(const smem__place *place, smem__file *file, const char *path)
 {
-    uint64_t random[2];
-    char name[40], temporary[SMEM__PATH_MAX];
-    int rc = smem__random(random, sizeof random);
-    if (rc != 0)
-        return rc;
-    snprintf(name, sizeof name, "%016llx%016llx", (unsigned long long)random[0],
-             (unsigned long long)random[1]);
-    rc = smem__place_path(place, place->uid, 's', name, temporary);
+    char name[SMEM__RANDOM_NAME], temporary[SMEM__PATH_MAX];
+    int rc = smem__random_name(name);
+    if (rc == 0)
+        rc = smem__place_path(place, place->uid, 's', name, temporary);
     if (rc == 0)
         rc = smem__file_publish(file, temporary);
     if (rc != 0)

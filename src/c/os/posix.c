@@ -65,7 +65,7 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     if (rc == 0)
         rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
     if (rc != 0) {
-        smem__file_close(&out->file);
+        smem__file_discard(&out->file);
         return smem__room_code(rc);
     }
     out->size = size;
@@ -111,6 +111,11 @@ static int smem__posix_publish(const smem__place *place, const char *name, bool 
         if (rc != -EEXIST && rc != -EAGAIN)
             return smem__room_code(rc);
     }
+}
+
+static void smem__posix_discard(smem__object *object)
+{
+    smem__file_discard(&object->file);
 }
 
 static void smem__posix_close(smem__object *object)
@@ -324,7 +329,7 @@ const smem__backend smem__posix = {
     .needs_gate = false,
     .create = smem__posix_create,
     .publish = smem__posix_publish,
-    .discard = smem__posix_close,
+    .discard = smem__posix_discard,
     .open = smem__posix_open,
     .read = smem__posix_read,
     .poke = smem__posix_poke,

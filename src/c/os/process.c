@@ -26,6 +26,14 @@ int smem__random(void *buf, size_t size)
     return 0;
 }
 
+int smem__random_name(char out[SMEM__RANDOM_NAME])
+{
+    uint64_t random[2];
+    int rc = smem__random(random, sizeof random);
+    snprintf(out, SMEM__RANDOM_NAME, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+    return rc;
+}
+
 int64_t smem__now(void)
 {
     struct timespec t;

@@ -30,7 +30,7 @@ typedef struct smem__syscalls {
     int (*fcntl_lock)(int fd, int command, struct flock *lock);
     int (*flock)(int fd, int operation);
     int (*linkat)(int olddir, const char *oldpath, int newdir, const char *newpath, int flags);
-    int (*link)(const char *oldpath, const char *newpath);
+    ssize_t (*readlink)(const char *path, char *buf, size_t size);
     int (*rename)(const char *oldpath, const char *newpath);
     int (*unlink)(const char *path);
     ssize_t (*pread)(int fd, void *buf, size_t size, off_t offset);

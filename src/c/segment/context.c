@@ -4,7 +4,6 @@
 #include "segment/sweep.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,12 +191,10 @@ int smem_new_family(smem_context *ctx, const char *name)
 {
     smem__family made, left;
     smem__file file;
-    char text[40];
-    uint64_t random;
-    int rc = smem__random(&random, sizeof random);
+    char text[SMEM__RANDOM_NAME];
+    int rc = smem__random_name(text);
     if (rc != 0)
         return rc;
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)random);
     pthread_rwlock_wrlock(&ctx->fork_lock);
     rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {

@@ -76,33 +76,24 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     return smem__file_pin(file, place->page, &out->pin);
 }
 
-static int smem__family_make(const smem__place *place, const char *path, int parent,
-                             smem__family *out)
+/* The file of a new family; [made] keeps it alive until somebody has joined. */
+static int smem__family_make(const smem__place *place, const char *path, smem__file *made)
 {
-    smem__file file;
     smem__family_record record = {.magic = SMEM__FAMILY_MAGIC};
     int rc = smem__random(&record.tag, sizeof record.tag);
     if (record.tag == 0)
         record.tag = 1;
     if (rc == 0)
-        rc = smem__file_make(place, 0600, &file);
+        rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
-    rc = smem__file_write(&file, &record, sizeof record, 0);
+    rc = smem__file_write(made, &record, sizeof record, 0);
     if (rc == 0)
-        rc = smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+        rc = smem__file_lock(made, SMEM__SHARED, SMEM__BYTE_MEMBER);
     if (rc == 0)
-        rc = smem__family_add_honorary(place, &file, parent);
-    if (rc == 0)
-        rc = smem__family_enter(place, &file, record.tag, out);
-    if (rc == 0) {
-        rc = smem__file_publish(&file, path);
-        if (rc != 0) {
-            smem__unpin(out->pin, place->page);
-            out->pin = NULL;
-        }
-    }
-    smem__file_close(&file);
+        rc = smem__file_publish(made, path);
+    if (rc != 0)
+        smem__file_discard(made);
     return rc;
 }
 
@@ -141,14 +132,18 @@ static int smem__family_join(const smem__place *place, const char *name, int par
     snprintf(out->name, sizeof out->name, "%s", name);
     for (unsigned turn = 0; turn < TURNS; turn++) {
         smem__file file;
+        smem__file made = {.fd = -1};
         rc = smem__file_open(path, place->uid, true, &file);
-        if (rc == -ENOENT)
-            rc = smem__family_make(place, path, parent, out);
-        else if (rc == 0) {
+        if (rc == -ENOENT && (rc = smem__family_make(place, path, &made)) == 0)
+            /* Mapped from a file opened by name: /proc/PID/maps goes on showing
+               the name that a file without one was mapped under. */
+            rc = smem__file_open(path, place->uid, true, &file);
+        if (rc == 0) {
             rc = smem__family_join_file(place, path, parent, &file, out);
             smem__file_close(&file);
         }
-        if (rc != -EAGAIN && rc != -EEXIST)
+        smem__file_close(&made);
+        if (rc != -EAGAIN && rc != -EEXIST && rc != -ENOENT)
             return rc;
         smem__backoff(turn);
     }
@@ -195,7 +190,6 @@ static bool smem__family_exists(const smem__place *place, const char *name)
 int smem__family_find(const smem__place *place, const char *name, int parent, smem__family *out)
 {
     char found[SMEM_NAME_MAX + 1];
-    uint64_t random;
     *out = (smem__family){0};
     if (!name || !*name)
         name = smem__environment("SHAREDMEM_FAMILY");
@@ -208,11 +202,8 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
     if (smem__family_named_after(place, smem__process_self(), found, sizeof found) == 0 &&
         smem__family_exists(place, found))
         return smem__family_join(place, found, 0, out);
-    int rc = smem__random(&random, sizeof random);
-    if (rc != 0)
-        return rc;
-    snprintf(found, sizeof found, "%016" PRIx64, random);
-    return smem__family_join(place, found, 0, out);
+    int rc = smem__random_name(found);
+    return rc ? rc : smem__family_join(place, found, 0, out);
 }
 
 /* Open the file of [family], if it is still under its name. */

@@ -1,6 +1,5 @@
 #include "segment/name.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int smem__name_check(const char *text)
@@ -15,12 +14,8 @@ int smem__name_parse(const char *text, int backend, smem__name *out)
         return SMEM_E_ARGUMENT;
     out->backend = backend;
     if (!text) {
-        uint64_t random[2];
-        int rc = smem__random(random, sizeof random);
-        snprintf(out->buf, sizeof out->buf, "%016llx%016llx", (unsigned long long)random[0],
-                 (unsigned long long)random[1]);
         out->text = out->buf;
-        return rc;
+        return smem__random_name(out->buf);
     }
     int said = SMEM_ANY;
     if (strncmp(text, "posix:", 6) == 0)

@@ -22,6 +22,21 @@ static int smem__sweep_posix(void *arg, const char *name)
     return 0;
 }
 
+/* A file that its maker died over before it was published. */
+static int smem__sweep_temporary(void *arg, const char *name)
+{
+    const smem__place *place = &((smem__sweeper *)arg)->ctx->place;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
+        smem__file_open(path, place->uid, true, &file) != 0)
+        return 0;
+    if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1)
+        smem__path_unlink(path);
+    smem__file_close(&file);
+    return 0;
+}
+
 /* A segment whose maker died before its header was complete: all that is known
    is its key, its size, and that it is not older than its entry. */
 static bool smem__is_half_made(const smem__found *found, const smem__entry *entry, int64_t made)
@@ -132,6 +147,7 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     int rc = 0;
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
     return rc ? rc : sysv;

@@ -1,0 +1,1 @@
+"""The lifetime of segments, shown by real processes and checked in the kernel."""
