@@ -20,7 +20,9 @@ reserve : bool, default True
 
 from __future__ import annotations
 
+import math
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any, Literal, SupportsIndex
 
@@ -28,7 +30,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem import dtypes
-from sharedmem._core.errors import LayoutMismatchError, SegmentExistsError, SegmentSizeError, make
+from sharedmem._core.errors import (
+    LayoutMismatchError,
+    NoRoomError,
+    SegmentExistsError,
+    SegmentSizeError,
+    make,
+)
 from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, Segment, segment_of
 from sharedmem.names import explain_exists
 from sharedmem.participant import context
@@ -142,7 +150,21 @@ def _new(
         )
     except SegmentExistsError as error:
         raise explain_exists(error) from None
+    except NoRoomError as error:
+        raise _explain_no_room(error, extents, made) from None
     return over(segment, extents, made, 0, strides)
+
+
+def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
+    """The same error with what was asked for and what there is."""
+    need = math.prod(shape) * dtype.itemsize
+    try:
+        disk = os.statvfs("/dev/shm")
+        there = f"/dev/shm has {disk.f_bavail * disk.f_frsize:,} of {disk.f_blocks * disk.f_frsize:,} bytes free"
+    except OSError:
+        there = "there is no /dev/shm"
+    text = f"no room for an array of shape {shape} and dtype {dtype}: {need:,} bytes, and {there}"
+    return make(NoRoomError, error.errno or 12, text, error.remedy, error.name)
 
 
 def _name(name: str | None) -> str | None:
@@ -155,7 +177,7 @@ def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any
     """Shape and dtype as NumPy would make them: 'S' becomes 'S1', and the shape
     of a subarray dtype goes to the array."""
     probe = np.empty(0, dtypes.check(dtype))
-    return _shape(shape) + probe.shape[1:], probe.dtype
+    return _shape((*_shape(shape), *probe.shape[1:])), probe.dtype
 
 
 def _finish(array: SharedArray, values: Any) -> SharedArray:

@@ -104,22 +104,36 @@ static smem__entry smem__entry_of(const smem_context *ctx, const smem_segment *s
     };
 }
 
+static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
+            return true;
+    return false;
+}
+
+/* Another inode alone proves nothing: an empty journal goes, and comes again
+   with the next segment. What counts is whether ours are in it. */
 void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
 {
-    if (ctx->journal_inode == gate->file.inode)
+    smem__entry *entries;
+    uint32_t count;
+    if (ctx->journal_inode == gate->file.inode || smem__journal_read(gate, &entries, &count) != 0)
         return;
     pthread_mutex_lock(&ctx->table_lock);
-    for (size_t i = 0; ctx->journal_inode && i < ctx->bucket_count; i++)
+    for (size_t i = 0; i < ctx->bucket_count; i++)
         for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
             uint32_t slot;
             smem__layout *header = segment->mapping.base;
             smem__entry entry = smem__entry_of(ctx, segment);
-            if (segment->backend->needs_gate && segment->mapping.shares && !segment->nameless &&
+            if (segment->backend->needs_gate && smem_is_current(segment) &&
+                !smem__is_journalled(entries, count, segment->info.nonce) &&
                 smem__journal_add(gate, &entry, &slot) == 0)
                 header->journal = slot + 1;
         }
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
+    free(entries);
 }
 
 static int smem__sweep_sysv(smem__sweeper *sweeper)

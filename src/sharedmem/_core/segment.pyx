@@ -235,6 +235,8 @@ cdef class Context:
         cdef bytes text = None if name is None else encode(name)
         cdef int code, made = 1
         cdef int i, ndim = len(shape)
+        if ndim > SMEM_NDIM_MAX:
+            raise ValueError(f"maximum supported dimension is {SMEM_NDIM_MAX}, found {ndim}")
         for i in range(ndim):
             c_shape[i] = shape[i]
             if strides is not None:
