@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from multiprocessing import forkserver, heap, resource_tracker
@@ -21,9 +20,6 @@ BACKENDS = ("posix", "sysv")
 START_METHODS = ("fork", "spawn", "forkserver")
 TIME_LIMIT = 100  # seconds; reached only in a deadlock
 PATIENCE = 5  # seconds; for processes that were told to end
-
-# Spawned workers import their functions by the names of the test modules.
-sys.path.append(str(Path(__file__).parents[1]))
 
 FAILED = pytest.StashKey[bool]()
 
@@ -108,11 +104,7 @@ def _sysv() -> set[str]:
     with open("/proc/sysvipc/shm") as table:
         columns = table.readline().split()
         rows = [dict(zip(columns, line.split())) for line in table]
-    return {
-        f"SysV id {row['shmid']} ({row['nattch']} attached)"
-        for row in rows
-        if int(row["uid"]) == os.geteuid()
-    }
+    return {f"SysV id {row['shmid']}" for row in rows if int(row["uid"]) == os.geteuid()}
 
 
 def _fds() -> set[str]:
@@ -153,7 +145,7 @@ def nothing_left(
     before = _held()
     yield
     deadline = time.monotonic() + PATIENCE
-    while True:
+    while left := _held() - before:
         gc.collect()
         sharedmem.reclaim()
         left = _held() - before

@@ -139,7 +139,7 @@ def _new(
         raise ValueError(f"order must be 'C' or 'F', not {strides!r}")
     try:
         segment = context.create(
-            _name(name),
+            name,
             _backend(backend),
             _flags(persistent, replace, reserve),
             _permissions(permissions),
@@ -165,12 +165,6 @@ def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype
         there = "there is no /dev/shm"
     text = f"no room for an array of shape {shape} and dtype {dtype}: {need:,} bytes, and {there}"
     return make(NoRoomError, error.errno or 12, text, error.remedy, error.name)
-
-
-def _name(name: str | None) -> str | None:
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
-    return name
 
 
 def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -353,6 +347,11 @@ def copy(a: ArrayLike, order: OrderLike = "K", subok: bool = False, **sharing: A
     return _finish(_like(source, None, order, None, sharing), source)
 
 
+def _has_order(array: np.ndarray, order: str) -> bool:
+    wanted = {"C": array.flags.c_contiguous, "F": array.flags.f_contiguous}
+    return wanted.get(order, True)
+
+
 def array(
     object: Any,
     dtype: DTypeLike = None,
@@ -373,10 +372,10 @@ def array(
     source = np.asarray(object, dtype)
     if source.ndim < ndmin:
         source = source.reshape((1,) * (ndmin - source.ndim) + source.shape)
-    if not copy and segment_of(source) is not None:
+    if not copy and segment_of(source) is not None and _has_order(source, order):
         return source.view(SharedArray)
     if copy is False:
-        raise ValueError("this object is not in shared memory: a copy cannot be avoided")
+        raise ValueError("this object is not in shared memory as asked for: a copy cannot be avoided")
     return _finish(_like(source, None, order, None, sharing), source)
 
 
@@ -430,7 +429,7 @@ def attach_or_create(
     if order not in ("C", "F"):
         raise ValueError(f"order must be 'C' or 'F', not {order!r}")
     segment, created = context.attach_or_create(
-        _name(name),
+        name,
         _backend(backend),
         _flags(persistent, False, reserve),
         _permissions(permissions),

@@ -59,6 +59,8 @@ def _describe(dtype: np.dtype[Any]) -> Any:
         described["titles"] = titles
     if dtype.isalignedstruct:
         described["aligned"] = True
+    if issubclass(dtype.type, np.record):
+        described["record"] = True
     return described
 
 
@@ -83,9 +85,10 @@ def _rebuild(described: Any) -> np.dtype[Any]:
     if isinstance(described, list):  # the lists of .npy files, for C programs
         return np.lib.format.descr_to_dtype(described)
     facts = dict(described)
-    aligned = bool(facts.pop("aligned", False))
+    aligned, record = (bool(facts.pop(key, False)) for key in ("aligned", "record"))
     facts["formats"] = [_rebuild(item) for item in facts["formats"]]
-    return np.dtype(facts, align=aligned)
+    dtype = np.dtype(facts, align=aligned)
+    return np.dtype((np.record, dtype)) if record else dtype
 
 
 def _depth(text: str) -> int:

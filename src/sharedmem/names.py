@@ -126,8 +126,6 @@ def attach(
     """
     if mode not in _MODES:
         raise ValueError(f"mode must be 'r+', 'r' or 'c', not {mode!r}")
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
     return array_of(context.attach(name, _MODES[mode], owner))
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from sharedmem._core.errors import SegmentNameError, make
 from sharedmem._core.segment import Context
 
 __all__ = ["context", "family", "new_family", "reclaim"]
@@ -43,7 +44,17 @@ def _multiprocessing_parent() -> int:
     return _parent_of(os.getppid()) if by_server else os.getppid()
 
 
-context = Context(None, _multiprocessing_parent())
+def _join() -> Context:
+    try:
+        return Context(None, _multiprocessing_parent())
+    except SegmentNameError as error:
+        name = os.environ.get(_VARIABLE)
+        raise make(
+            SegmentNameError, 22, f"{_VARIABLE} holds no valid name", error.remedy, name
+        ) from None
+
+
+context = _join()
 os.environ.setdefault(_VARIABLE, context.family)
 
 

@@ -219,7 +219,11 @@ def forget(pickled: bytes) -> int:
 def _reduce_plain(array: np.ndarray) -> Any:
     if segment_of(array) is not None:
         return reduce_in_flight(array)
-    return array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+    before = _replaced[0] if _replaced else None
+    return before(array) if before is not None else array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+
+
+_replaced: list[Any] = []  # the reducer of ndarrays that install() has put aside
 
 
 def install() -> None:
@@ -227,9 +231,19 @@ def install() -> None:
 
     Ordinary arrays are pickled as ever. Undone by `uninstall`.
     """
-    ForkingPickler.register(np.ndarray, _reduce_plain)
+    reducers = ForkingPickler._extra_reducers
+    if reducers.get(np.ndarray) is not _reduce_plain:
+        _replaced[:] = [reducers.get(np.ndarray)]
+        ForkingPickler.register(np.ndarray, _reduce_plain)
 
 
 def uninstall() -> None:
-    """Undo `install`."""
-    ForkingPickler._extra_reducers.pop(np.ndarray, None)
+    """Undo `install`; a reducer that was there before is there again."""
+    reducers = ForkingPickler._extra_reducers
+    if reducers.get(np.ndarray) is not _reduce_plain:
+        return
+    before = _replaced.pop()
+    if before is None:
+        del reducers[np.ndarray]
+    else:
+        reducers[np.ndarray] = before

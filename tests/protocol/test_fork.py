@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 import sharedmem
 
 from . import kernel
@@ -99,10 +101,46 @@ def test_grandchild_keeps_what_it_inherited(processes, backend):
     assert kernel.held() == before
 
 
+ONE_LEAVES = """
+import os, pickle, sys, sharedmem
+from multiprocessing.reduction import ForkingPickler
+array = sharedmem.full(1000, 7.0, backend=sys.argv[1])
+sent = bytes(ForkingPickler.dumps(sharedmem.full(10, 5.0, backend=sys.argv[1])))
+child = os.fork()
+if (child == 0) == (sys.argv[2] == "child"):
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+    os.write(1, f"{os.getpid()}{os.linesep}".encode())
+    sys.stdin.readline()
+    assert (array == 7).all() and array.is_current()
+    assert (sharedmem.attach(array.name) == 7).all()
+    assert (pickle.loads(sent) == 5).all()
+    print("used")
+"""
+
+
+@pytest.mark.parametrize("stays", ["parent", "child"])
+def test_orderly_exit_takes_nothing_from_a_relative(processes, backend, family, stays):
+    """Of parent and child that share arrays and descriptors the one that stays has them all, and frees them."""
+    before = kernel.held()
+    program = processes.program(ONE_LEAVES, backend, stays, environ=environment(family))
+    pid = int(program.hear())
+    processes.adopt(pid)
+    if stays == "child":
+        assert program.wait() == 0
+    sharedmem.reclaim()
+    program.say("use them")
+    assert program.end() == ["used"]
+    processes.await_end(pid)
+    assert kernel.held() == before
+
+
 DAEMON = """
 import os, sys, sharedmem
 array = sharedmem.full(1000, 7.0, backend=sys.argv[1])
-if os.fork():
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
     os._exit(0)
 os.setsid()
 if os.fork():
@@ -144,9 +182,36 @@ def test_killed_daemon_leaves_nothing(processes, backend, family):
     program = processes.program(DAEMON, backend, environ=environment(family))
     pid = int(program.hear().split()[0])
     processes.adopt(pid)
+    assert program.wait() == 0
     os.kill(pid, signal.SIGKILL)
     processes.await_end(pid)
     sharedmem.reclaim()
+    assert kernel.held() == before
+
+
+THREADS = """
+import pickle, sys, sharedmem
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
+
+def receive(sent):
+    array = pickle.loads(sent)
+    return (array == 7).all() and array.is_current()
+
+with ThreadPoolExecutor(4) as executor:
+    for _ in range(500):
+        array = sharedmem.full(100, 7.0, backend=sys.argv[1])
+        sent = [bytes(ForkingPickler.dumps(array)) for _ in range(4)]
+        received = executor.map(receive, sent)
+        del array
+        assert all(received)
+"""
+
+
+def test_threads_race_for_the_last_reference(backend, family):
+    """Threads that receive and drop one array at the same time each find it whole, and the last one frees it."""
+    before = kernel.held()
+    run(THREADS, backend, environ=environment(family))
     assert kernel.held() == before
 
 

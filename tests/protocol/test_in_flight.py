@@ -135,18 +135,22 @@ def test_forgetting_what_was_loaded_takes_no_other_ticket(backend):
     assert kernel.held() == before
 
 
-def test_a_late_ticket_is_not_freed_for_an_early_one(backend):
+@pytest.mark.parametrize("others", [0, 1, 40])
+def test_a_late_ticket_is_not_freed_for_an_early_one(backend, others):
     """A ticket issued after another was freed is not freed by loading or revoking the old one again."""
     before = kernel.held()
     array = sharedmem.full(1000, 7.0, backend=backend)
-    first = send(array)
-    pickle.loads(first)
-    second = send(array)
-    pickle.loads(first)
-    sharedmem.forget(first)
-    assert sharedmem.stat(array.name).tickets == 1
+    early = send(array)
+    between = [send(array) for _ in range(others)]
+    pickle.loads(early)
+    late = send(array)
+    pickle.loads(early)
+    sharedmem.forget(early)
+    assert sharedmem.stat(array.name).tickets == others + 1
+    for sent in between:
+        sharedmem.forget(sent)
     del array
-    array = pickle.loads(second)
+    array = pickle.loads(late)
     assert (array == 7).all()
     del array
     assert kernel.held() == before
@@ -192,6 +196,50 @@ def test_one_pickle_for_many_receivers(processes, backend):
     sharedmem.forget(other)
     del array
     assert kernel.held() == before
+
+
+def send_to_oneself(pipe):
+    array = pipe.recv()
+    for _ in range(1000):
+        array = pickle.loads(send(array))
+    assert (array == 7).all()
+
+
+def test_tickets_of_many_processes_balance(processes, backend):
+    """Processes that send and receive one array at the same time leave no ticket behind."""
+    before = kernel.held()
+    others = [processes.fork_with_pipe(send_to_oneself) for _ in range(4)]
+    array = sharedmem.full(1000, 7.0, backend=backend)
+    for _, pipe in others:
+        pipe.send(array)
+    assert [processes.wait(pid) for pid, _ in others] == [0] * 4
+    assert sharedmem.stat(array.name).tickets == 0
+    del array
+    assert kernel.held() == before
+
+
+def drop_together(pipe, barrier):
+    array = pipe.recv()
+    barrier.wait()
+    del array
+
+
+def test_receivers_that_drop_at_the_same_moment(processes, backend):
+    """When several processes drop an array at once and end in order, one of them frees it."""
+    before = kernel.held()
+    barrier = multiprocessing.get_context("fork").Barrier(4)
+    for _ in range(10):
+        here, there = multiprocessing.Pipe(duplex=False)
+        with here, there:
+            workers = [processes.worker("fork", drop_together, here, barrier) for _ in range(4)]
+            array = sharedmem.full(1000, 7.0, backend=backend)
+            for _ in workers:
+                there.send(array)
+            del array
+            for worker in workers:
+                worker.join()
+                assert worker.exitcode == 0
+        assert kernel.held() == before
 
 
 SEND_TO_NOBODY = """

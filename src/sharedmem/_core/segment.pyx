@@ -32,6 +32,8 @@ cdef int check(int code, name) except -1:
 
 cdef bytes encode(name):
     """A name as the kernel has it; a NUL must not end it early."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
     cdef bytes text = name.encode("utf-8", "surrogateescape")
     return b"/" if b"\0" in text else text
 
@@ -141,9 +143,14 @@ cdef class Segment:
         """The picklable facts of an array over this segment, in the order of load()."""
         cdef int i, ndim = cnp.PyArray_NDIM(array)
         cdef size_t offset = <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.c)
+        cdef int64_t step = cnp.PyArray_ITEMSIZE(array)
+        cdef bint in_order = True
+        for i in range(ndim - 1, -1, -1):
+            in_order = in_order and cnp.PyArray_STRIDE(array, i) == step
+            step *= cnp.PyArray_DIM(array, i)
         shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
         strides = None
-        if not cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_SIZE(array) == 0:
+        if not in_order:
             strides = tuple([cnp.PyArray_STRIDE(array, i) for i in range(ndim)])
         return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
                 self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, flags,
@@ -172,8 +179,10 @@ def segment_of(array):
             base = <object>cnp.PyArray_BASE(<cnp.ndarray>base)
         elif PyMemoryView_Check(base) and PyMemoryView_GET_BASE(base) != NULL:
             base = <object>PyMemoryView_GET_BASE(base)
-        else:
-            return None
+        else:  # a void scalar, or what as_strided() puts in between
+            base = getattr(base, "base", None)
+    if base is None:
+        return None
     segment = base
     begin = <size_t>smem_data(segment.c)
     return segment if begin <= data <= begin + segment.facts.nbytes else None
