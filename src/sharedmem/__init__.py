@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 
-from multiprocessing.reduction import ForkingPickler as _ForkingPickler
-
 from sharedmem import errors
 from sharedmem._core.segment import VERSION as __version__
 from sharedmem.creation import (
@@ -44,7 +42,7 @@ from sharedmem.errors import (
 )
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
-from sharedmem.pickling import by_content, forget, install, reduce_in_flight, uninstall
+from sharedmem.pickling import by_content, forget, install, register, uninstall
 from sharedmem.sharedarray import SharedArray
 
 __all__ = [
@@ -91,8 +89,8 @@ __all__ = [
     "zeros_like",
 ]
 
-_ForkingPickler.register(SharedArray, reduce_in_flight)
-del _ForkingPickler, reduce_in_flight
+register(SharedArray)
+del register
 
 
 def get_include() -> str:

@@ -12,7 +12,7 @@ replace : bool, default False
 backend : {'posix', 'sysv'}, optional
     POSIX when not given, SysV when ``/dev/shm`` has no room.
 permissions : int, default 0o600
-    Of the segment. Owner-write is required.
+    Of the segment. Owner read and write are required.
 reserve : bool, default True
     Reserve the memory at once, so that a lack of room is an exception here and
     never a bus error later.
@@ -99,10 +99,10 @@ def _backend(backend: str | None) -> int:
 
 def _permissions(permissions: int) -> int:
     bits = operator.index(permissions)
-    if bits & ~0o777 or not bits & 0o200:
+    if bits & ~0o777 or bits & 0o600 != 0o600:
         raise ValueError(
-            f"permissions {bits:#o} cannot be had: use bits of 0o777 with owner-write (0o200) among "
-            "them, which freeing the segment needs"
+            f"permissions {bits:#o} cannot be had: use bits of 0o777 with owner read and write (0o600) "
+            "among them, which freeing the segment needs"
         )
     return bits
 

@@ -123,5 +123,7 @@ def _parse(text: str) -> np.dtype[Any]:
         raise ValueError("dtype text is too long or too deep")
     try:
         return check(_rebuild(ast.literal_eval(text)))
-    except (SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
+    except (
+        SyntaxError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError
+    ) as error:  # fmt: skip
         raise ValueError(f"not a dtype: {text[:80]!r}") from error

@@ -63,6 +63,8 @@ class SegmentInfo:
         self._info = info
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
         return getattr(self._info, attribute)
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,7 +31,6 @@ _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False
 
 # Bits of a descriptor's flags.
 _LOCKED = 1  # the array's writeable flag is off
-_PLAIN = 2  # a plain ndarray over the segment, not a SharedArray
 
 
 @contextmanager
@@ -38,13 +38,14 @@ def by_content() -> Iterator[None]:
     """Within this context shared arrays are pickled by content, as plain arrays.
 
     For pickles that outlive the memory: files, databases, other machines. It
-    holds for the thread (and asynchronous task) that enters it.
+    holds for the thread (and asynchronous task) that enters it; a
+    `multiprocessing.Queue` pickles in a thread of its own.
 
     Examples
     --------
     >>> import pickle, sharedmem
     >>> with sharedmem.by_content():
-    ...     data = pickle.dumps(sharedmem.arange(3) if False else sharedmem.ones(3))
+    ...     data = pickle.dumps(sharedmem.ones(3))
     >>> pickle.loads(data)
     array([1., 1., 1.])
     """
@@ -61,9 +62,8 @@ def _dtype_facts(dtype: np.dtype[Any]) -> Any:
 
 def _descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
     flags = 0 if array.flags.writeable else _LOCKED
-    if type(array) is not sharedarray.SharedArray:
-        flags |= _PLAIN
-    return segment.descriptor(array, _dtype_facts(array.dtype), flags, ticket)
+    cls = None if type(array) is sharedarray.SharedArray else type(array)
+    return segment.descriptor(array, _dtype_facts(array.dtype), cls, flags, ticket)
 
 
 def _content(array: np.ndarray, protocol: int) -> Any:
@@ -95,6 +95,11 @@ def reduce_in_flight(array: np.ndarray) -> Any:
     return load, _descriptor(array, segment, ticket)
 
 
+def register(cls: type[np.ndarray]) -> None:
+    """Let multiprocessing's pickler take a ticket for arrays of this very class."""
+    ForkingPickler.register(cls, reduce_in_flight)
+
+
 def _explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
     """Say what is gone: the boot, the namespace, the family, or only the segment."""
     here = context.origin(backend)
@@ -120,6 +125,7 @@ def load(
     shape: tuple[int, ...],
     strides: tuple[int, ...] | None,
     dtype: Any,
+    cls: type[np.ndarray] | None,
     flags: int,
     ticket: int,
 ) -> np.ndarray:
@@ -132,13 +138,16 @@ def load(
         or the namespace.
     """
     try:
-        segment = context.receive(backend, name, nonce, mode, ticket)
+        segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise _explain_missing(error, backend, origin, family) from None
-    cls = np.ndarray if flags & _PLAIN else sharedarray.SharedArray
-    array = sharedarray.over(segment, shape, dtype, offset, strides, cls)
+    array = sharedarray.over(
+        segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
+    )
     if flags & _LOCKED:
         array.flags.writeable = False
+    if ticket:  # last: until the array stands, the descriptor can be loaded again
+        segment.free_ticket(ticket)
     return array
 
 
@@ -208,6 +217,8 @@ def forget(pickled: bytes) -> int:
     int
         How many descriptors with a ticket it held.
     """
+    if any(opcode.name.startswith("EXT") for opcode, _, _ in pickletools.genops(bytes(pickled))):
+        raise ValueError("a pickle with extension codes is not looked through: it could run code")
     reader = _Forgetter(io.BytesIO(pickled), buffers=iter(lambda: b"", None))
     reader.load()
     return reader.count

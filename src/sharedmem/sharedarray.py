@@ -43,6 +43,10 @@ class SharedArray(np.ndarray):
 
     __slots__ = ()
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        pickling.register(cls)  # multiprocessing's pickler goes by exact type
+
     def _segment(self) -> Segment:
         segment = segment_of(self)
         if segment is None:

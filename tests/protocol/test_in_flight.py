@@ -218,8 +218,8 @@ def test_tickets_of_many_processes_balance(processes, backend):
     assert kernel.held() == before
 
 
-def drop_together(pipe, barrier):
-    array = pipe.recv()
+def drop_together(queue, barrier):
+    array = queue.get()
     barrier.wait()
     del array
 
@@ -227,19 +227,19 @@ def drop_together(pipe, barrier):
 def test_receivers_that_drop_at_the_same_moment(processes, backend):
     """When several processes drop an array at once and end in order, one of them frees it."""
     before = kernel.held()
-    barrier = multiprocessing.get_context("fork").Barrier(4)
+    context = multiprocessing.get_context("fork")
+    barrier, queue = context.Barrier(4), context.SimpleQueue()
     for _ in range(10):
-        here, there = multiprocessing.Pipe(duplex=False)
-        with here, there:
-            workers = [processes.worker("fork", drop_together, here, barrier) for _ in range(4)]
-            array = sharedmem.full(1000, 7.0, backend=backend)
-            for _ in workers:
-                there.send(array)
-            del array
-            for worker in workers:
-                worker.join()
-                assert worker.exitcode == 0
+        workers = [processes.worker("fork", drop_together, queue, barrier) for _ in range(4)]
+        array = sharedmem.full(1000, 7.0, backend=backend)
+        for _ in workers:
+            queue.put(array)
+        del array
+        for worker in workers:
+            worker.join()
+            assert worker.exitcode == 0
         assert kernel.held() == before
+    queue.close()
 
 
 SEND_TO_NOBODY = """

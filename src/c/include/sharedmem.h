@@ -147,7 +147,7 @@ typedef struct smem_spec {
     const char *name;   /* NULL: a random one. "posix:x" and "sysv:x" choose */
     int backend;        /* enum smem_backend */
     unsigned flags;     /* enum smem_flags */
-    unsigned permissions; /* 0: 0600. Owner-write is required */
+    unsigned permissions; /* 0: 0600. Owner read and write are required */
     const char *dtype;  /* NumPy's descr text, for instance "'<f8'" */
     uint64_t itemsize;  /* bytes of one element */
     int ndim;
@@ -302,6 +302,9 @@ int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *vi
  * participant. SMEM_E_UNLINKED, SMEM_E_TICKETS.
  */
 int smem_ticket_issue(smem_segment *segment, uint64_t *ticket);
+
+/* Free a ticket of a segment that is attached here, as smem_receive() does. */
+void smem_ticket_free(smem_segment *segment, uint64_t ticket);
 
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);

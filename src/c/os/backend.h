@@ -60,7 +60,7 @@ int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *o
 /* As above; makes an empty file of mode 0600 when there is none. */
 int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out);
 /*
- * A file without a name, in [place]. Where the kernel knows no O_TMPFILE it has
+ * A file without a name, in [place], with the shared lock on byte 0. Where the kernel knows no O_TMPFILE it has
  * one of kind 't' until it is published or discarded; who died in between is
  * found by that name.
  */
@@ -77,7 +77,9 @@ int smem__file_stat(smem__file *file);
 /* One try. -EAGAIN when another open file holds a lock that excludes it. */
 int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte);
 /* Tries for a while: SMEM_E_BUSY when the other side does not let go. */
-int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte);
+enum smem__patience { SMEM__AT_ONCE = 1, SMEM__BRIEFLY = 40, SMEM__LONG = 10000 }; /* turns */
+int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte,
+                         enum smem__patience patience);
 /* Is this very file what [path] names? 1, 0 or an error. */
 int smem__file_is_at(const smem__file *file, const char *path);
 int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset);
@@ -175,10 +177,11 @@ typedef struct smem__backend {
     void (*unmap)(smem__mapping *mapping);
     /* At exit: this mapping shall not count any more, though it stays usable. */
     int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
+    /* Undo that. */
+    void (*tighten)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Find by name and prove that nobody maps it; it cannot be attached while
        claimed. -EBUSY: somebody maps it. [mapping]: NULL, or one of the [own]
-       mappings of this process that were loosened. A refused claim makes that
-       one count again. */
+       mappings of this process that were loosened. */
     int (*claim)(const smem__place *place, const char *name, unsigned candidate,
                  smem__mapping *mapping, unsigned own, smem__object *out);
     /* Take the name away, if it still leads to this object: else -ENOENT. */
@@ -187,6 +190,9 @@ typedef struct smem__backend {
     bool (*is_current)(const smem__place *place, const char *name, unsigned candidate,
                        const smem__mapping *mapping);
 } smem__backend;
+
+/* Let the data of a mapping be read only, from [data_offset] on. */
+int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset);
 
 extern const smem__backend smem__posix;
 extern const smem__backend smem__sysv;

@@ -81,12 +81,25 @@ int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *o
     return smem__file_adopt(fd, uid, out);
 }
 
+/* Whatever the umask took. */
+static int smem__file_set_mode(smem__file *file, uint32_t mode)
+{
+    if (file->mode == mode || smem__sys.fchmod(file->fd, mode) == 0)
+        return 0;
+    int rc = -errno;
+    smem__file_close(file);
+    return rc;
+}
+
 int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
 {
+    if (geteuid() != uid)
+        return SMEM_E_SECURITY; /* it would be made for somebody else */
     int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
     if (fd < 0)
         return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
-    return smem__file_adopt(fd, uid, out);
+    int rc = smem__file_adopt(fd, uid, out);
+    return rc ? rc : smem__file_set_mode(out, 0600);
 }
 
 /* An older kernel or a file system without it (ramfs). */
@@ -119,7 +132,7 @@ static void smem__unlink_temporary(const smem__file *file)
         smem__sys.unlink(path);
 }
 
-int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out)
+static int smem__file_make_once(const smem__place *place, smem__file *out)
 {
     int fd = smem__open_retry(place->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (smem__no_tmpfile(fd))
@@ -127,11 +140,25 @@ int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out)
     if (fd < 0)
         return fd;
     int rc = smem__file_adopt(fd, place->uid, out);
-    if (rc == 0 && mode != 0600 && smem__sys.fchmod(fd, mode) != 0) {
-        rc = -errno;
+    bool named = rc == 0 && out->links > 0;
+    if (rc == 0)
+        rc = smem__file_lock(out, SMEM__SHARED, 0);
+    if (rc == 0 && named)
+        rc = smem__file_stat(out);
+    if (rc == 0 && named && out->links == 0)
+        rc = -EAGAIN; /* a sweep took it for a dead one's before it was locked */
+    if (rc != 0)
         smem__file_discard(out);
-    }
     return rc;
+}
+
+int smem__file_make(const smem__place *place, uint32_t mode, smem__file *out)
+{
+    int rc;
+    unsigned turn = 0;
+    while ((rc = smem__file_make_once(place, out)) == -EAGAIN && turn < 1000)
+        smem__backoff(turn++);
+    return rc ? rc : smem__file_set_mode(out, mode);
 }
 
 int smem__file_publish(smem__file *file, const char *path)
@@ -207,10 +234,10 @@ void smem__backoff(unsigned turn)
 
 /* Locks are held for microseconds; who still holds one after seconds was
    stopped, and waiting on would stop us too. */
-int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte)
+int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte,
+                         enum smem__patience patience)
 {
-    enum { TURNS = 10000 };
-    for (unsigned turn = 0; turn < TURNS; turn++) {
+    for (unsigned turn = 0; turn < (unsigned)patience; turn++) {
         int rc = smem__file_lock(file, lock, byte);
         if (rc != -EAGAIN)
             return rc;

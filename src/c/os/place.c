@@ -98,9 +98,16 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
     if (!directory)
         return -errno;
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(directory));)
+    while (rc == 0) {
+        errno = 0;
+        struct dirent *entry = readdir(directory);
+        if (!entry) {
+            rc = -errno; /* 0 at the end */
+            break;
+        }
         if (strncmp(entry->d_name, prefix, length) == 0)
             rc = visit(arg, entry->d_name + length);
+    }
     closedir(directory);
     return rc;
 }

@@ -36,19 +36,31 @@ static int smem__room_code(int rc)
     }
 }
 
-/* fallocate makes the file as long as it reserves. */
+/*
+ * fallocate makes the file as long as it reserves. In one call first: only then
+ * is a size that the file system can never hold refused before memory is taken.
+ * After a signal in pieces: a kernel that undoes an interrupted call would never
+ * get through a large one.
+ */
+static int smem__posix_reserve(const smem__file *file, uint64_t size)
+{
+    uint64_t piece = size;
+    for (uint64_t at = 0; at < size;) {
+        uint64_t n = size - at < piece ? size - at : piece;
+        if (smem__sys.fallocate(file->fd, 0, (off_t)at, (off_t)n) == 0)
+            at += n;
+        else if (errno != EINTR)
+            return -errno;
+        else
+            piece = (uint64_t)64 << 20;
+    }
+    return 0;
+}
+
 static int smem__posix_fill(const smem__file *file, uint64_t size, bool reserve)
 {
-    int rc = -1;
-    errno = EOPNOTSUPP;
-    while (reserve && (rc = smem__sys.fallocate(file->fd, 0, 0, (off_t)size)) != 0)
-        if (errno != EINTR)
-            break;
-    if (rc == 0)
-        return 0;
-    if (errno != EOPNOTSUPP)
-        return -errno;
-    return smem__file_resize(file, size);
+    int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
+    return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
@@ -62,8 +74,6 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     if (rc != 0)
         return smem__room_code(rc);
     rc = smem__posix_fill(&out->file, size, reserve);
-    if (rc == 0)
-        rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
     if (rc != 0) {
         smem__file_discard(&out->file);
         return smem__room_code(rc);
@@ -80,7 +90,7 @@ static int smem__posix_own_name(const smem__place *place, const char *path, smem
     int rc = smem__file_open(path, place->uid, true, old);
     if (rc != 0)
         return rc;
-    rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK);
+    rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc == 0) {
         rc = smem__file_is_at(old, path);
         if (rc == 1)
@@ -162,6 +172,16 @@ static int smem__posix_poke(const smem__object *object, const void *buf, size_t 
     return smem__file_write(&object->file, buf, size, offset);
 }
 
+int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
+{
+    if (mapping->size <= data_offset)
+        return 0;
+    return smem__sys.mprotect((char *)mapping->base + data_offset, mapping->size - data_offset,
+                              PROT_READ)
+               ? -errno
+               : 0;
+}
+
 /*
  * Private pages cannot be laid anew at exit (smem__posix_relay) without losing
  * what was written to them. So they come from a file of their own that holds
@@ -201,18 +221,15 @@ static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
     void *base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
     if (base == MAP_FAILED)
         return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
-    if (mode == SMEM_READ_ONLY && object->writable && object->size > data_offset &&
-        smem__sys.mprotect((char *)base + data_offset, object->size - data_offset, PROT_READ)) {
-        int rc = -errno;
-        smem__sys.munmap(base, object->size);
-        return rc;
-    }
     *out = (smem__mapping){.base = base,
                            .size = object->size,
                            .kernel_id = object->kernel_id,
                            .device = object->file.device,
                            .shares = true};
-    return 0;
+    int rc = mode == SMEM_READ_ONLY ? smem__mapping_protect(out, data_offset) : 0;
+    if (rc != 0)
+        smem__sys.munmap(base, object->size);
+    return rc;
 }
 
 static void smem__posix_unmap(smem__mapping *mapping)
@@ -258,13 +275,15 @@ static int smem__posix_loosen(const smem__place *place, const char *name, smem__
 }
 
 /* What is still used here shall be proved to be in use again. */
-static void smem__posix_tighten(const smem__place *place, const char *path, smem__mapping *mapping)
+static void smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
 {
+    char path[SMEM__PATH_MAX];
     smem__file file;
-    if (!mapping->shares || smem__file_open(path, place->uid, true, &file) != 0)
+    if (!mapping->shares || smem__place_path(place, place->uid, 's', name, path) != 0 ||
+        smem__file_open(path, place->uid, true, &file) != 0)
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
-        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP) == 0)
+        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0)
         smem__posix_relay(&file, mapping);
     smem__file_close(&file);
 }
@@ -288,8 +307,6 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
         rc = smem__file_lock(&out->file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
     if (rc != 0) {
         smem__file_close(&out->file);
-        if (rc == -EAGAIN && mapping)
-            smem__posix_tighten(place, path, mapping);
         return rc == -EAGAIN ? -EBUSY : rc;
     }
     out->size = out->file.size;
@@ -303,7 +320,7 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     char path[SMEM__PATH_MAX];
     int rc = smem__place_path(place, place->uid, 's', name, path);
     if (rc == 0)
-        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK);
+        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc != 0)
         return rc;
     rc = smem__file_is_at(&object->file, path);
@@ -337,6 +354,7 @@ const smem__backend smem__posix = {
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
     .loosen = smem__posix_loosen,
+    .tighten = smem__posix_tighten,
     .claim = smem__posix_claim,
     .unlink = smem__posix_unlink,
     .is_current = smem__posix_is_current,

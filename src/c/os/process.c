@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -171,7 +172,7 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
 
 typedef struct smem__holder_query {
     bool sysv;
-    uint64_t inode;
+    uint64_t inode, device;
 } smem__holder_query;
 
 /* address perms offset major:minor inode path: the inode of a SysV segment is
@@ -180,17 +181,19 @@ static int smem__maps_match_inode(void *arg, char *line)
 {
     const smem__holder_query *query = arg;
     uint64_t inode;
+    unsigned major, minor;
     int path = 0;
-    if (sscanf(line, "%*s %*s %*s %*s %" SCNu64 " %n", &inode, &path) != 1 || path == 0)
+    if (sscanf(line, "%*s %*s %*s %x:%x %" SCNu64 " %n", &major, &minor, &inode, &path) != 3 ||
+        path == 0 || inode != query->inode)
         return 0;
-    return inode == query->inode && (strncmp(line + path, "/SYSV", 5) == 0) == query->sysv;
+    bool sysv = strncmp(line + path, "/SYSV", 5) == 0;
+    return sysv == query->sysv && (sysv || makedev(major, minor) == query->device);
 }
 
 int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
                           smem__visit_process *visit, void *arg)
 {
-    (void)place;
-    smem__holder_query query = {backend == SMEM_SYSV, (uint64_t)kernel_id};
+    smem__holder_query query = {backend == SMEM_SYSV, (uint64_t)kernel_id, place->device};
     DIR *proc = smem__sys.opendir("/proc");
     if (!proc)
         return -errno;

@@ -198,14 +198,12 @@ static int smem__sysv_map(smem__object *object, int mode, uint64_t data_offset, 
 {
     if (mode == SMEM_COPY_ON_WRITE)
         return smem__sysv_map_copy(object, out);
-    char *base = object->probe;
-    if (mode == SMEM_READ_ONLY && object->writable && object->size > data_offset &&
-        smem__sys.mprotect(base + data_offset, object->size - data_offset, PROT_READ) != 0)
-        return -errno;
     *out = (smem__mapping){
-        .base = base, .size = object->size, .kernel_id = object->id, .shares = true};
-    object->probe = NULL;
-    return 0;
+        .base = object->probe, .size = object->size, .kernel_id = object->id, .shares = true};
+    int rc = mode == SMEM_READ_ONLY ? smem__mapping_protect(out, data_offset) : 0;
+    if (rc == 0)
+        object->probe = NULL;
+    return rc;
 }
 
 static void smem__sysv_unmap(smem__mapping *mapping)
@@ -226,6 +224,14 @@ static int smem__sysv_loosen(const smem__place *place, const char *name, smem__m
         return 0;
     smem__object object = {.id = (int)mapping->kernel_id};
     return smem__sysv_attach(&object, mapping->base, SHM_REMAP);
+}
+
+/* A loosened attachment counts as ever. */
+static void smem__sysv_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
+{
+    (void)place;
+    (void)name;
+    (void)mapping;
 }
 
 static int smem__sysv_claim(const smem__place *place, const char *name, unsigned candidate,
@@ -282,6 +288,7 @@ const smem__backend smem__sysv = {
     .close = smem__sysv_close,
     .unmap = smem__sysv_unmap,
     .loosen = smem__sysv_loosen,
+    .tighten = smem__sysv_tighten,
     .claim = smem__sysv_claim,
     .unlink = smem__sysv_unlink,
     .is_current = smem__sysv_is_current,

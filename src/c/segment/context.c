@@ -63,14 +63,6 @@ static void smem__register_atfork(void)
     pthread_atfork(smem__before_fork, smem__after_fork_in_parent, smem__after_fork_in_child);
 }
 
-static void smem__list_context(smem_context *ctx)
-{
-    pthread_mutex_lock(&smem__all_lock);
-    ctx->next = smem__all;
-    smem__all = ctx;
-    pthread_mutex_unlock(&smem__all_lock);
-}
-
 static void smem__unlist_context(smem_context *ctx)
 {
     pthread_mutex_lock(&smem__all_lock);
@@ -92,15 +84,20 @@ int smem_open(const smem_options *options, smem_context **out)
     if (!ctx)
         return -ENOMEM;
     ctx->parent = options->parent;
+    smem__locks_init(ctx);
+    pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
     if (rc == 0)
         rc = smem__family_find(&ctx->place, options->family, ctx->parent, &ctx->family);
+    if (rc == 0) {
+        ctx->next = smem__all;
+        smem__all = ctx;
+    }
+    pthread_mutex_unlock(&smem__all_lock);
     if (rc != 0) {
         free(ctx);
         return rc;
     }
-    smem__locks_init(ctx);
-    smem__list_context(ctx);
     if (smem__begin(ctx) == 0) {
         smem__sweep_sometimes(ctx);
         smem__end(ctx);
@@ -184,7 +181,12 @@ const char *smem_family_name(smem_context *ctx)
 
 int smem_family_alive(smem_context *ctx, uint32_t tag)
 {
-    return tag == ctx->family.tag && ctx->family.pin ? 1 : smem__family_lives(&ctx->place, tag);
+    int rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__judge(ctx, tag);
+    smem__end(ctx);
+    return rc;
 }
 
 int smem_new_family(smem_context *ctx, const char *name)

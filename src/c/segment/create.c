@@ -49,6 +49,7 @@ static int smem__birth_header(smem__birth *birth)
     header->nonce |= header->nonce == 0;
     header->family = ctx->family.tag;
     header->created = smem__now();
+    header->place = ctx->place.device;
     header->name_length = (uint32_t)strlen(birth->name);
     memcpy(header->boot, ctx->place.boot, sizeof header->boot);
     memcpy(header->name, birth->name, header->name_length);
@@ -200,7 +201,7 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
     for (const smem__backend *const *b = smem__name_backends(backend); *b; b++) {
         if ((*b)->needs_gate && birth->gate.file.fd < 0) {
             int gate = smem__gate_enter(&birth->ctx->place, smem__name_gate(birth->name),
-                                        SMEM__EXCLUSIVE, true, &birth->gate);
+                                        SMEM__EXCLUSIVE, SMEM__LONG, &birth->gate);
             if (gate != 0)
                 return gate;
         }
@@ -218,7 +219,7 @@ static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__na
     birth.gate.file.fd = -1;
     int rc = smem__birth_header(&birth);
     if (rc == 0 && birth.named) {
-        rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, true,
+        rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &birth.gate);
         if (rc == 0)
             rc = smem__clear_name(&birth);
@@ -234,7 +235,7 @@ static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__na
 static int smem__spec_check(const smem_spec *spec, smem__name *name)
 {
     const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE;
-    if ((spec->permissions && (spec->permissions & 0200) == 0) || spec->permissions & ~0777u ||
+    if ((spec->permissions && (spec->permissions & 0600) != 0600) || spec->permissions & ~0777u ||
         spec->flags & ~flags)
         return SMEM_E_ARGUMENT;
     return smem__name_parse(spec->name, spec->backend, name);
@@ -257,8 +258,11 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
                           int *created)
 {
     enum { TURNS = 1000 };
-    if (!spec->name)
-        return SMEM_E_NAME;
+    smem__name name;
+    int taken = 0;
+    int check = smem__spec_check(spec, &name);
+    if (check != 0 || !spec->name)
+        return check ? check : SMEM_E_NAME;
     for (unsigned turn = 0; turn < TURNS; turn++) {
         int rc = smem_attach(ctx, spec->name, SMEM_READ_WRITE, out);
         *created = 0;
@@ -266,7 +270,9 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
             return rc;
         rc = smem_create(ctx, spec, out);
         *created = rc == 0;
-        if (rc != SMEM_E_EXISTS)
+        /* Twice not found here and in the way all the same: on the other backend. */
+        taken = rc == SMEM_E_EXISTS && name.backend != SMEM_ANY ? taken + 1 : 0;
+        if (rc != SMEM_E_EXISTS || taken > 2)
             return rc;
         smem__backoff(turn);
     }
@@ -280,7 +286,7 @@ static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonc
 {
     smem__gate gate;
     smem__found found;
-    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, true,
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &gate);
     if (rc != 0)
         return rc;

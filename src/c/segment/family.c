@@ -23,23 +23,28 @@ static int smem__family_read(const smem__file *file, smem__family_record *out)
     return rc;
 }
 
-static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record)
+/* [but]: a process that does not count, or NULL. */
+static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record,
+                                 const smem__process *but)
 {
-    for (int i = 0; i < SMEM__HONORARY; i++)
-        if (record->honorary[i].pid && smem__process_alive(place, &record->honorary[i]))
+    for (int i = 0; i < SMEM__HONORARY; i++) {
+        const smem__process *one = &record->honorary[i];
+        if (one->pid && !(but && memcmp(one, but, sizeof *one) == 0) &&
+            smem__process_alive(place, one))
             return true;
+    }
     return false;
 }
 
 /* 1: no member lives, and [file] holds the proof. 0: one does. */
 static int smem__family_is_dead(const smem__place *place, const smem__file *file,
-                                smem__family_record *record)
+                                const smem__process *but, smem__family_record *record)
 {
     int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
     if (rc != 0)
         return rc == -EAGAIN ? 0 : rc;
     rc = smem__family_read(file, record);
-    return rc ? rc : !smem__honorary_lives(place, record);
+    return rc ? rc : !smem__honorary_lives(place, record, but);
 }
 
 static int smem__family_add_honorary(const smem__place *place, const smem__file *file, int pid)
@@ -48,7 +53,7 @@ static int smem__family_add_honorary(const smem__place *place, const smem__file 
     smem__process parent;
     if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
         return 0;
-    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY);
+    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
     if (rc != 0)
         return rc;
     rc = smem__family_read(file, &record);
@@ -88,9 +93,7 @@ static int smem__family_make(const smem__place *place, const char *path, smem__f
     if (rc != 0)
         return rc;
     rc = smem__file_write(made, &record, sizeof record, 0);
-    if (rc == 0)
-        rc = smem__file_lock(made, SMEM__SHARED, SMEM__BYTE_MEMBER);
-    if (rc == 0)
+    if (rc == 0) /* with the shared lock on byte 0, since it was made */
         rc = smem__file_publish(made, path);
     if (rc != 0)
         smem__file_discard(made);
@@ -102,7 +105,7 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
                                   smem__file *file, smem__family *out)
 {
     smem__family_record record;
-    int rc = smem__family_is_dead(place, file, &record);
+    int rc = smem__family_is_dead(place, file, NULL, &record);
     if (rc == 1) {
         if (smem__file_is_at(file, path) == 1)
             smem__path_unlink(path);
@@ -194,9 +197,9 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
     if (!name || !*name)
         name = smem__environment("SHAREDMEM_FAMILY");
     if (name && *name)
-        return smem__family_join(place, name, 0, out);
+        return smem__family_join(place, name, parent, out);
     if (smem__family_of_ancestor(place, found, sizeof found) == 0)
-        return smem__family_join(place, found, 0, out);
+        return smem__family_join(place, found, parent, out);
     if (parent && smem__family_named_after(place, parent, found, sizeof found) == 0)
         return smem__family_join(place, found, parent, out);
     if (smem__family_named_after(place, smem__process_self(), found, sizeof found) == 0 &&
@@ -237,11 +240,14 @@ void smem__family_renew(const smem__place *place, smem__family *family)
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)
 {
     smem__family_record record;
+    smem__process self;
+    /* One's children may have listed oneself as their honorary member. */
+    bool known = smem__process_find(place, smem__process_self(), &self) == 0;
     smem__unpin(family->pin, place->page);
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
-    if (smem__family_is_dead(place, file, &record) == 1)
+    if (smem__family_is_dead(place, file, known ? &self : NULL, &record) == 1)
         return true;
     smem__file_close(file);
     return false;
@@ -268,10 +274,12 @@ static int smem__family_visit(void *arg, const char *name,
     smem__family_query *query = arg;
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__place_path(query->place, query->place->uid, 'f', name, path) != 0 ||
-        smem__file_open(path, query->place->uid, true, &file) != 0)
-        return 0;
-    int rc = visit(query, path, &file);
+    int rc = smem__place_path(query->place, query->place->uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, query->place->uid, true, &file);
+    if (rc != 0) /* a stranger's, or gone; else it could not be looked at */
+        return rc == -ENOENT || rc == SMEM_E_SECURITY ? 0 : rc;
+    rc = visit(query, path, &file);
     smem__file_close(&file);
     return rc;
 }
@@ -279,7 +287,7 @@ static int smem__family_visit(void *arg, const char *name,
 static int smem__family_bury_file(smem__family_query *query, const char *path, smem__file *file)
 {
     smem__family_record record;
-    if (smem__family_is_dead(query->place, file, &record) == 1 &&
+    if (smem__family_is_dead(query->place, file, NULL, &record) == 1 &&
         smem__file_is_at(file, path) == 1 && smem__path_unlink(path) == 0)
         query->buried++;
     return 0;
@@ -302,9 +310,12 @@ static int smem__family_judge_file(smem__family_query *query, const char *path, 
 {
     (void)path;
     smem__family_record record;
-    if (smem__family_read(file, &record) != 0 || record.tag != query->tag)
+    int rc = smem__family_read(file, &record);
+    if (rc != 0)
+        return rc == SMEM_E_FORMAT ? 0 : rc;
+    if (record.tag != query->tag)
         return 0;
-    return smem__family_is_dead(query->place, file, &record) == 1 ? 2 : 1;
+    return smem__family_is_dead(query->place, file, NULL, &record) == 1 ? 2 : 1;
 }
 
 static int smem__family_judge_one(void *arg, const char *name)

@@ -30,10 +30,10 @@ static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)
     return rc;
 }
 
-static int smem__gate_open_wait(const smem__place *place, bool make, smem__gate *out)
+static int smem__gate_open_wait(const smem__place *place, bool make, enum smem__patience patience,
+                                smem__gate *out)
 {
-    enum { TURNS = 10000 };
-    for (unsigned turn = 0; turn < TURNS; turn++) {
+    for (unsigned turn = 0; turn < (unsigned)patience; turn++) {
         int rc = smem__gate_open(place, make, out);
         if (rc != -EAGAIN)
             return rc;
@@ -42,23 +42,21 @@ static int smem__gate_open_wait(const smem__place *place, bool make, smem__gate 
     return SMEM_E_BUSY;
 }
 
-int smem__gate_enter(const smem__place *place, uint32_t gate, enum smem__lock lock, bool wait,
-                     smem__gate *out)
+int smem__gate_enter(const smem__place *place, uint32_t gate, enum smem__lock lock,
+                     enum smem__patience patience, smem__gate *out)
 {
-    int rc = smem__gate_open_wait(place, true, out);
+    int rc = smem__gate_open_wait(place, true, patience, out);
     if (rc != 0)
         return rc;
-    uint64_t byte = SMEM__BYTE_GATES + (uint64_t)gate;
-    rc = wait ? smem__file_lock_wait(&out->file, lock, byte)
-              : smem__file_lock(&out->file, lock, byte);
+    rc = smem__file_lock_wait(&out->file, lock, SMEM__BYTE_GATES + (uint64_t)gate, patience);
     if (rc != 0)
         smem__gate_leave(out);
     return rc;
 }
 
-int smem__gate_enter_existing(const smem__place *place, smem__gate *out)
+int smem__gate_enter_journal(const smem__place *place, bool make, smem__gate *out)
 {
-    return smem__gate_open_wait(place, false, out);
+    return smem__gate_open_wait(place, make, SMEM__LONG, out);
 }
 
 /*
@@ -82,7 +80,7 @@ void smem__gate_leave(smem__gate *gate)
 
 static int smem__journal_lock(const smem__gate *gate)
 {
-    return smem__file_lock_wait(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_JOURNAL);
+    return smem__file_lock_wait(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_JOURNAL, SMEM__LONG);
 }
 
 static void smem__journal_unlock(const smem__gate *gate)

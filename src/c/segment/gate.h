@@ -23,12 +23,12 @@ typedef struct smem__gate {
     char path[SMEM__PATH_MAX];
 } smem__gate;
 
-/* SMEM_E_BUSY when the holder does not leave; [wait] false: -EAGAIN at once. */
-int smem__gate_enter(const smem__place *place, uint32_t gate, enum smem__lock lock, bool wait,
-                     smem__gate *out);
-/* Enter without any name's gate: for the journal only. -ENOENT when there is
-   no file, thus nothing journalled. */
-int smem__gate_enter_existing(const smem__place *place, smem__gate *out);
+/* SMEM_E_BUSY when the holder does not leave in time. */
+int smem__gate_enter(const smem__place *place, uint32_t gate, enum smem__lock lock,
+                     enum smem__patience patience, smem__gate *out);
+/* Enter without any name's gate: for the journal only. Not [make]: -ENOENT when
+   there is no file, thus nothing journalled. */
+int smem__gate_enter_journal(const smem__place *place, bool make, smem__gate *out);
 void smem__gate_leave(smem__gate *gate);
 
 /* ---- journal ------------------------------------------------------------ */

@@ -93,7 +93,7 @@ int smem__header_check(const smem__layout *header, uint64_t size)
     if (header->version != SMEM__VERSION || header->stamp != SMEM__STAMP)
         return SMEM_E_VERSION;
     if (header->size != size || !smem__add(header->data_offset, header->nbytes, &end) ||
-        end > size || header->dtype_length == 0 || header->dtype_length > SMEM_DTYPE_MAX ||
+        end > size || header->data_offset % 4096 != 0 || header->dtype_length == 0 || header->dtype_length > SMEM_DTYPE_MAX ||
         header->data_offset < SMEM__DTYPE_AT + (uint64_t)header->dtype_length)
         return SMEM_E_FORMAT;
     if (header->name_length == 0 || header->name_length > SMEM_NAME_MAX ||

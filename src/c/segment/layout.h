@@ -20,7 +20,8 @@
  *      104     4  ndim          0 to 64
  *      108     4  dtype_length  bytes at 3136
  *      112     4  name_length   bytes at 256
- *      116    12  -             zero
+ *      116     4  -             zero
+ *      120     8  place         st_dev of the directory with the maker's families
  *      128   128  reserved      a lock and a sequence word
  *      256   256  name          not NUL-terminated
  *      512   512  shape         64 x int64
@@ -38,7 +39,8 @@
  * A header is valid when (header.c checks in this order)
  *   1  magic, byte order, version and stamp are ours;
  *   2  size is the kernel's size of the object, and at least data_offset + nbytes;
- *   3  data_offset >= 3136 + dtype_length, dtype_length <= SMEM_DTYPE_MAX;
+ *   3  data_offset >= 3136 + dtype_length, a multiple of 4096; dtype_length <=
+ *      SMEM_DTYPE_MAX;
  *   4  1 <= name_length <= SMEM_NAME_MAX, ndim <= 64, nonce is not 0;
  *   5  no extent is negative, and every element lies within the data.
  * It is read once into private memory, and only that copy is believed.
@@ -63,7 +65,7 @@ enum {
 #define SMEM__MAGIC "\x93SHMEM\r\n"
 
 typedef struct smem__book {
-    _Atomic uint64_t word; /* serial << 32 | bits in flight */
+    _Atomic uint64_t word; /* serial, given out, in flight: ticket.c */
     _Atomic uint32_t family;
     _Atomic uint32_t since; /* seconds since 1970 of the first ticket */
 } smem__book;
@@ -78,7 +80,8 @@ typedef struct smem__layout {
     uint64_t start, itemsize;
     int64_t created;
     uint32_t ndim, dtype_length, name_length;
-    uint8_t zero[12];
+    uint32_t zero;
+    uint64_t place;
     uint8_t reserved[128];
     char name[256];
     int64_t shape[SMEM_NDIM_MAX], strides[SMEM_NDIM_MAX];

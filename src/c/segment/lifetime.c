@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* An error counts as alive: bookkeeping may delay a free, never cause one. */
-static int smem__judge(void *arg, uint32_t family)
+int smem__judge(void *arg, uint32_t family)
 {
     smem_context *ctx = arg;
     if (family == ctx->dying && family)
@@ -35,6 +35,20 @@ static bool smem__is_target(const smem__target *target, const smem__found *found
            (!target->kernel_id || target->kernel_id == found->object.kernel_id);
 }
 
+/* A SysV segment may be seen where its maker's families cannot: another
+   /dev/shm in one IPC namespace. Whether they live is not known here. */
+static bool smem__may_judge(const smem_context *ctx, const smem__found *found)
+{
+    return found->header.place == ctx->place.device;
+}
+
+/* One under a name that is not its own was left by who died while replacing. */
+static bool smem__is_kept(const smem__found *found, const char *name)
+{
+    return found->header.flags & SMEM_PERSISTENT &&
+           (found->backend->needs_gate || smem__has_name(&found->header, name));
+}
+
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes)
 {
@@ -47,7 +61,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     rc = smem__found_read(&found);
     if (rc == 0 && !smem__is_target(target, &found))
         rc = -ENOENT;
-    if (rc == 0 && !(found.header.flags & SMEM_PERSISTENT)) {
+    if (rc == 0 && smem__may_judge(ctx, &found) && !smem__is_kept(&found, target->name)) {
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
         if (!smem__in_flight(&flight))
@@ -59,7 +73,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     return rc;
 }
 
-static void smem__remember(smem_context *ctx, const smem__target *target)
+void smem__remember(smem_context *ctx, const smem__target *target)
 {
     pthread_mutex_lock(&ctx->table_lock);
     unsigned at = 0, count = ctx->refused_count;
@@ -79,23 +93,27 @@ static void smem__remember(smem_context *ctx, const smem__target *target)
     pthread_mutex_unlock(&ctx->table_lock);
 }
 
+/* Dropping happens anywhere, under the interpreter's lock too: it waits for
+   nobody for long. */
 static int smem__test_once(smem_context *ctx, const smem__target *target)
 {
     smem__gate gate;
     if (!target->backend->needs_gate)
         return smem__last_one_out(ctx, target, NULL, NULL);
-    int rc = smem__gate_enter(&ctx->place, smem__name_gate(target->name), SMEM__EXCLUSIVE, true,
-                              &gate);
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(target->name), SMEM__EXCLUSIVE,
+                              SMEM__BRIEFLY, &gate);
     if (rc != 0)
-        return rc == SMEM_E_BUSY ? -EBUSY : rc;
+        return rc;
     rc = smem__last_one_out(ctx, target, &gate, NULL);
     smem__gate_leave(&gate);
     return rc;
 }
 
+/* Refused, or not even possible (no fd left, say): to be tried again. */
 void smem__test(smem_context *ctx, const smem__target *target)
 {
-    if (smem__test_once(ctx, target) == -EBUSY && !target->mapping)
+    int rc = smem__test_once(ctx, target);
+    if (rc < 0 && rc != -ENOENT)
         smem__remember(ctx, target);
 }
 
@@ -142,7 +160,10 @@ static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
                            .nonce = segment->info.nonce,
                            .mapping = &segment->mapping,
                            .own = smem__own_mappings(ctx, segment)};
-    smem__test(ctx, &target);
+    if (smem__test_once(ctx, &target) != 1)
+        segment->backend->tighten(&ctx->place, segment->info.name, &segment->mapping);
+    if (segment->mode == SMEM_READ_ONLY)
+        smem__mapping_protect(&segment->mapping, segment->info.data_offset);
 }
 
 /* All are loosened before the first is claimed: one segment may be mapped here

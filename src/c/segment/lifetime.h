@@ -37,8 +37,13 @@ typedef struct smem__target {
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes);
 
+/* A smem__family_judge; [arg] is the context. */
+int smem__judge(void *arg, uint32_t family);
+
 /* The test after a drop; enters the gate where needed, remembers a refusal. */
 void smem__test(smem_context *ctx, const smem__target *target);
+
+void smem__remember(smem_context *ctx, const smem__target *target);
 
 /* Repeat refused tests that are older than [age_us]. */
 void smem__retry_refused(smem_context *ctx, uint64_t age_us);

@@ -61,7 +61,7 @@ static int smem__list_entry(smem__rows *rows, const smem__entry *entry)
     if (!entry->gate_plus_1 || entry->ipc != place->ipc)
         return 0;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
-    int rc = smem__gate_enter(place, number, SMEM__SHARED, true, &gate);
+    int rc = smem__gate_enter(place, number, SMEM__SHARED, SMEM__LONG, &gate);
     if (rc != 0)
         return rc;
     if (smem__sysv_open_key(entry->key, place->uid, &found.object) == 0) {
@@ -78,7 +78,7 @@ static int smem__list_sysv(smem__rows *rows)
     smem__gate gate;
     smem__entry *entries;
     uint32_t count;
-    int rc = smem__gate_enter_existing(&rows->ctx->place, &gate);
+    int rc = smem__gate_enter_journal(&rows->ctx->place, false, &gate);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
     rc = smem__journal_read(&gate, &entries, &count);

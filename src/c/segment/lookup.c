@@ -57,7 +57,7 @@ int smem__found_info(const smem__found *found, smem_info *out)
     return 0;
 }
 
-static bool smem__has_name(const smem__layout *header, const char *name)
+bool smem__has_name(const smem__layout *header, const char *name)
 {
     return strlen(name) == header->name_length &&
            memcmp(header->name, name, header->name_length) == 0;
@@ -121,7 +121,7 @@ int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, bo
     int rc = smem__find(ctx, name, owner, writable, NULL, out);
     if (rc != SMEM_E_NOT_FOUND || owner != ctx->place.uid)
         return rc;
-    rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__SHARED, true, gate);
+    rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__SHARED, SMEM__LONG, gate);
     if (rc != 0)
         return rc;
     rc = smem__find(ctx, name, owner, writable, gate, out);

@@ -8,6 +8,13 @@ static int smem__name_check(const char *text)
     return length == 0 || length > SMEM_NAME_MAX || strchr(text, '/') ? SMEM_E_NAME : 0;
 }
 
+static int smem__name_prefix(const char *text)
+{
+    if (strncmp(text, "posix:", 6) == 0)
+        return SMEM_POSIX;
+    return strncmp(text, "sysv:", 5) == 0 ? SMEM_SYSV : SMEM_ANY;
+}
+
 int smem__name_parse(const char *text, int backend, smem__name *out)
 {
     if (backend < SMEM_ANY || backend > SMEM_SYSV)
@@ -17,11 +24,7 @@ int smem__name_parse(const char *text, int backend, smem__name *out)
         out->text = out->buf;
         return smem__random_name(out->buf);
     }
-    int said = SMEM_ANY;
-    if (strncmp(text, "posix:", 6) == 0)
-        said = SMEM_POSIX;
-    else if (strncmp(text, "sysv:", 5) == 0)
-        said = SMEM_SYSV;
+    int said = smem__name_prefix(text);
     if (said && backend && said != backend)
         return SMEM_E_ARGUMENT;
     if (said) {
@@ -29,7 +32,7 @@ int smem__name_parse(const char *text, int backend, smem__name *out)
         text += said == SMEM_POSIX ? 6 : 5;
     }
     out->text = text;
-    return smem__name_check(text);
+    return smem__name_prefix(text) ? SMEM_E_NAME : smem__name_check(text);
 }
 
 uint32_t smem__name_gate(const char *name)

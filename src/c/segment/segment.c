@@ -40,13 +40,18 @@ static void smem__segment_free(smem_segment *segment)
     free(segment);
 }
 
+static smem__target smem__target_of(const smem_segment *segment)
+{
+    return (smem__target){.backend = segment->backend,
+                          .candidate = segment->candidate,
+                          .name = segment->info.name,
+                          .kernel_id = segment->info.kernel_id,
+                          .nonce = segment->info.nonce};
+}
+
 static void smem__drop_mapping(smem_context *ctx, smem_segment *segment)
 {
-    smem__target target = {.backend = segment->backend,
-                           .candidate = segment->candidate,
-                           .name = segment->info.name,
-                           .kernel_id = segment->info.kernel_id,
-                           .nonce = segment->info.nonce};
+    smem__target target = smem__target_of(segment);
     bool test = !segment->nameless && !(segment->info.flags & SMEM_PERSISTENT) &&
                 segment->info.owner == ctx->place.uid;
     segment->backend->unmap(&segment->mapping);
@@ -77,8 +82,10 @@ int smem__table_enter(smem_context *ctx, smem_segment *segment, smem_segment **o
     if (other)
         smem__unmap_new(segment);
     else if (rc != 0) {
-        smem__drop_mapping(ctx, segment);
-        smem__segment_free(segment);
+        /* The gate may be held here: the test comes later. */
+        smem__target target = smem__target_of(segment);
+        smem__remember(ctx, &target);
+        smem__unmap_new(segment);
     }
     return rc;
 }
@@ -120,7 +127,7 @@ int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment 
     return 0;
 }
 
-static void smem__free_ticket(smem_segment *segment, uint64_t ticket)
+void smem_ticket_free(smem_segment *segment, uint64_t ticket)
 {
     smem__layout *header = segment->mapping.base;
     if (ticket && segment->mapping.shares && segment->info.owner == segment->ctx->place.uid)
@@ -197,7 +204,7 @@ int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonc
         smem__end(ctx);
     }
     if (rc == 0)
-        smem__free_ticket(*out, ticket);
+        smem_ticket_free(*out, ticket);
     return rc;
 }
 
@@ -276,7 +283,8 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
-    rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), ticket);
+    rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), smem__judge,
+                               ctx, ticket);
     if (rc == 0 && !smem_is_current(segment)) {
         smem__ticket_free(header->books, *ticket);
         rc = SMEM_E_UNLINKED;

@@ -78,7 +78,7 @@ static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, 
     if (!entry->gate_plus_1 || entry->ipc != ctx->place.ipc)
         return;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
-    if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, false, &gate) != 0)
+    if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, SMEM__AT_ONCE, &gate) != 0)
         return; /* being made, attached or dropped just now */
     int rc = smem__sysv_claim_key(entry->key, ctx->place.uid, &made, &found.object);
     bool done = rc == -ENOENT || rc == SMEM_E_SECURITY;
@@ -126,7 +126,10 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
             uint32_t slot;
             smem__layout *header = segment->mapping.base;
             smem__entry entry = smem__entry_of(ctx, segment);
-            if (segment->backend->needs_gate && smem_is_current(segment) &&
+            bool second = segment->mode != SMEM_READ_WRITE &&
+                          smem__table_find(ctx, segment->backend, segment->info.nonce,
+                                           SMEM_READ_WRITE);
+            if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
                 !smem__is_journalled(entries, count, segment->info.nonce) &&
                 smem__journal_add(gate, &entry, &slot) == 0)
                 header->journal = slot + 1;
@@ -136,14 +139,28 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
     free(entries);
 }
 
+static bool smem__has_gated(smem_context *ctx)
+{
+    bool found = false;
+    pthread_mutex_lock(&ctx->table_lock);
+    for (size_t i = 0; !found && i < ctx->bucket_count; i++)
+        for (smem_segment *segment = ctx->buckets[i]; segment && !found; segment = segment->next)
+            found = segment->backend->needs_gate && !segment->nameless;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return found;
+}
+
 static int smem__sweep_sysv(smem__sweeper *sweeper)
 {
     smem__gate gate;
     smem__entry *entries;
     uint32_t count;
-    int rc = smem__gate_enter_existing(&sweeper->ctx->place, &gate);
+    bool ours = smem__has_gated(sweeper->ctx);
+    int rc = smem__gate_enter_journal(&sweeper->ctx->place, ours, &gate);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
+    if (ours)
+        smem__journal_renew(sweeper->ctx, &gate);
     rc = smem__journal_read(&gate, &entries, &count);
     smem__gate_leave(&gate);
     if (rc != 0)

@@ -1,22 +1,36 @@
 #include "segment/ticket.h"
 
+/* A book's word: serial (26 bits), how many of its tickets were given out (6),
+   which of them are in flight (32). */
 #define SMEM__BITS(word) ((uint32_t)(word))
-#define SMEM__SERIAL(word) ((uint32_t)((word) >> 32))
+#define SMEM__GIVEN(word) ((unsigned)((word) >> 32 & 63))
+#define SMEM__SERIAL(word) ((uint32_t)((word) >> 38))
+
+static uint64_t smem__word(uint32_t serial, unsigned given, uint32_t bits)
+{
+    return (uint64_t)serial << 38 | (uint64_t)given << 32 | bits;
+}
 
 static uint64_t smem__ticket_name(unsigned book, unsigned bit, uint32_t serial)
 {
     return (uint64_t)serial << 32 | book << 8 | bit;
 }
 
-/* A free bit of an open book of our family. */
+/*
+ * The next ticket of an open book of our family. A bit is given out once in the
+ * life of a serial: were it given out again when it is free, who loads the old
+ * ticket a second time would free the new one.
+ */
 static bool smem__book_take(smem__book *book, unsigned number, uint32_t family, uint64_t *out)
 {
     uint64_t word = atomic_load(&book->word);
-    while (SMEM__BITS(word) != 0 && SMEM__BITS(word) != UINT32_MAX &&
+    while (SMEM__BITS(word) != 0 && SMEM__GIVEN(word) < 32 &&
            atomic_load(&book->family) == family) {
-        unsigned bit = (unsigned)__builtin_ctz(~SMEM__BITS(word));
-        if (atomic_compare_exchange_weak(&book->word, &word, word | 1u << bit)) {
-            *out = smem__ticket_name(number, bit, SMEM__SERIAL(word));
+        unsigned bit = SMEM__GIVEN(word);
+        uint32_t serial = SMEM__SERIAL(word);
+        uint64_t taken = smem__word(serial, bit + 1, SMEM__BITS(word) | (uint32_t)1 << bit);
+        if (atomic_compare_exchange_weak(&book->word, &word, taken)) {
+            *out = smem__ticket_name(number, bit, serial);
             return true;
         }
     }
@@ -24,50 +38,63 @@ static bool smem__book_take(smem__book *book, unsigned number, uint32_t family, 
 }
 
 /*
- * Open an empty book. An odd serial says "being opened": no bit is given out
- * until tag and time are written and the serial is even again. Who dies in
- * between loses one book of the table, and nothing else. A taker cannot get a
- * bit under another family's tag: it reads the word before the tag, and its
- * exchange fails when the serial has moved on.
+ * Open a book that is empty or whose family is dead. An odd serial says "being
+ * opened": no bit is given out until tag and time are written and the serial is
+ * even again. Who dies in between loses one book of the table, and nothing else.
+ * A taker cannot get a bit under another family's tag: it reads the word before
+ * the tag, and its exchange fails when the serial has moved on.
  */
-static bool smem__book_open(smem__book *book, unsigned number, uint32_t family, int64_t now,
-                            uint64_t *out)
+static bool smem__book_open(smem__book *book, unsigned number, uint64_t word, uint32_t family,
+                            int64_t now, uint64_t *out)
 {
-    uint64_t word = atomic_load(&book->word);
     uint32_t serial = SMEM__SERIAL(word);
-    if (SMEM__BITS(word) != 0 || serial % 2 != 0 ||
-        !atomic_compare_exchange_strong(&book->word, &word, (uint64_t)(serial + 1) << 32))
+    if (serial % 2 != 0 ||
+        !atomic_compare_exchange_strong(&book->word, &word, smem__word(serial + 1, 0, 0)))
         return false;
     atomic_store(&book->family, family);
     atomic_store(&book->since, (uint32_t)now);
-    serial = serial + 2 ? serial + 2 : 2; /* 0 is no ticket's */
-    atomic_store(&book->word, (uint64_t)serial << 32 | 1u);
+    serial = (serial + 2) & ((1u << 26) - 1);
+    serial += serial ? 0 : 2; /* 0 is no ticket's */
+    atomic_store(&book->word, smem__word(serial, 1, 1));
     *out = smem__ticket_name(number, 0, serial);
     return true;
 }
 
-static int smem__pin(_Atomic uint32_t *pins, uint32_t family, uint64_t *out)
+static int smem__pin(_Atomic uint32_t *pins, uint32_t family, smem__family_judge *judge, void *arg,
+                     uint64_t *out)
 {
     *out = SMEM__TICKET_PIN;
+    for (unsigned i = 0; i < SMEM__PINS; i++)
+        if (atomic_load(&pins[i]) == family)
+            return 0;
     for (unsigned i = 0; i < SMEM__PINS; i++) {
-        uint32_t old = 0;
-        if (atomic_load(&pins[i]) == family ||
-            atomic_compare_exchange_strong(&pins[i], &old, family) || old == family)
+        uint32_t old = atomic_load(&pins[i]);
+        if ((old == 0 || judge(arg, old) == 0) &&
+            atomic_compare_exchange_strong(&pins[i], &old, family))
             return 0;
     }
     return SMEM_E_TICKETS;
 }
 
 int smem__ticket_take(smem__book *books, _Atomic uint32_t *pins, uint32_t family, int64_t now,
-                      uint64_t *out)
+                      smem__family_judge *judge, void *arg, uint64_t *out)
 {
     for (unsigned i = 0; i < SMEM__BOOKS; i++)
         if (smem__book_take(&books[i], i, family, out))
             return 0;
-    for (unsigned i = 0; i < SMEM__BOOKS; i++)
-        if (smem__book_open(&books[i], i, family, now, out))
+    for (unsigned i = 0; i < SMEM__BOOKS; i++) {
+        uint64_t word = atomic_load(&books[i].word);
+        if (SMEM__BITS(word) == 0 && smem__book_open(&books[i], i, word, family, now, out))
             return 0;
-    return smem__pin(pins, family, out);
+    }
+    for (unsigned i = 0; i < SMEM__BOOKS; i++) {
+        uint64_t word = atomic_load(&books[i].word); /* before its family is judged */
+        uint32_t owner = atomic_load(&books[i].family);
+        if (owner != family && judge(arg, owner) == 0 &&
+            smem__book_open(&books[i], i, word, family, now, out))
+            return 0;
+    }
+    return smem__pin(pins, family, judge, arg, out);
 }
 
 void smem__ticket_free(smem__book *books, uint64_t ticket)
@@ -77,8 +104,8 @@ void smem__ticket_free(smem__book *books, uint64_t ticket)
         return;
     _Atomic uint64_t *at = &books[number].word;
     uint64_t word = atomic_load(at);
-    while (SMEM__SERIAL(word) == ticket >> 32 && word & 1u << bit)
-        if (atomic_compare_exchange_weak(at, &word, word & ~(uint64_t)(1u << bit)))
+    while (SMEM__SERIAL(word) == ticket >> 32 && word & (uint64_t)1 << bit)
+        if (atomic_compare_exchange_weak(at, &word, word & ~((uint64_t)1 << bit)))
             return;
 }
 

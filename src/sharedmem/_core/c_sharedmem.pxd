@@ -113,6 +113,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *visit, void *arg)
 
     int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
+    void smem_ticket_free(smem_segment *segment, uint64_t ticket)
     int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
                     uint64_t ticket)
     int smem_reclaim(smem_context *ctx, smem_reclaimed *out)

@@ -139,7 +139,10 @@ cdef class Segment:
         check(code, self.name)
         return ticket
 
-    def descriptor(self, cnp.ndarray array, dtype, int flags, ticket):
+    def free_ticket(self, uint64_t ticket):
+        smem_ticket_free(self.c, ticket)
+
+    def descriptor(self, cnp.ndarray array, dtype, cls, int flags, ticket):
         """The picklable facts of an array over this segment, in the order of load()."""
         cdef int i, ndim = cnp.PyArray_NDIM(array)
         cdef size_t offset = <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.c)
@@ -153,8 +156,8 @@ cdef class Segment:
         if not in_order:
             strides = tuple([cnp.PyArray_STRIDE(array, i) for i in range(ndim)])
         return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
-                self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, flags,
-                ticket)
+                self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, cls,
+                flags, ticket)
 
 
 cdef Segment wrap(smem_segment *c):
@@ -168,6 +171,7 @@ def segment_of(array):
     """The Segment that an ndarray's memory lies in, or None."""
     cdef size_t data, begin
     cdef Segment segment
+    cdef int strangers = 0
     if not cnp.PyArray_Check(array):
         return None
     data = <size_t>cnp.PyArray_DATA(<cnp.ndarray>array)
@@ -180,7 +184,8 @@ def segment_of(array):
         elif PyMemoryView_Check(base) and PyMemoryView_GET_BASE(base) != NULL:
             base = <object>PyMemoryView_GET_BASE(base)
         else:  # a void scalar, or what as_strided() puts in between
-            base = getattr(base, "base", None)
+            strangers += 1
+            base = getattr(base, "base", None) if strangers < 16 else None
     if base is None:
         return None
     segment = base
