@@ -31,6 +31,9 @@ typedef struct smem__place {
 /* [directory] NULL: /dev/shm, else a private directory for the lock files. */
 int smem__place_find(smem__place *place, const char *directory);
 
+/* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
+uint64_t smem__memory_available(void);
+
 /* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u or t. */
 int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
                      char out[SMEM__PATH_MAX]);
@@ -85,6 +88,8 @@ int smem__file_is_at(const smem__file *file, const char *path);
 int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset);
 int smem__file_write(const smem__file *file, const void *buf, size_t size, uint64_t offset);
 int smem__file_resize(const smem__file *file, uint64_t size);
+/* Another open file of the same inode, which holds no lock: an fd, read only. */
+int smem__file_reopen(const smem__file *file);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
@@ -162,8 +167,8 @@ typedef struct smem__backend {
                   uint64_t size, uint32_t mode, bool reserve, smem__object *out);
     /* Let it be found. -EEXIST. [replace]: in one step in place of the old one. */
     int (*publish)(const smem__place *place, const char *name, bool replace, smem__object *object);
-    /* Undo a create that was not published. */
-    void (*discard)(smem__object *object);
+    /* Undo a create that was not published. Not 0: it is still there. */
+    int (*discard)(smem__object *object);
     /* Find by name and hold. -ENOENT; -EAGAIN: being ended, try again. */
     int (*open)(const smem__place *place, const char *name, unsigned candidate, uint32_t uid,
                 bool writable, smem__object *out);

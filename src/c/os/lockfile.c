@@ -84,8 +84,12 @@ int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *o
 /* Whatever the umask took. */
 static int smem__file_set_mode(smem__file *file, uint32_t mode)
 {
-    if (file->mode == mode || smem__sys.fchmod(file->fd, mode) == 0)
+    if (file->mode == mode)
         return 0;
+    if (smem__sys.fchmod(file->fd, mode) == 0) {
+        file->mode = mode;
+        return 0;
+    }
     int rc = -errno;
     smem__file_close(file);
     return rc;
@@ -287,6 +291,13 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 int smem__file_resize(const smem__file *file, uint64_t size)
 {
     return smem__sys.ftruncate(file->fd, (off_t)size) == 0 ? 0 : -errno;
+}
+
+int smem__file_reopen(const smem__file *file)
+{
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
+    return smem__open_retry(self, O_RDONLY | O_CLOEXEC, 0);
 }
 
 int smem__file_pin(const smem__file *file, size_t page, void **out)

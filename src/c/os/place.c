@@ -36,6 +36,23 @@ static void smem__boot_id(uint8_t out[16])
     }
 }
 
+uint64_t smem__memory_available(void)
+{
+    char text[4096], *line;
+    unsigned long long memory, swap = 0;
+    int fd = smem__sys.open("/proc/meminfo", O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return UINT64_MAX;
+    ssize_t n = smem__sys.pread(fd, text, sizeof text - 1, 0);
+    smem__sys.close(fd);
+    text[n < 0 ? 0 : n] = '\0';
+    if (!(line = strstr(text, "MemAvailable:")) || sscanf(line, "%*s %llu", &memory) != 1)
+        return UINT64_MAX;
+    if ((line = strstr(text, "SwapFree:")))
+        sscanf(line, "%*s %llu", &swap);
+    return (memory + swap) * 1024;
+}
+
 static bool smem__usable_directory(const char *path, uint64_t *device)
 {
     struct stat st;

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mman.h>
 
 enum { SMEM__BYTE_MAP = 0, SMEM__BYTE_UNLINK = 1 };
@@ -45,6 +44,10 @@ static int smem__room_code(int rc)
 static int smem__posix_reserve(const smem__file *file, uint64_t size)
 {
     uint64_t piece = size;
+    /* A file system may be as large as the memory, and its reservation is not
+       refused for want of memory: somebody is killed for it. */
+    if (size >= (uint64_t)64 << 20 && size > smem__memory_available())
+        return -ENOMEM;
     for (uint64_t at = 0; at < size;) {
         uint64_t n = size - at < piece ? size - at : piece;
         if (smem__sys.fallocate(file->fd, 0, (off_t)at, (off_t)n) == 0)
@@ -123,9 +126,10 @@ static int smem__posix_publish(const smem__place *place, const char *name, bool 
     }
 }
 
-static void smem__posix_discard(smem__object *object)
+static int smem__posix_discard(smem__object *object)
 {
     smem__file_discard(&object->file);
+    return 0;
 }
 
 static void smem__posix_close(smem__object *object)
@@ -189,14 +193,12 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
  */
 static int smem__posix_map_private(smem__object *object, smem__mapping *out)
 {
-    char self[64];
     void *pin;
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
-    snprintf(self, sizeof self, "/proc/self/fd/%d", object->file.fd);
-    int fd = smem__sys.open(self, O_RDONLY | O_CLOEXEC, 0);
-    rc = fd < 0 ? -errno : 0;
+    int fd = smem__file_reopen(&object->file);
+    rc = fd < 0 ? fd : 0;
     if (fd >= 0) {
         void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
         rc = base == MAP_FAILED ? -errno : 0;

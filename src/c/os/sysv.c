@@ -129,10 +129,11 @@ static int smem__sysv_create_code(int rc)
     }
 }
 
-static void smem__sysv_discard(smem__object *object)
+static int smem__sysv_discard(smem__object *object)
 {
-    smem__sys.shmctl(object->id, IPC_RMID, NULL);
+    int rc = smem__sys.shmctl(object->id, IPC_RMID, NULL) == 0 ? 0 : -errno;
     smem__sysv_close(object);
+    return rc == -EINVAL || rc == -EIDRM ? 0 : rc;
 }
 
 static int smem__sysv_create(const smem__place *place, const char *name, unsigned candidate,

@@ -81,19 +81,25 @@ static int smem__clear_name(smem__birth *birth)
 }
 
 /* After the new segment stands: take the name from all others that have it. */
-static void smem__displace(smem__birth *birth, uint64_t keep)
+static int smem__displace(smem__birth *birth, uint64_t keep)
 {
     smem_context *ctx = birth->ctx;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old = {.backend = *b};
         for (; old.candidate < (*b)->candidates; old.candidate++) {
-            if (smem__find_candidate(ctx, birth->name, ctx->place.uid, true, &old) != 0)
+            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, true, &old);
+            if (rc == -ENOENT)
                 continue;
+            if (rc != 0)
+                return rc;
             if (old.header.nonce != keep)
-                smem__take_name(ctx, &old, birth->name, &birth->gate);
+                rc = smem__take_name(ctx, &old, birth->name, &birth->gate);
             smem__found_close(&old);
+            if (rc != 0)
+                return rc;
         }
     }
+    return 0;
 }
 
 /* ---- the new one ----------------------------------------------------------- */
@@ -155,16 +161,19 @@ static int smem__birth_publish(smem__birth *birth)
     bool replace = birth->named && birth->spec->flags & SMEM_REPLACE;
     int rc = birth->found.backend->publish(&birth->ctx->place, birth->name, replace,
                                            &birth->found.object);
-    if (rc == 0 && replace)
-        smem__displace(birth, birth->found.header.nonce);
-    return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+    if (rc != 0 || !replace)
+        return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+    rc = smem__displace(birth, birth->found.header.nonce);
+    if (rc != 0) /* two of one name must not stay */
+        smem__take_name(birth->ctx, &birth->found, birth->name, &birth->gate);
+    return rc;
 }
 
 static void smem__birth_undo(smem__birth *birth)
 {
     smem__layout *header = smem__birth_layout(birth);
-    birth->found.backend->discard(&birth->found.object);
-    if (header->journal)
+    /* What could not be removed stays journalled: the sweep finds it. */
+    if (birth->found.backend->discard(&birth->found.object) == 0 && header->journal)
         smem__journal_remove(&birth->gate, header->journal - 1, header->nonce);
 }
 

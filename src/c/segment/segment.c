@@ -195,7 +195,9 @@ int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonc
     int rc = smem__name_parse(text ? text : "", backend, &name);
     if (rc != 0)
         return rc;
-    *out = smem__table_take(ctx, smem__backend_of(backend), nonce, mode);
+    *out = NULL;
+    if (mode != SMEM_COPY_ON_WRITE)
+        *out = smem__table_take(ctx, smem__backend_of(backend), nonce, mode);
     if (!*out) {
         rc = smem__begin_change(ctx);
         if (rc != 0)
@@ -203,7 +205,9 @@ int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonc
         rc = smem__attach(ctx, &name, ctx->place.uid, nonce, mode, out);
         smem__end(ctx);
     }
-    if (rc == 0)
+    if (rc == 0 && mode == SMEM_COPY_ON_WRITE && ticket)
+        smem_forget(ctx, backend, text, nonce, ticket); /* its own pages hide the table */
+    else if (rc == 0)
         smem_ticket_free(*out, ticket);
     return rc;
 }
