@@ -144,6 +144,7 @@ def nothing_left(
     """
     before = _held()
     yield
+    request.node.funcargs.clear()  # arrays that fixtures made
     deadline = time.monotonic() + PATIENCE
     while left := _held() - before:
         gc.collect()

@@ -97,8 +97,9 @@ class SharedArray(np.ndarray):
             self.unlink()
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        if array is self or type(self) is not SharedArray:
-            return array
+        wrapped = super().__array_wrap__(array, context)
+        if array is self or type(self) is not SharedArray or segment_of(wrapped) is not None:
+            return wrapped
         if return_scalar or (not _NUMPY_2 and array.shape == ()):
             return array[()]
         return array.view(np.ndarray)

@@ -151,6 +151,8 @@ cdef class Segment:
         for i in range(ndim - 1, -1, -1):
             in_order = in_order and cnp.PyArray_STRIDE(array, i) == step
             step *= cnp.PyArray_DIM(array, i)
+        if offset > self.facts.nbytes:  # only where there are no elements
+            offset = 0
         shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
         strides = None
         if not in_order:
@@ -190,7 +192,10 @@ def segment_of(array):
         return None
     segment = base
     begin = <size_t>smem_data(segment.c)
-    return segment if begin <= data <= begin + segment.facts.nbytes else None
+    if begin <= data <= begin + segment.facts.nbytes:
+        return segment
+    # A slice without elements may point anywhere.
+    return segment if cnp.PyArray_SIZE(<cnp.ndarray>array) == 0 else None
 
 
 cdef int visit_info(void *arg, const smem_info *info, const smem_flight *flight) noexcept with gil:

@@ -1,0 +1,239 @@
+/* Contract: sizes, names and other arguments, at and beyond their limits. */
+#include "contract.h"
+
+#include <string.h>
+
+/* ---- sizes --------------------------------------------------------------------- */
+
+/* An array without elements has its shape, and no data. */
+TEST(zero_size)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    const int64_t shape[] = {3, 0, 5};
+    smem_spec spec = vector(check_name("empty"));
+    smem_segment *made, *found;
+    spec.ndim = 3;
+    spec.shape = shape;
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    for (int mode = SMEM_READ_WRITE; mode <= SMEM_COPY_ON_WRITE; mode++) {
+        found = attach(other, check_name("empty"), mode);
+        CHECK_EQ(smem_info_of(found)->nbytes, 0);
+        CHECK_EQ(smem_info_of(found)->shape[0], 3);
+        CHECK_EQ(smem_info_of(found)->shape[1], 0);
+        smem_detach(found);
+    }
+    smem_detach(made);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* An array without dimensions has one element; 64 dimensions are the most. */
+TEST(zero_and_most_dimensions)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    int64_t ones[SMEM_NDIM_MAX + 1];
+    smem_spec spec = vector(check_name("dimensions"));
+    spec.ndim = 0;
+    spec.shape = NULL;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    CHECK_EQ(smem_info_of(segment)->nbytes, 8);
+    CHECK_EQ(smem_info_of(segment)->ndim, 0);
+    *at(segment, 0) = 1;
+    smem_detach(segment);
+    for (int i = 0; i <= SMEM_NDIM_MAX; i++)
+        ones[i] = 1;
+    spec.shape = ones;
+    spec.ndim = SMEM_NDIM_MAX;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    CHECK_EQ(smem_info_of(segment)->ndim, SMEM_NDIM_MAX);
+    smem_detach(segment);
+    spec.ndim = SMEM_NDIM_MAX + 1;
+    CHECK_CODE(smem_create(ctx, &spec, &segment), SMEM_E_ARGUMENT);
+    smem_close(ctx);
+}
+
+/* More than 4 GB can be made without reserving them, and used at both ends. */
+TEST(more_than_4_gb)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    const int64_t shape[] = {5, 1 << 30};
+    smem_spec spec = vector(check_name("huge"));
+    smem_segment *made;
+    spec.flags = SMEM_NO_RESERVE;
+    spec.dtype = "'|u1'";
+    spec.itemsize = 1;
+    spec.ndim = 2;
+    spec.shape = shape;
+    int rc = smem_create(ctx, &spec, &made);
+    if (rc == SMEM_E_NO_ROOM)
+        check_skip("no 5 GB of address space here");
+    CHECK_OK(rc);
+    const int64_t n = shape[0] * shape[1];
+    CHECK_EQ(smem_info_of(made)->nbytes, n);
+    ((char *)smem_data(made))[0] = 1;
+    ((char *)smem_data(made))[n - 1] = 2;
+    smem_segment *found = attach(other, check_name("huge"), SMEM_READ_ONLY);
+    CHECK_EQ(((char *)smem_data(found))[0], 1);
+    CHECK_EQ(((char *)smem_data(found))[n - 1], 2);
+    smem_detach(found);
+    smem_detach(made);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* Sizes that cannot be are refused with a code that says so. */
+TEST(impossible_sizes)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    const struct {
+        int64_t shape[2], strides[2];
+        uint64_t itemsize, start, nbytes;
+    } bad[] = {
+        {{-1, 1}, {8, 8}, 8, 0, 0},
+        {{0, -1}, {8, 8}, 8, 0, 0},
+        {{INT64_MAX, 2}, {8, 8}, 8, 0, 0},
+        {{INT64_MAX, 1}, {1, 1}, 1, 0, 0}, /* no room for the header */
+        {{1, 1}, {8, 8}, UINT64_MAX, 0, 0},
+        {{2, 2}, {INT64_MAX, INT64_MAX}, 8, 0, 0},
+        {{2, 2}, {INT64_MIN, INT64_MIN}, 8, 0, 0},
+        {{2, 2}, {16, -8}, 8, 0, 0},         /* begins before the data */
+        {{2, 2}, {16, 8}, 8, 1, 32},         /* ends behind it */
+        {{2, 2}, {16, 8}, 8, UINT64_MAX, 32},
+        {{2, 2}, {16, 8}, 8, 0, 31},
+        {{0, 2}, {16, 8}, 8, 1, 0},
+        {{1, 1}, {8, 8}, 8, 0, UINT64_MAX - 4096},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        smem_spec spec = vector(NULL);
+        spec.flags = SMEM_NO_RESERVE;
+        spec.ndim = 2;
+        spec.shape = bad[i].shape;
+        spec.strides = bad[i].strides;
+        spec.itemsize = bad[i].itemsize;
+        spec.start = bad[i].start;
+        spec.nbytes = bad[i].nbytes;
+        CHECK_CODE(smem_create(ctx, &spec, &segment), SMEM_E_SIZE);
+    }
+    smem_close(ctx);
+}
+
+/* A size that only this machine cannot give is a lack of room, and nothing is left of it. */
+TEST(too_large_for_the_machine)
+{
+    smem_context *ctx = check_open(NULL);
+    const int64_t shape[] = {(int64_t)1 << 60};
+    smem_spec spec = vector(check_name("huge"));
+    smem_segment *segment;
+    spec.dtype = "'|u1'";
+    spec.itemsize = 1;
+    spec.shape = shape;
+    spec.flags = SMEM_NO_RESERVE;
+    int rc = smem_create(ctx, &spec, &segment);
+    CHECK(rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT || rc == SMEM_E_SIZE);
+    check_no_name(ctx, check_name("huge"));
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* No fd is kept per segment. */
+TEST(no_fd_per_segment)
+{
+    enum { SEGMENTS = 1000 };
+    static smem_segment *segments[SEGMENTS];
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    unsigned fds = check_fds();
+    for (int i = 0; i < SEGMENTS; i++)
+        segments[i] = create(ctx, NULL);
+    CHECK_EQ(check_fds(), fds);
+    for (int i = 0; i < SEGMENTS; i++) {
+        smem_segment *found = attach(other, smem_info_of(segments[i])->name, i % 3);
+        smem_detach(segments[i]);
+        segments[i] = found;
+    }
+    CHECK_EQ(check_fds(), fds);
+    for (int i = 0; i < SEGMENTS; i++)
+        smem_detach(segments[i]);
+    CHECK_EQ(check_fds(), fds);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* ---- arguments ------------------------------------------------------------------- */
+
+/* A name has 1 to 200 bytes and no slash; all bytes else are allowed. */
+TEST(names)
+{
+    smem_context *ctx = check_open(NULL);
+    char text[SMEM_NAME_MAX + 2];
+    smem_segment *segment;
+    int created;
+    memset(text, 'n', sizeof text);
+    memcpy(text, check_name(""), strlen(check_name("")));
+    text[SMEM_NAME_MAX + 1] = '\0';
+    const char *bad[] = {"", "a/b", "/", "posix:", "sysv:", "posix:a/b", "posix:sysv:a",
+                         "sysv:sysv:a", text};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        smem_info info;
+        smem_spec spec = vector(bad[i]);
+        spec.backend = SMEM_ANY;
+        CHECK_CODE(smem_create(ctx, &spec, &segment), SMEM_E_NAME);
+        CHECK_CODE(smem_attach_or_create(ctx, &spec, &segment, &created), SMEM_E_NAME);
+        CHECK_CODE(smem_attach(ctx, bad[i], SMEM_READ_WRITE, &segment), SMEM_E_NAME);
+        CHECK_CODE(smem_unlink(ctx, bad[i]), SMEM_E_NAME);
+        CHECK_CODE(smem_stat(ctx, bad[i], &info, NULL), SMEM_E_NAME);
+        CHECK_CODE(smem_receive(ctx, SMEM_ANY, bad[i], 1, SMEM_READ_WRITE, 0, &segment),
+                   SMEM_E_NAME);
+        CHECK_CODE(smem_forget(ctx, SMEM_ANY, bad[i], 1, 1), SMEM_E_NAME);
+    }
+    CHECK_CODE(smem_attach(ctx, NULL, SMEM_READ_WRITE, &segment), SMEM_E_NAME);
+    CHECK_CODE(smem_unlink(ctx, NULL), SMEM_E_NAME);
+    smem_spec unnamed = vector(NULL);
+    CHECK_CODE(smem_attach_or_create(ctx, &unnamed, &segment, &created), SMEM_E_NAME);
+    text[SMEM_NAME_MAX] = '\0';
+    const char *good[] = {text, check_name(" \n\t\x01\xff%s..\\")};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        segment = create(ctx, good[i]);
+        CHECK_STR(smem_info_of(segment)->name, good[i]);
+        smem_segment *found = attach(ctx, good[i], SMEM_READ_WRITE);
+        CHECK(found == segment);
+        smem_detach(found);
+        smem_detach(segment);
+    }
+    smem_close(ctx);
+}
+
+/* Arguments without a valid value are refused before anything is made. */
+TEST(bad_arguments)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment, *held = create(ctx, check_name("argument"));
+    smem_spec good = vector(check_name("other"));
+    smem_spec bad[13];
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        bad[i] = good;
+    bad[0].backend = 3;
+    bad[1].backend = -1;
+    bad[2].flags = 8;
+    bad[3].permissions = 0400; /* the test for the last user needs both */
+    bad[4].permissions = 01600;
+    bad[5].permissions = 0x80000180;
+    bad[6].dtype = NULL;
+    bad[7].dtype = "";
+    bad[8].ndim = -1;
+    bad[9].ndim = SMEM_NDIM_MAX + 1;
+    bad[10].shape = NULL;
+    bad[11].ndim = INT32_MAX;
+    bad[12].permissions = 0200;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK_CODE(smem_create(ctx, &bad[i], &segment), SMEM_E_ARGUMENT);
+    const int modes[] = {-1, 3, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        CHECK_CODE(smem_attach(ctx, check_name("argument"), modes[i], &segment), SMEM_E_ARGUMENT);
+        CHECK_CODE(receive(ctx, smem_info_of(held), modes[i], 0, &segment), SMEM_E_ARGUMENT);
+    }
+    CHECK_CODE(smem_receive(ctx, 7, check_name("argument"), 1, 0, 0, &segment), SMEM_E_ARGUMENT);
+    smem_detach(held);
+    smem_close(ctx);
+}

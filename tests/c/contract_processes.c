@@ -1,0 +1,327 @@
+/* Contract: fork, exec, the ways to end, and families. */
+#include "contract.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- fork, exec, exit ---------------------------------------------------------------- */
+
+/* Child: use the inherited segment when the parent says so. */
+static void use_inherited(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    check_hear(parent);
+    CHECK(*at(todo->segment, 0) == 1);
+    *at(todo->segment, 0) = 2;
+    smem_segment *found = attach(todo->ctx, todo->name, SMEM_READ_WRITE);
+    CHECK(found == todo->segment);
+    smem_detach(found);
+    smem_detach(todo->segment);
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* A forked child keeps what its parent drops, and frees it when it drops it itself. */
+TEST(fork_child_keeps_what_parent_drops)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment = create(ctx, check_name("fork"));
+    smem_info info = facts(segment);
+    job todo = {ctx, check_name("fork"), segment, 0};
+    *at(segment, 0) = 1;
+    check_peer child = check_fork(use_inherited, &todo);
+    smem_detach(segment);
+    CHECK(check_exists(&info));
+    check_tell(&child, 0);
+    check_hear(&child);
+    CHECK(!check_exists(&info));
+    finish(&child);
+    smem_close(ctx);
+}
+
+static void wait_for_parent(check_peer *parent, void *arg)
+{
+    (void)arg;
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* What only a killed child kept is freed by its parent's next reclaim. */
+TEST(killed_child_is_reclaimed)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment = create(ctx, check_name("fork"));
+    smem_info info = facts(segment);
+    smem_reclaimed reclaimed;
+    check_peer child = check_fork(wait_for_parent, NULL);
+    check_hear(&child);
+    smem_detach(segment);
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK(check_exists(&info));
+    check_kill(&child);
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 1);
+    CHECK_EQ(reclaimed.bytes, info.size);
+    CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
+/* A child that ends by _exit neither frees nor keeps what its parent has. */
+TEST(child_ends_by_exit)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment = create(ctx, check_name("fork"));
+    smem_info info = facts(segment);
+    check_peer child = check_fork(wait_for_parent, NULL);
+    check_hear(&child);
+    finish(&child);
+    CHECK_EQ(smem_is_current(segment), 1);
+    smem_detach(segment);
+    CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
+/* Child: attach, then become another program, which repeats what the parent tells it. */
+static void attach_and_exec(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    smem_context *ctx = check_open(NULL);
+    attach(ctx, todo->name, SMEM_READ_WRITE);
+    CHECK_EQ(dup2(parent->in, 0), 0);
+    CHECK_EQ(dup2(parent->out, 1), 1);
+    check_tell(parent, 1);
+    execlp("cat", "cat", (char *)NULL);
+}
+
+/* A process that execs another program keeps nothing, though it lives on. */
+TEST(exec_keeps_nothing)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment = create(ctx, check_name("exec"));
+    smem_info info = facts(segment);
+    job todo = {.name = check_name("exec")};
+    check_peer child = check_fork(attach_and_exec, &todo);
+    check_hear(&child);
+    CHECK_EQ(begin(&child), 0); /* that was cat */
+    smem_detach(segment);
+    CHECK(!check_exists(&info));
+    check_end(&child);
+    smem_close(ctx);
+}
+
+/* Child: a segment is mapped in all modes when the process leaves by itself. */
+static void leave_with_mappings(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segments[4];
+    segments[0] = create(ctx, todo->name);
+    *at(segments[0], 0) = 1;
+    for (int mode = 0; mode < 3; mode++)
+        segments[mode + 1] = attach(ctx, todo->name, mode);
+    check_tell(parent, 1);
+    check_hear(parent);
+    smem_leave(ctx);
+    for (int i = 0; i < 4; i++)
+        CHECK(*at(segments[i], 0) == 1); /* views may be used until the end */
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* Who leaves with segments mapped takes their names when nobody else can reach them. */
+TEST(leaving_takes_the_names)
+{
+    smem_context *ctx = check_open(NULL);
+    job todo = {.name = check_name("leave")};
+    check_peer child = check_fork(leave_with_mappings, &todo);
+    check_hear(&child);
+    smem_segment *segment = attach(ctx, check_name("leave"), SMEM_READ_WRITE);
+    smem_detach(segment);
+    check_tell(&child, 0);
+    check_hear(&child);
+    check_no_name(ctx, check_name("leave"));
+    finish(&child);
+    smem_close(ctx);
+}
+
+/* Who leaves spares what somebody else maps. */
+TEST(leaving_spares_what_others_map)
+{
+    smem_context *ctx = check_open(NULL);
+    job todo = {.name = check_name("leave")};
+    check_peer child = check_fork(leave_with_mappings, &todo);
+    check_hear(&child);
+    smem_segment *segment = attach(ctx, check_name("leave"), SMEM_READ_ONLY);
+    check_tell(&child, 0);
+    check_hear(&child);
+    CHECK_EQ(smem_is_current(segment), 1);
+    CHECK(*at(segment, 0) == 1);
+    smem_info info = facts(segment);
+    smem_detach(segment);
+    CHECK(check_exists(&info)); /* the child still uses it */
+    finish(&child);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
+/* Leaving is idempotent, its segments may be detached after it, and the next use joins anew. */
+TEST(leave_and_come_back)
+{
+    smem_context *ctx = check_open("again");
+    smem_segment *segment = create(ctx, check_name("leave"));
+    *at(segment, 0) = 1;
+    smem_info info = facts(segment);
+    smem_leave(ctx);
+    CHECK(!check_exists(&info));
+    CHECK_EQ(check_files('f') + check_files('s') + check_files('u'), 0);
+    smem_leave(ctx);
+    CHECK(*at(segment, 0) == 1);
+    smem_segment *newer = create(ctx, check_name("leave"));
+    CHECK_EQ(check_files('f'), 1);
+    CHECK_STR(smem_family_name(ctx), "again");
+    smem_detach(segment);
+    CHECK_EQ(smem_is_current(newer), 1);
+    smem_detach(newer);
+    smem_close(ctx);
+}
+
+/* ---- families --------------------------------------------------------------------------- */
+
+static void tell_family(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_context *ctx = check_open(NULL);
+    const char *name = smem_family_name(ctx);
+    for (size_t i = 0; i <= strlen(name); i++)
+        check_tell(parent, (unsigned char)name[i]);
+    smem_close(ctx);
+}
+
+static void check_childs_family(const char *want)
+{
+    char got[SMEM_NAME_MAX + 1];
+    size_t i = 0;
+    check_peer child = check_fork(tell_family, NULL);
+    do
+        got[i] = (char)check_hear(&child);
+    while (got[i++] && i < sizeof got);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_STR(got, want);
+}
+
+/* A child joins its ancestor's family, or the one that the environment names. */
+TEST(children_join_the_family)
+{
+    smem_context *ctx = check_open(NULL);
+    check_childs_family(smem_family_name(ctx));
+    CHECK_EQ(setenv("SHAREDMEM_FAMILY", "by-environment", 1), 0);
+    check_childs_family("by-environment");
+    CHECK_EQ(unsetenv("SHAREDMEM_FAMILY"), 0);
+    smem_close(ctx);
+}
+
+/* Who takes a new family leaves the old one, whose tickets become void with its last member. */
+TEST(new_family)
+{
+    smem_context *ctx = check_open("old");
+    smem_segment *segment = create(ctx, check_name("family"));
+    uint32_t tag = smem_info_of(segment)->family;
+    uint64_t ticket;
+    CHECK_OK(smem_ticket_issue(segment, &ticket));
+    CHECK_EQ(smem_family_alive(ctx, tag), 1);
+    CHECK_OK(smem_new_family(ctx, NULL));
+    CHECK(strcmp(smem_family_name(ctx), "old") != 0);
+    CHECK_EQ(smem_family_alive(ctx, tag), 0);
+    CHECK_EQ(check_files('f'), 1);
+    CHECK_EQ(flight_of(ctx, check_name("family")).voided, 1);
+    CHECK_OK(smem_new_family(ctx, "named"));
+    CHECK_STR(smem_family_name(ctx), "named");
+    smem_detach(segment);
+    check_no_name(ctx, check_name("family"));
+    smem_close(ctx);
+}
+
+/* A family that ended comes back with another tag: its old tickets stay void. */
+TEST(a_dead_family_does_not_come_back)
+{
+    smem_context *ctx = check_open("mine");
+    check_peer child = check_fork(send_and_end, "theirs");
+    check_hear(&child);
+    check_hear(&child);
+    smem_segment *segment = attach(ctx, check_name("sent"), SMEM_READ_WRITE);
+    check_kill(&child);
+    smem_context *other = check_open("theirs");
+    CHECK_EQ(smem_family_alive(ctx, smem_info_of(segment)->family), 0);
+    CHECK_EQ(flight_of(ctx, check_name("sent")).voided, 1);
+    smem_detach(segment);
+    check_no_name(ctx, check_name("sent"));
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* A family's name is a file's name: what cannot be one is refused. */
+TEST(bad_family_names)
+{
+    smem_context *ctx = check_open(NULL), *none;
+    char text[SMEM_NAME_MAX + 2];
+    memset(text, 'f', sizeof text);
+    text[SMEM_NAME_MAX + 1] = '\0';
+    const char *bad[] = {"a/b", "/", text};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        smem_options options = {.family = bad[i], .directory = check_directory()};
+        CHECK_CODE(smem_open(&options, &none), SMEM_E_NAME);
+        CHECK_CODE(smem_new_family(ctx, bad[i]), SMEM_E_NAME);
+    }
+    smem_detach(create(ctx, check_name("family"))); /* the context works on */
+    smem_close(ctx);
+}
+
+/* Child: open as a worker whose parent has not opened anything; send; end. */
+static void send_as_worker(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_options options = {.parent = (int)parent->pid, .directory = check_directory()};
+    smem_context *ctx;
+    uint64_t ticket;
+    CHECK_OK(smem_open(&options, &ctx));
+    smem_segment *segment = create(ctx, check_name("worker"));
+    CHECK_OK(smem_ticket_issue(segment, &ticket));
+    check_tell(parent, smem_info_of(segment)->nonce);
+    check_tell(parent, ticket);
+}
+
+/* Child: a multiprocessing parent, which opens only when its worker has ended. */
+static void receive_from_worker(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_segment *received;
+    check_peer worker = check_fork(send_as_worker, NULL);
+    uint64_t nonce = check_hear(&worker), ticket = check_hear(&worker);
+    CHECK_EQ(check_wait(&worker), 0);
+    smem_context *other = check_open("other");
+    CHECK_OK(smem_reclaim(other, NULL));
+    CHECK_EQ(flight_of(other, check_name("worker")).tickets, 1);
+    smem_close(other);
+    smem_context *ctx = check_open(NULL);
+    CHECK_EQ(check_files('f'), 1);
+    CHECK_OK(smem_receive(ctx, backend, check_name("worker"), nonce, SMEM_READ_WRITE, ticket,
+                          &received));
+    smem_detach(received);
+    smem_close(ctx);
+    check_tell(parent, 1);
+}
+
+/* The parent of a worker keeps the worker's family alive until it ends itself. */
+TEST(parent_is_an_honorary_member)
+{
+    check_peer child = check_fork(receive_from_worker, NULL);
+    check_hear(&child);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_context *ctx = check_open("another");
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(check_files('f'), 1);
+    smem_close(ctx);
+}

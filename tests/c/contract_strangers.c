@@ -1,0 +1,263 @@
+/* Contract: other users, and what is not ours or not as it was. */
+#include "contract.h"
+
+#include "os/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- permissions ------------------------------------------------------------------- */
+
+static unsigned kernel_permissions(const smem_info *info)
+{
+    struct shmid_ds segment;
+    struct stat file;
+    char path[512];
+    if (info->backend == SMEM_SYSV) {
+        CHECK_EQ(shmctl((int)info->kernel_id, IPC_STAT, &segment), 0);
+        return segment.shm_perm.mode & 0777;
+    }
+    snprintf(path, sizeof path, "%s/smem.%u.s.%s", check_directory(), (unsigned)geteuid(),
+             info->name);
+    CHECK_EQ(stat(path, &file), 0);
+    return file.st_mode & 07777;
+}
+
+/* Segments are private unless made otherwise, whatever the umask is. */
+TEST(permissions_are_what_was_asked)
+{
+    smem_context *ctx = check_open(NULL);
+    const unsigned asked[] = {0, 0600, 0644, 0666, 0700, 0777};
+    const mode_t masks[] = {0, 077, 0777};
+    for (size_t m = 0; m < 3; m++)
+        for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+            smem_spec spec = vector(check_name("permissions"));
+            smem_segment *segment;
+            spec.permissions = asked[i];
+            mode_t before = umask(masks[m]);
+            CHECK_OK(smem_create(ctx, &spec, &segment));
+            umask(before);
+            unsigned want = asked[i] ? asked[i] : 0600;
+            CHECK_EQ(kernel_permissions(smem_info_of(segment)), want);
+            CHECK_EQ(smem_info_of(segment)->permissions, want);
+            smem_detach(segment);
+        }
+    smem_close(ctx);
+}
+
+enum { NOBODY = 65534 };
+
+/* Child: another user, who attaches what its permissions allow. */
+static void visit_as_nobody(check_peer *parent, void *arg)
+{
+    uint32_t owner = (uint32_t)((const job *)arg)->number;
+    smem_segment *segment;
+    uint64_t ticket;
+    CHECK_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
+    CHECK_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    smem_context *ctx = check_open("visitors");
+    CHECK_CODE(smem_attach_owned(ctx, check_name("private"), SMEM_READ_ONLY, owner, &segment),
+               -EACCES);
+    check_no_name(ctx, check_name("readable")); /* not without naming the owner */
+    CHECK_CODE(smem_attach_owned(ctx, check_name("readable"), SMEM_READ_WRITE, owner, &segment),
+               -EACCES);
+    CHECK_OK(smem_attach_owned(ctx, check_name("readable"), SMEM_COPY_ON_WRITE, owner, &segment));
+    CHECK(*at(segment, 0) == 42);
+    smem_detach(segment);
+    CHECK_OK(smem_attach_owned(ctx, check_name("readable"), SMEM_READ_ONLY, owner, &segment));
+    CHECK_EQ(smem_info_of(segment)->owner, owner);
+    CHECK_CODE(smem_ticket_issue(segment, &ticket), SMEM_E_UNLINKED);
+    check_tell(parent, 1);
+    check_hear(parent); /* the owner has dropped it */
+    CHECK(*at(segment, 0) == 42);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+/* Another user attaches by naming the owner, as the bits permit, and keeps the memory. */
+TEST(another_user_visits)
+{
+    if (geteuid() != 0)
+        check_skip("only root can become another user");
+    smem_context *ctx = check_open(NULL);
+    smem_segment *private = create(ctx, check_name("private")), *readable;
+    smem_spec spec = vector(check_name("readable"));
+    job todo = {.number = geteuid()};
+    spec.permissions = 0644;
+    CHECK_OK(smem_create(ctx, &spec, &readable));
+    *at(readable, 0) = 42;
+    check_peer child = check_fork(visit_as_nobody, &todo);
+    check_hear(&child);
+    smem_detach(readable);
+    smem_detach(private);
+    finish(&child);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    check_no_name(ctx, check_name("readable"));
+    smem_close(ctx);
+}
+
+/* ---- what is not ours ---------------------------------------------------------------- */
+
+/* A segment whose header is damaged is not attached, and harms nobody who looks. */
+TEST(damaged_headers_are_refused)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *made = create(ctx, check_name("damaged")), *found;
+    smem__layout *header = header_of(made), whole;
+    memcpy(&whole, header, sizeof whole);
+    for (int i = 0; i < 6; i++) {
+        smem_info info;
+        seen all = {.ctx = other};
+        switch (i) {
+        case 0: memset(header->magic, 0, 8); break;
+        case 1: header->version++; break;
+        case 2: header->size += 4096; break;
+        case 3: header->data_offset = 0; break;
+        case 4: header->shape[0]++; break;
+        case 5: header->name_length = 201; break;
+        }
+        int rc = smem_attach(other, check_name("damaged"), SMEM_READ_WRITE, &found);
+        CHECK(rc == SMEM_E_FORMAT || rc == SMEM_E_VERSION || rc == SMEM_E_NOT_FOUND);
+        CHECK(smem_stat(other, check_name("damaged"), &info, NULL) == rc);
+        CHECK_OK(smem_list(other, see, &all));
+        CHECK_EQ(all.count, 0);
+        CHECK_OK(smem_reclaim(other, NULL));
+        memcpy(header, &whole, sizeof whole);
+    }
+    found = attach(other, check_name("damaged"), SMEM_READ_WRITE);
+    smem_detach(found);
+    smem_detach(made);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* A link, directory, FIFO or foreign file under our name is never followed, opened or removed. */
+TEST(strange_files_are_refused)
+{
+    if (backend != SMEM_POSIX)
+        check_skip("files are posix's");
+    smem_context *ctx = check_open(NULL);
+    char path[512], target[512];
+    smem_segment *segment;
+    struct stat st;
+    snprintf(path, sizeof path, "%s/smem.%u.s.strange", check_directory(), (unsigned)geteuid());
+    snprintf(target, sizeof target, "%s/target", check_directory());
+    for (int i = 0; i < 5; i++) {
+        int want = SMEM_E_SECURITY;
+        switch (i) {
+        case 0: CHECK_EQ(symlink(target, path), 0); break;
+        case 1: CHECK_EQ(mkdir(path, 0700), 0); break;
+        case 2: CHECK_EQ(mkfifo(path, 0600), 0); break;
+        case 3: /* too short for a header */
+        case 4:
+            close(open(path, O_CREAT | O_WRONLY, 0600));
+            want = SMEM_E_FORMAT;
+            if (i == 4) {
+                if (geteuid() != 0)
+                    continue;
+                CHECK_EQ(chown(path, NOBODY, NOBODY), 0);
+                want = SMEM_E_SECURITY;
+            }
+        }
+        CHECK_CODE(smem_attach(ctx, "strange", SMEM_READ_ONLY, &segment), want);
+        CHECK_CODE(try_create(ctx, "strange", 0, &segment), want);
+        CHECK_CODE(smem_unlink(ctx, "strange"), want);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK_EQ(lstat(path, &st), 0);
+        CHECK_EQ(access(target, F_OK), -1);
+        CHECK_EQ(remove(path), 0);
+    }
+    smem_close(ctx);
+}
+
+/* Segments of other programs on a name's first keys are neither used nor touched. */
+TEST(strangers_on_our_keys)
+{
+    if (backend != SMEM_SYSV)
+        check_skip("keys are sysv's");
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    int ids[2];
+    for (unsigned i = 0; i < 2; i++) {
+        ids[i] = shmget(smem__sysv_key(geteuid(), check_name("key"), i), 8192,
+                        IPC_CREAT | IPC_EXCL | 0600);
+        CHECK(ids[i] >= 0);
+    }
+    check_no_name(ctx, check_name("key"));
+    smem_segment *made = create(ctx, check_name("key"));
+    smem_segment *found = attach(other, check_name("key"), SMEM_READ_WRITE);
+    CHECK_EQ(smem_info_of(found)->nonce, smem_info_of(made)->nonce);
+    CHECK(smem_info_of(found)->kernel_id != ids[0] && smem_info_of(found)->kernel_id != ids[1]);
+    smem_detach(made);
+    smem_detach(found);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    for (int i = 0; i < 2; i++) {
+        struct shmid_ds st;
+        CHECK_EQ(shmctl(ids[i], IPC_STAT, &st), 0);
+        CHECK_EQ(st.shm_nattch, 0);
+        CHECK_EQ(shmctl(ids[i], IPC_RMID, NULL), 0);
+    }
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* Files that somebody removes take names away, but no memory and no other segment's name. */
+TEST(vanished_files)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *a = create(ctx, check_name("vanish-a")), *found;
+    char path[512];
+    uint64_t ticket;
+    *at(a, 0) = 4;
+    if (backend == SMEM_POSIX)
+        snprintf(path, sizeof path, "%s/smem.%u.s.%s", check_directory(), (unsigned)geteuid(),
+                 smem_info_of(a)->name);
+    else
+        snprintf(path, sizeof path, "%s/smem.%u.u.journal", check_directory(),
+                 (unsigned)geteuid());
+    CHECK_EQ(unlink(path), 0);
+    smem_segment *b = create(ctx, check_name("vanish-b"));
+    seen all = {.ctx = ctx};
+    CHECK_OK(smem_list(ctx, see, &all));
+    if (backend == SMEM_POSIX) {
+        CHECK_EQ(all.count, 1);
+        CHECK_EQ(smem_is_current(a), 0);
+        CHECK_CODE(smem_ticket_issue(a, &ticket), SMEM_E_UNLINKED);
+    } else { /* the journal was made anew with both */
+        CHECK_EQ(all.count, 2);
+        found = attach(ctx, check_name("vanish-a"), SMEM_READ_WRITE);
+        CHECK(found == a);
+        smem_detach(found);
+    }
+    CHECK(*at(a, 0) == 4);
+    smem_detach(a);
+    smem_detach(b);
+    smem_close(ctx);
+}
+
+/* Without a place for files posix segments are refused, and sysv's are made instead. */
+TEST(no_place_for_files)
+{
+    smem_options options = {.directory = "/nonexistent/directory"};
+    smem_context *ctx;
+    smem_segment *segment;
+    CHECK_EQ(setenv("XDG_RUNTIME_DIR", check_directory(), 1), 0);
+    CHECK_OK(smem_open(&options, &ctx));
+    smem_spec spec = vector(check_name("place"));
+    int rc = smem_create(ctx, &spec, &segment);
+    CHECK_CODE(rc, backend == SMEM_POSIX ? SMEM_E_PLACE : 0);
+    if (rc == 0)
+        smem_detach(segment);
+    spec.backend = SMEM_ANY;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    CHECK_EQ(smem_info_of(segment)->backend, SMEM_SYSV);
+    smem_detach(segment);
+    check_no_name(ctx, check_name("place"));
+    smem_close(ctx);
+}

@@ -1,0 +1,236 @@
+/*
+ * Poorer kernels, fuller machines, and makers that die half-way: what the
+ * system calls then say, and what becomes of it.
+ *
+ *   test_kernels posix|sysv [test...]
+ */
+#include "check.h"
+
+#include "os/syscalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int backend;
+static smem__syscalls real; /* the table as it is before a test changes it */
+
+static const int64_t shape[] = {1000};
+
+static int create_on(smem_context *ctx, int on, const char *name, unsigned flags,
+                     smem_segment **out)
+{
+    smem_spec spec = {.name = name,
+                      .backend = on,
+                      .flags = flags,
+                      .permissions = 0640,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    return smem_create(ctx, &spec, out);
+}
+
+/* Create, attach, replace, drop: all goes as on a better kernel. */
+static void use_all(void)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *made, *found, *newer;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &made));
+    *(double *)smem_data(made) = 5;
+    CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &found));
+    CHECK(*(double *)smem_data(found) == 5);
+    smem_detach(found);
+    CHECK_EQ(check_files('t'), 0);
+    CHECK_OK(create_on(other, backend, check_name("a"), SMEM_REPLACE, &newer));
+    CHECK_EQ(smem_is_current(newer), 1);
+    CHECK_EQ(smem_is_current(made), 0);
+    CHECK(*(double *)smem_data(made) == 5);
+    smem_detach(newer);
+    smem_detach(made);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+/* Each test has a process of its own, so nothing is put back. */
+static void keep_real(void)
+{
+    real = smem__sys;
+}
+
+/* ---- lack of room -------------------------------------------------------------- */
+
+static int full_fallocate(int fd, int mode, off_t at, off_t size)
+{
+    (void)fd, (void)mode, (void)at, (void)size;
+    errno = ENOSPC;
+    return -1;
+}
+
+static int shmget_error;
+
+static int full_shmget(key_t key, size_t size, int flags)
+{
+    if (!(flags & IPC_CREAT))
+        return real.shmget(key, size, flags);
+    errno = shmget_error;
+    return -1;
+}
+
+/* A full /dev/shm is SMEM_E_NO_ROOM, never a later SIGBUS; so is a lack of memory on sysv. */
+TEST(no_room_is_said)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    shmget_error = ENOMEM;
+    smem__sys.fallocate = full_fallocate;
+    smem__sys.shmget = full_shmget;
+    CHECK_CODE(create_on(ctx, backend, check_name("a"), 0, &segment), SMEM_E_NO_ROOM);
+    CHECK_CODE(create_on(ctx, SMEM_ANY, NULL, 0, &segment), SMEM_E_NO_ROOM);
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* Where any backend will do a full /dev/shm makes a sysv segment. */
+TEST(no_room_on_posix_means_sysv)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    smem__sys.fallocate = full_fallocate;
+    CHECK_OK(create_on(ctx, SMEM_ANY, check_name("a"), 0, &segment));
+    CHECK_EQ(smem_info_of(segment)->backend, SMEM_SYSV);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+/* The limit on the number of sysv segments has a code of its own. */
+TEST(limit_is_said)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    shmget_error = ENOSPC;
+    smem__sys.shmget = full_shmget;
+    CHECK_CODE(create_on(ctx, SMEM_SYSV, check_name("a"), 0, &segment), SMEM_E_LIMIT);
+    smem_close(ctx);
+}
+
+/* ---- what a kernel does not know --------------------------------------------------- */
+
+static int open_without_tmpfile(const char *path, int flags, mode_t mode)
+{
+    if ((flags & O_TMPFILE) != O_TMPFILE)
+        return real.open(path, flags, mode);
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+static int link_without_proc(int from, const char *old, int to, const char *path, int flags)
+{
+    if (strncmp(old, "/proc/", 6) != 0)
+        return real.linkat(from, old, to, path, flags);
+    errno = ENOENT;
+    return -1;
+}
+
+static int no_fallocate(int fd, int mode, off_t at, off_t size)
+{
+    (void)fd, (void)mode, (void)at, (void)size;
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+/* Without O_TMPFILE files have a temporary name until they are complete, and not after. */
+TEST(no_tmpfile)
+{
+    keep_real();
+    smem__sys.open = open_without_tmpfile;
+    use_all();
+}
+
+/* Where /proc does not name the file it is linked by its fd. */
+TEST(no_proc)
+{
+    if (geteuid() != 0)
+        check_skip("linking by fd needs CAP_DAC_READ_SEARCH");
+    keep_real();
+    smem__sys.linkat = link_without_proc;
+    use_all();
+}
+
+/* Where pages cannot be reserved segments are made all the same. */
+TEST(fallocate_is_not_supported)
+{
+    keep_real();
+    smem__sys.fallocate = no_fallocate;
+    use_all();
+}
+
+/* ---- dying half-way ------------------------------------------------------------------ */
+
+static int link_and_die(int from, const char *old, int to, const char *path, int flags)
+{
+    (void)from, (void)old, (void)to, (void)path, (void)flags;
+    _exit(EXIT_SUCCESS);
+}
+
+static int shmget_and_die(key_t key, size_t size, int flags)
+{
+    int id = real.shmget(key, size, flags);
+    if (flags & IPC_CREAT)
+        _exit(EXIT_SUCCESS);
+    return id;
+}
+
+/* Child: become a participant, then die in the first linkat or making shmget. */
+static void create_and_die(check_peer *parent, void *arg)
+{
+    smem_segment *segment;
+    smem_context *ctx = check_open(NULL);
+    (void)parent;
+    (void)arg;
+    smem__sys.linkat = link_and_die;
+    smem__sys.shmget = shmget_and_die;
+    create_on(ctx, backend, check_name("a"), 0, &segment);
+    CHECK(false);
+}
+
+/* What was half-made when its maker died is not found by name, and is reclaimed. */
+TEST(died_half_made)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    smem__sys.open = open_without_tmpfile;
+    check_peer child = check_fork(create_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK(check_left(false) > 1);
+    CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment), SMEM_E_NOT_FOUND);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* What was half-made is no obstacle to who creates the name next. */
+TEST(create_after_a_half_made_one)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    check_peer child = check_fork(create_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &segment));
+    smem_detach(segment);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+}
+
+int main(int argc, char **argv)
+{
+    return check_main_on_backend(argc, argv, &backend);
+}

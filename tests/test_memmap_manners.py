@@ -1,0 +1,325 @@
+"""What NumPy promises of memmap, a SharedArray keeps: views are shared, results are not."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import SharedArray
+
+SHAPE = (3, 4)
+DTYPE = np.dtype("float32")
+DATA = np.arange(12, dtype=DTYPE).reshape(SHAPE)
+
+
+@pytest.fixture
+def shared(backend):
+    """A shared copy of DATA."""
+    return sharedmem.copy(DATA, backend=backend)
+
+
+def test_roundtrip(backend, name):
+    """What was written is found by who attaches later, read-only if asked for."""
+    a = sharedmem.empty(SHAPE, DTYPE, name=name, backend=backend, persistent=True)
+    a[:] = DATA
+    del a
+    b = sharedmem.attach(name, "r")
+    sharedmem.unlink(name)
+    assert np.array_equal(b, DATA) and not b.flags.writeable
+
+
+def test_attributes_of_views(shared):
+    """Views know the name and backend of the whole."""
+    for view in shared[:1], shared.T, shared[0, :0], shared.view(), shared.reshape(2, 6):
+        assert (view.name, view.backend) == (shared.name, shared.backend)
+
+
+def test_attributes_are_read_only(shared):
+    """Name and backend cannot be assigned."""
+    with pytest.raises(AttributeError):
+        shared.name = "other"
+    with pytest.raises(AttributeError):
+        shared.backend = "posix"
+
+
+def test_dropping_a_view(shared):
+    """Dropping a view leaves the array usable."""
+    shared[0] = 5
+    view = shared[0:1]
+    assert (view[0] == 5).all()
+    del view
+    assert (shared[0] == 5).all()
+    shared[0] = 6
+    assert (shared[0] == 6).all()
+
+
+def test_arithmetic_drops_the_reference(shared):
+    """The result of arithmetic does not keep the segment."""
+    name = shared.name
+    result = shared + 10
+    assert type(result) is np.ndarray and not np.shares_memory(result, shared)
+    sharedmem.unlink(name)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [((1, 2), (2, 3)), [0, 1], np.array([True, False, True]), (slice(None), [0, 2]), ([[0]], [[1]])],
+    ids=str,
+)
+def test_fancy_indexing_makes_plain_copies(shared, index):
+    """Indexing by lists and masks gives a plain copy."""
+    result = shared[index]
+    assert type(result) is np.ndarray and not np.shares_memory(result, shared)
+    assert np.array_equal(result, DATA[index])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(2),
+        (slice(2), slice(2)),
+        (slice(1, None), slice(None, -1)),
+        (slice(None, None, -1), slice(None, None, 2)),
+        1,
+        (..., 2),
+        (None, 1),
+        ...,
+        (1, 2, ...),
+        slice(5, 5),
+        (),
+    ],
+    ids=str,
+)
+def test_slicing_keeps_class_and_memory(shared, index):
+    """Indexing by slices, integers, None and ... gives views of the class."""
+    view = shared[index]
+    assert type(view) is SharedArray and view.name == shared.name
+    assert np.array_equal(view, DATA[index])
+    assert np.shares_memory(view, shared) or not view.size
+
+
+def test_element_is_a_scalar(shared):
+    """One element is a scalar of the dtype's type."""
+    assert type(shared[1, 2]) is np.float32 and shared[1, 2] == 6
+
+
+def test_iteration_gives_views(shared):
+    """Iterating gives the rows as views."""
+    for number, row in enumerate(shared):
+        assert type(row) is SharedArray
+        row[:] = number
+    assert (shared == [[0], [1], [2]]).all()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a.T,
+        lambda a: a.reshape(4, 3),
+        lambda a: a.ravel(),
+        lambda a: a.view(),
+        lambda a: a.view("i4"),
+        lambda a: a.swapaxes(0, 1),
+        lambda a: a[None].squeeze(),
+        lambda a: a.diagonal(),
+        lambda a: np.rot90(a),
+        lambda a: np.flip(a),
+        lambda a: np.expand_dims(a, 1),
+        lambda a: np.moveaxis(a, 0, 1),
+        lambda a: np.broadcast_to(a, (2, *SHAPE), subok=True),
+        lambda a: np.asanyarray(a),
+        lambda a: np.split(a, 2, axis=1)[1],
+        lambda a: a.astype(DTYPE, copy=False),
+    ],
+)
+def test_other_views_keep_class_and_memory(shared, view):
+    """Whatever NumPy gives as a view is a view of the class."""
+    result = view(shared)
+    assert type(result) is SharedArray and np.shares_memory(result, shared)
+    assert result.name == shared.name
+
+
+def test_base_of_views(shared):
+    """Views of views and plain views hang on the array itself, not on each other."""
+    first = shared.view()
+    second = first.view()
+    plain = np.asarray(shared)
+    assert first.base is shared and second.base is shared and plain.base is shared
+    assert type(plain) is np.ndarray
+
+
+@pytest.mark.parametrize("reduction", [np.sum, np.average, np.prod, np.mean, np.max, np.std, np.median])
+def test_reductions_give_scalars_and_plain_arrays(shared, reduction):
+    """A reduction of all elements is a scalar, one along an axis a plain array."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "np.average currently does not preserve", FutureWarning)
+        assert np.isscalar(reduction(shared))
+        assert type(reduction(shared)) is type(reduction(DATA))
+        assert reduction(shared) == reduction(DATA)
+        for axis in 0, 1:
+            result = reduction(shared, axis=axis)
+            assert type(result) is np.ndarray
+            assert np.array_equal(result, reduction(DATA, axis=axis))
+
+
+@pytest.mark.parametrize("method", ["sum", "prod", "mean", "std", "var", "min", "max", "any", "all"])
+def test_methods_that_reduce(shared, method):
+    """The methods that reduce give scalars and plain arrays, too."""
+    result = getattr(shared, method)()
+    assert np.isscalar(result) and result == getattr(DATA, method)()
+    assert type(getattr(shared, method)(axis=0)) is np.ndarray
+    assert type(getattr(shared, method)(keepdims=True)) is np.ndarray
+
+
+@pytest.mark.parametrize("operation", [np.add, np.subtract, np.multiply, np.maximum, np.equal])
+def test_ufuncs_give_plain_arrays(shared, operation):
+    """The result of a ufunc is plain, whichever operand is shared."""
+    for left, right in (shared, DATA), (DATA, shared), (shared, shared), (shared, 2), (2, shared):
+        result = operation(left, right)
+        assert type(result) is np.ndarray and not np.shares_memory(result, shared)
+        assert np.array_equal(result, operation(np.array(left), np.array(right)))
+
+
+def test_ufuncs_of_one_operand_and_several_results(shared):
+    """Ufuncs with one operand, and every result of those with several, are plain."""
+    assert type(np.sqrt(shared)) is np.ndarray
+    assert [type(result) for result in np.modf(shared)] == [np.ndarray] * 2
+    assert [type(result) for result in np.divmod(shared, 2)] == [np.ndarray] * 2
+
+
+def test_ufunc_methods_give_plain_arrays(shared):
+    """reduce, accumulate and outer give plain arrays."""
+    assert type(np.add.reduce(shared)) is np.ndarray
+    assert type(np.add.accumulate(shared)) is np.ndarray
+    assert type(np.multiply.outer(shared, shared)) is np.ndarray
+
+
+def test_matrix_product_is_plain(shared):
+    """The result of @ is plain."""
+    assert type(shared @ shared.T) is np.ndarray
+    assert type(DATA @ shared.T) is np.ndarray
+
+
+def test_comparison_is_plain(shared):
+    """Comparisons give plain arrays of bool, which work as masks."""
+    mask = shared > 5
+    assert type(mask) is np.ndarray and mask.dtype == bool
+    shared[mask] = 0
+    assert shared.max() == 5
+
+
+def test_arithmetic_in_place_keeps_class_and_memory(shared):
+    """In-place arithmetic, and a ufunc with out=, write into the shared memory."""
+    same = sharedmem.attach(shared.name)
+    shared += 1
+    assert type(shared) is SharedArray
+    result = np.add(shared, 1, out=shared)
+    assert result is shared
+    assert np.array_equal(same, DATA + 2)
+
+
+def test_out_of_a_reduction(shared):
+    """A reduction with out= writes there and returns it."""
+    out = sharedmem.zeros(4, DTYPE, backend=shared.backend)
+    assert np.sum(shared, axis=0, out=out) is out
+    assert np.array_equal(out, DATA.sum(axis=0))
+
+
+def test_0d_arrays(backend):
+    """A ufunc of a 0-d array is a scalar; in-place arithmetic keeps it an array."""
+    a = sharedmem.full((), 3.0, backend=backend)
+    assert type(a + 1) is np.float64 and type(np.sqrt(a)) is np.float64
+    assert type(a.sum()) is np.float64 and type(a[()]) is np.float64
+    a += 1
+    assert type(a) is SharedArray and float(a) == 4 and a.item() == 4
+    assert type(a[...]) is SharedArray
+
+
+class Subclass(SharedArray):
+    """A subclass, as users may make one."""
+
+
+def test_subclass_keeps_its_class(shared):
+    """For subclasses ufuncs and indexing keep the class, as NumPy's default is."""
+    a = shared.view(Subclass)
+    assert type(a) is Subclass and a.name == shared.name
+    assert type(a[1:, :-1]) is Subclass and np.shares_memory(a[1:], shared)
+    assert type(a[[0, 1]]) is Subclass
+    assert type(np.sum(a, axis=0)) is Subclass
+    assert type(np.sum(a)) is Subclass
+    assert type(a + 1) is Subclass and not np.shares_memory(a + 1, shared)
+
+
+@pytest.mark.parametrize("shape", [3, SHAPE, list(SHAPE), np.asarray(SHAPE), np.int32(3)], ids=repr)
+def test_types_of_shape(backend, shape):
+    """A shape may be an integer, a tuple, a list or an array."""
+    assert sharedmem.zeros(shape, backend=backend).shape == np.zeros(shape).shape
+
+
+def test_empty_array(backend):
+    """An array without elements can be made, attached, viewed and reduced."""
+    a = sharedmem.zeros((0, 4), backend=backend)
+    for each in a, sharedmem.attach(a.name), sharedmem.attach(a.name, "r"), a[:0, 1:]:
+        assert type(each) is SharedArray and each.size == 0 and each.sum() == 0
+    assert a.sum(axis=0).tolist() == [0] * 4
+
+
+def test_conversion_of_dtype_is_a_copy(shared):
+    """astype() copies into private memory."""
+    result = shared.astype("f8")
+    assert not np.shares_memory(result, shared)
+    result[:] = 0
+    assert np.array_equal(shared, DATA)
+
+
+def test_functions_of_numpy_take_it(shared):
+    """Functions that read arrays read a shared one as any other."""
+    assert np.array_equal(np.concatenate([shared, DATA]), np.concatenate([DATA, DATA]))
+    assert np.array_equal(np.where(shared > 5, shared, 0), np.where(DATA > 5, DATA, 0))
+    assert np.array_equal(np.sort(shared[::-1], axis=0), DATA)
+    assert np.array_equal(np.einsum("ij,kj", shared, shared), DATA @ DATA.T)
+    assert (shared.tolist(), shared.tobytes()) == (DATA.tolist(), DATA.tobytes())
+
+
+def test_sorting_in_place(shared):
+    """sort() sorts the shared elements."""
+    shared[:] = DATA[::-1]
+    shared.sort(axis=0)
+    assert np.array_equal(sharedmem.attach(shared.name), DATA)
+
+
+def test_saved_array_is_its_content(shared):
+    """np.save() writes elements, and np.load() reads a plain array without the segment."""
+    file = io.BytesIO()
+    np.save(file, shared.T)
+    sharedmem.unlink(shared.name)
+    file.seek(0)
+    loaded = np.load(file, allow_pickle=False)
+    assert type(loaded) is np.ndarray and np.array_equal(loaded, DATA.T)
+
+
+def test_buffer_is_numpys(shared):
+    """The buffer protocol shows format, shape and strides, and writes to the memory."""
+    view = memoryview(shared[:, ::2])
+    assert (view.format, view.shape, view.strides, view.readonly) == ("f", (3, 2), (16, 8), False)
+    memoryview(shared)[1, 2] = 100
+    assert shared[1, 2] == 100
+    assert memoryview(sharedmem.attach(shared.name, "r")).readonly
+
+
+def test_resizing_is_refused(shared):
+    """A shared array cannot be resized in place: the memory is not its own."""
+    with pytest.raises(ValueError):
+        shared.resize((30, 40), refcheck=False)
+    assert np.array_equal(shared, DATA)
+
+
+def test_plain_view_of_shared_keeps_memory(shared):
+    """np.asarray() is a plain array over the same memory, which it keeps."""
+    name = shared.name
+    plain = np.asarray(shared)
+    plain[0, 0] = 100
+    assert shared[0, 0] == 100
+    assert sharedmem.exists(name)
