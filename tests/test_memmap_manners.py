@@ -113,27 +113,27 @@ def test_iteration_gives_views(shared):
     assert (shared == [[0], [1], [2]]).all()
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda a: a.T,
-        lambda a: a.reshape(4, 3),
-        lambda a: a.ravel(),
-        lambda a: a.view(),
-        lambda a: a.view("i4"),
-        lambda a: a.swapaxes(0, 1),
-        lambda a: a[None].squeeze(),
-        lambda a: a.diagonal(),
-        lambda a: np.rot90(a),
-        lambda a: np.flip(a),
-        lambda a: np.expand_dims(a, 1),
-        lambda a: np.moveaxis(a, 0, 1),
-        lambda a: np.broadcast_to(a, (2, *SHAPE), subok=True),
-        lambda a: np.asanyarray(a),
-        lambda a: np.split(a, 2, axis=1)[1],
-        lambda a: a.astype(DTYPE, copy=False),
-    ],
-)
+OTHER_VIEWS = {
+    "T": lambda a: a.T,
+    "reshape": lambda a: a.reshape(4, 3),
+    "ravel": lambda a: a.ravel(),
+    "view": lambda a: a.view(),
+    "view of another dtype": lambda a: a.view("i4"),
+    "swapaxes": lambda a: a.swapaxes(0, 1),
+    "squeeze": lambda a: a[None].squeeze(),
+    "diagonal": lambda a: a.diagonal(),
+    "rot90": np.rot90,
+    "flip": np.flip,
+    "expand_dims": lambda a: np.expand_dims(a, 1),
+    "moveaxis": lambda a: np.moveaxis(a, 0, 1),
+    "broadcast_to": lambda a: np.broadcast_to(a, (2, *SHAPE), subok=True),
+    "asanyarray": np.asanyarray,
+    "split": lambda a: np.split(a, 2, axis=1)[1],
+    "astype of its own": lambda a: a.astype(DTYPE, copy=False),
+}
+
+
+@pytest.mark.parametrize("view", OTHER_VIEWS.values(), ids=OTHER_VIEWS)
 def test_other_views_keep_class_and_memory(shared, view):
     """Whatever NumPy gives as a view is a view of the class."""
     result = view(shared)
