@@ -37,8 +37,8 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     make,
 )
-from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, Segment, segment_of
-from sharedmem.names import explain_exists
+from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, segment_of
+from sharedmem.names import array_of, explain_exists
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
 
@@ -81,7 +81,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _too_big(shape: tuple[int, ...]) -> Exception:
-    return make(SegmentSizeError, 75, f"array of shape {shape} is too big for the address space", "", None)
+    return make(SegmentSizeError, 75, f"array of shape {shape} is too big for the address space", "check shape and dtype", None)
 
 
 def _flags(persistent: bool, replace: bool, reserve: bool) -> int:
@@ -401,12 +401,6 @@ def fromiter(iter: Iterable[Any], dtype: DTypeLike, count: int = -1, **sharing: 
     return copy(np.fromiter(iter, dtypes.check(dtype), count), **sharing)
 
 
-def _of_segment(segment: Segment) -> SharedArray:
-    from sharedmem.names import array_of
-
-    return array_of(segment)
-
-
 def attach_or_create(
     name: str,
     shape: Shape,
@@ -438,7 +432,7 @@ def attach_or_create(
         extents,
         _fortran_strides(extents, made.itemsize) if order == "F" else None,
     )
-    found = _of_segment(segment)
+    found = array_of(segment)
     right_order = found.flags.c_contiguous if order == "C" else found.flags.f_contiguous
     if not created and (found.shape != extents or found.dtype != made or not right_order):
         raise make(
@@ -446,7 +440,7 @@ def attach_or_create(
             22,
             f"the segment has shape {found.shape}, dtype {found.dtype} and strides {found.strides}, "
             f"asked for were shape {extents}, dtype {made} and order {order!r}",
-            "",
+            "attach it as it is, choose another name, or unlink it first",
             name,
         )
     return found

@@ -31,7 +31,7 @@
  *   FAULT_NO_SERIAL               a ticket frees whatever is in its slot (P3, P5)
  *   FAULT_TEST_OWN_MAPPED         dropper tests by its mapping's own lock (P2)
  *   FAULT_RENEW_DROPS_FIRST       forked child unmaps the family, then joins (P3)
- *   FAULT_JOIN_WITHOUT_LOOK       joiner does not look whether the file is at its path (P7)
+ *   FAULT_JOIN_WITHOUT_LOOK       joiner does not look whether the file is at its path (P3)
  *   FAULT_LEAVE_LOOSE             who left and comes back maps without a lock (P3)
  *   FAULT_KEEP_CLAIM              who leaves keeps the exclusive lock (attachers starve)
  *   FAULT_TEMP_PERSISTS           a half-done replace counts as persistent (P7)
@@ -68,7 +68,7 @@
 #define M_FORK 1024
 #define M_LEAVE 2048
 #define M_JOIN 4096     /* families are joined, not given */
-#define M_GIVEN 8192    /* inode 0 stands, and participant 0 maps it */
+#define M_GIVEN 8192    /* inode 0 stands, and participant 1 maps it */
 #define M_TWO 16384     /* two participants only */
 #define HAVE(m) ((MENU & (m)) != 0)
 
@@ -839,7 +839,7 @@ init
         :: else
         fi;
         if
-        :: HAVE(M_GIVEN) -> made = 1; at = 0; maps[0] = 1
+        :: HAVE(M_GIVEN) -> made = 1; at = 0; maps[1] = 1
         :: else
         fi;
         run Participant(0);
