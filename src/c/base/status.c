@@ -2,6 +2,7 @@
 #include "sharedmem.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 typedef struct smem__status_row {
@@ -32,7 +33,7 @@ const char *smem_error_text(int code)
     const smem__status_row *row = smem__row(code);
     if (row)
         return row->text;
-    return code == 0 ? "success" : strerror(-code);
+    return code == 0 ? "success" : strerror(smem_error_errno(code));
 }
 
 const char *smem_error_name(int code)
@@ -52,5 +53,5 @@ const char *smem_error_remedy(int code)
 int smem_error_errno(int code)
 {
     const smem__status_row *row = smem__row(code);
-    return row ? row->twin : -code;
+    return row ? row->twin : code == INT_MIN ? EINVAL : -code;
 }

@@ -168,6 +168,7 @@ void smem_close(smem_context *ctx)
         return;
     smem_leave(ctx);
     smem__unlist_context(ctx);
+    smem__close_segments(ctx);
     free(ctx->buckets);
     pthread_rwlock_destroy(&ctx->fork_lock);
     pthread_mutex_destroy(&ctx->table_lock);

@@ -161,6 +161,8 @@ static int smem__birth_publish(smem__birth *birth)
     bool replace = birth->named && birth->spec->flags & SMEM_REPLACE;
     int rc = birth->found.backend->publish(&birth->ctx->place, birth->name, replace,
                                            &birth->found.object);
+    if (rc == -ENOENT)
+        return SMEM_E_PLACE; /* no way to name a file here */
     if (rc != 0 || !replace)
         return rc == -EEXIST ? SMEM_E_EXISTS : rc;
     rc = smem__displace(birth, birth->found.header.nonce);
@@ -196,6 +198,7 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     rc = smem__birth_publish(birth);
     if (rc != 0) {
         smem__unmap_new(*out);
+        *out = NULL;
         smem__birth_undo(birth);
         return rc;
     }

@@ -137,7 +137,9 @@ static int smem__family_join(const smem__place *place, const char *name, int par
         smem__file file;
         smem__file made = {.fd = -1};
         rc = smem__file_open(path, place->uid, true, &file);
-        if (rc == -ENOENT && (rc = smem__family_make(place, path, &made)) == 0)
+        if (rc == -ENOENT && (rc = smem__family_make(place, path, &made)) == -ENOENT)
+            return SMEM_E_PLACE; /* no directory, or no way to name a file in it */
+        if (made.fd >= 0)
             /* Mapped from a file opened by name: /proc/PID/maps goes on showing
                the name that a file without one was mapped under. */
             rc = smem__file_open(path, place->uid, true, &file);

@@ -109,6 +109,8 @@ static int smem__journal_load(const smem__gate *gate, smem__entry **out, uint32_
 
 int smem__journal_read(const smem__gate *gate, smem__entry **out, uint32_t *count)
 {
+    *out = NULL;
+    *count = 0;
     int rc = smem__journal_lock(gate);
     if (rc != 0)
         return rc;

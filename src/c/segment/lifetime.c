@@ -183,3 +183,15 @@ void smem__leave_segments(smem_context *ctx)
             }
     pthread_mutex_unlock(&ctx->table_lock);
 }
+
+void smem__close_segments(smem_context *ctx)
+{
+    for (size_t i = 0; i < ctx->bucket_count; i++)
+        for (smem_segment *segment = ctx->buckets[i], *next; segment; segment = next) {
+            next = segment->next;
+            segment->backend->unmap(&segment->mapping);
+            smem_info_clear(&segment->info);
+            free(segment);
+        }
+    ctx->count = 0;
+}

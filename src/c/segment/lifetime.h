@@ -51,6 +51,9 @@ void smem__retry_refused(smem_context *ctx, uint64_t age_us);
 /* At exit: take the names of what nobody else can reach, though it is mapped. */
 void smem__leave_segments(smem_context *ctx);
 
+/* Unmap and free what is still in the table: nobody uses it any more. */
+void smem__close_segments(smem_context *ctx);
+
 /* Count what is in flight, dead families apart. */
 void smem__count_flight(smem_context *ctx, const smem__layout *header, smem_flight *out);
 
