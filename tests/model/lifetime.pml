@@ -24,7 +24,7 @@
  * The faults, each a -D that run shows to be caught:
  *   FAULT_OBSERVE_BEFORE_PUBLISH  sender looks at the name, then claims (P6)
  *   FAULT_TICKETS_BEFORE_LOCK     tester reads the tickets, then locks (P3)
- *   FAULT_FREE_BEFORE_MAP         receiver frees the ticket unlocked (P5)
+ *   FAULT_FREE_BEFORE_MAP         receiver frees the ticket unlocked (P3)
  *   FAULT_NO_BYTE1                late unlink does not look at the inode (P4)
  *   FAULT_CHECK_WITHOUT_BYTE1     it looks, but does not lock byte 1 (P4)
  *   FAULT_NO_NLINK_CHECK          attacher does not look at nlink (P1)

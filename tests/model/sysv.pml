@@ -12,6 +12,7 @@
  *   P1  no attach ends with memory that a test has freed
  *   P2  a test removes no segment that anybody else has attached
  *   P3  a test removes no segment with a valid ticket
+ *   P4  a test removes the very segment it meant
  *   P5  receiving what is validly in flight succeeds, unless someone unlinked it
  *   P7  all dead, then one sweep: no segment and no journal entry is left
  *
@@ -21,7 +22,7 @@
  *   FAULT_COUNT_ONCE             tester counts before it attaches, under no gate (P2)
  *   FAULT_FREE_BEFORE_MAP        receiver frees the ticket, then attaches (P3)
  *   FAULT_JOURNAL_AFTER_SHMGET   a maker's death leaves what nobody finds (P7)
- *   FAULT_REUSED_ID              late test does not look at the nonce (P4: another segment)
+ *   FAULT_REUSED_ID              late test does not look at the nonce (P4)
  */
 
 #ifndef NI
