@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -217,6 +216,8 @@ def forget(pickled: bytes) -> int:
     int
         How many descriptors with a ticket it held.
     """
+    import pickletools  # costs an import milliseconds that few need
+
     if any(opcode.name.startswith("EXT") for opcode, _, _ in pickletools.genops(bytes(pickled))):
         raise ValueError("a pickle with extension codes is not looked through: it could run code")
     reader = _Forgetter(io.BytesIO(pickled), buffers=iter(lambda: b"", None))

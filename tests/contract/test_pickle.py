@@ -6,6 +6,8 @@ import copy
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from multiprocessing.reduction import ForkingPickler
 
@@ -625,6 +627,38 @@ def test_array_is_received_after_its_sender_has_ended(backend, context, kind):
         a = queue.get()
         assert a.shape == (999,) and (a == 7).all()
         assert (in_flight(a), a.backend) == (0, backend)
+
+
+# The queue's thread pickles the array only when the exit functions are at work.
+QUEUE_AND_END = """
+import atexit, multiprocessing.util, sys, threading
+exiting = threading.Event()
+atexit.register(exiting.set)
+import sharedmem
+
+class Late:
+    def __reduce__(self):
+        exiting.wait()
+        return str, ()
+
+def receive(queue):
+    queue.get()
+    array = queue.get()
+    print(type(array).__name__, array.sum())
+
+fork = multiprocessing.get_context('fork')
+queue = fork.Queue()
+fork.Process(target=receive, args=(queue,)).start()
+queue.put(Late())
+queue.put(sharedmem.ones(1000, backend=sys.argv[1]))
+"""
+
+
+def test_array_queued_just_before_the_end(backend):
+    """What a program queues as its last act goes by name, though the program is about to leave."""
+    command = [sys.executable, "-c", QUEUE_AND_END, backend]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "SharedArray 1000.0\n"), done.stderr
 
 
 def relay_through_pipe(pipe):

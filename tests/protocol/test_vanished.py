@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from .processes import python
+from . import kernel
+from .processes import environment, python, run
 
 # A mount and an IPC namespace of the test's own; what is left there is printed at the end.
 UNSHARE = ["unshare", "--mount", "--ipc"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
@@ -116,3 +117,28 @@ def test_removed_files_lose_no_data(namespace, backend, story):
     environ = {key: value for key, value in os.environ.items() if key != "SHAREDMEM_FAMILY"}
     done = run_inside(python(COMMON + story, backend), environ)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+LOSE_THE_FAMILY = """
+import os, pickle, sharedmem, subprocess, sys
+from multiprocessing.reduction import ForkingPickler
+path = f"/dev/shm/smem.{os.geteuid()}.f.{sharedmem.family()}"
+array = sharedmem.full(1000, 7.0, backend=sys.argv[1])
+sent = bytes(ForkingPickler.dumps(array))
+del array
+os.unlink(path)
+sharedmem.reclaim()
+assert os.path.exists(path)
+stranger = os.environ | {"SHAREDMEM_FAMILY": sharedmem.family() + "-stranger"}
+subprocess.run(
+    [sys.executable, "-c", "import sharedmem; sharedmem.reclaim()"], env=stranger, check=True
+)
+assert (pickle.loads(sent) == 7).all()
+"""
+
+
+def test_family_file_that_vanishes_is_made_again(backend, family):
+    """A family whose file was removed makes it anew, and keeps what it has in flight from strangers."""
+    before = kernel.held()
+    run(LOSE_THE_FAMILY, backend, environ=environment(family))
+    assert kernel.held() == before

@@ -49,7 +49,8 @@ struct smem_context {
     smem__place place;
     pthread_rwlock_t fork_lock;
     pthread_mutex_t table_lock;
-    smem__family family;     /* changed under fork_lock exclusive */
+    smem__family family;     /* changed under fork_lock exclusive; pin and inode of a
+                                restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
     int parent;
     smem_segment **buckets;  /* by nonce; table_lock */

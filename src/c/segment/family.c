@@ -81,15 +81,19 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     return smem__file_pin(file, place->page, &out->pin);
 }
 
-/* The file of a new family; [made] keeps it alive until somebody has joined. */
-static int smem__family_make(const smem__place *place, const char *path, smem__file *made)
+static int smem__new_tag(uint32_t *tag)
 {
-    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC};
-    int rc = smem__random(&record.tag, sizeof record.tag);
-    if (record.tag == 0)
-        record.tag = 1;
-    if (rc == 0)
-        rc = smem__file_make(place, 0600, made);
+    int rc = smem__random(tag, sizeof *tag);
+    *tag += *tag == 0;
+    return rc;
+}
+
+/* The file of a family; [made] keeps it alive until somebody has joined. */
+static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
+                             smem__file *made)
+{
+    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
+    int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
     rc = smem__file_write(made, &record, sizeof record, 0);
@@ -129,15 +133,19 @@ static int smem__family_join(const smem__place *place, const char *name, int par
 {
     enum { TURNS = 10000 };
     char path[SMEM__PATH_MAX];
+    uint32_t tag;
     int rc = smem__place_path(place, place->uid, 'f', name, path);
     if (rc != 0 || strlen(name) > SMEM_NAME_MAX || strchr(name, '/') || !*name)
         return rc ? rc : SMEM_E_NAME;
     snprintf(out->name, sizeof out->name, "%s", name);
+    rc = smem__new_tag(&tag);
+    if (rc != 0)
+        return rc;
     for (unsigned turn = 0; turn < TURNS; turn++) {
         smem__file file;
         smem__file made = {.fd = -1};
         rc = smem__file_open(path, place->uid, true, &file);
-        if (rc == -ENOENT && (rc = smem__family_make(place, path, &made)) == -ENOENT)
+        if (rc == -ENOENT && (rc = smem__family_make(place, path, tag, &made)) == -ENOENT)
             return SMEM_E_PLACE; /* no directory, or no way to name a file in it */
         if (made.fd >= 0)
             /* Mapped from a file opened by name: /proc/PID/maps goes on showing
@@ -237,6 +245,32 @@ void smem__family_renew(const smem__place *place, smem__family *family)
         family->pin = own;
     }
     smem__file_close(&file);
+}
+
+void smem__family_restore(const smem__place *place, smem__family *family)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file, made = {.fd = -1};
+    smem__family_record record;
+    void *pin;
+    if (smem__place_path(place, place->uid, 'f', family->name, path) != 0)
+        return;
+    int rc = smem__file_open(path, place->uid, true, &file);
+    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
+        rc = smem__file_open(path, place->uid, true, &file);
+    if (rc == 0) {
+        bool same = file.inode == family->inode && file.device == family->device;
+        if (!same && smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
+            smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
+            smem__file_pin(&file, place->page, &pin) == 0) {
+            smem__unpin(family->pin, place->page);
+            family->pin = pin;
+            family->inode = file.inode;
+            family->device = file.device;
+        }
+        smem__file_close(&file);
+    }
+    smem__file_close(&made);
 }
 
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)

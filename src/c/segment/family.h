@@ -35,6 +35,13 @@ typedef struct smem__family {
  */
 int smem__family_find(const smem__place *place, const char *name, int parent, smem__family *out);
 
+/*
+ * The file may have been removed by somebody else, and then a stranger would
+ * take the family for dead: make it again with the same tag, or move to the one
+ * that another member has made.
+ */
+void smem__family_restore(const smem__place *place, smem__family *family);
+
 /* A forked child takes a lock of its own, then gives the inherited one back. */
 void smem__family_renew(const smem__place *place, smem__family *family);
 

@@ -176,6 +176,11 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     smem__sweeper sweeper = {ctx, out};
     *out = (smem_reclaimed){0};
     int rc = 0;
+    if (ctx->family.pin) {
+        pthread_mutex_lock(&ctx->table_lock);
+        smem__family_restore(&ctx->place, &ctx->family);
+        pthread_mutex_unlock(&ctx->table_lock);
+    }
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
     smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
