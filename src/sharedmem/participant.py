@@ -113,26 +113,30 @@ def reclaim() -> tuple[int, int, int]:
 
 # ---- leaving ---------------------------------------------------------------
 #
-# atexit does not run in multiprocessing's children, which end with os._exit;
-# multiprocessing's own finalizers do. They are cleared in a forked child, so
-# one is registered by the hook that runs after that.
+# After multiprocessing: its queues send until its own exit function has run, and
+# what they pickle after the leave would go by content. Where multiprocessing.util
+# is there already, that is its finalizer of the lowest priority; where it is
+# imported later its exit function runs before ours (atexit is last in, first
+# out). Finalizers do not run in a forked child, atexit does not in those of
+# multiprocessing, which clears the finalizers first: hence both hooks below.
 
 
-def _leave_with_multiprocessing() -> None:
+def _leave_at_exit() -> None:
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    if util is None:
+        atexit.register(context.leave)
+    else:
         util.Finalize(None, context.leave, exitpriority=-1000)
 
 
 def _after_fork_in_child() -> None:
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_after_fork_in_child, lambda _: _leave_with_multiprocessing())
+        _leave_at_exit()
+        util.register_after_fork(_after_fork_in_child, lambda _: _leave_at_exit())
 
 
-atexit.register(context.leave)
+_leave_at_exit()
 os.register_at_fork(after_in_child=_after_fork_in_child)
 if _is_being_started():
     _after_fork_in_child()
-elif _multiprocessing_parent():
-    _leave_with_multiprocessing()

@@ -266,12 +266,21 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
     return rc;
 }
 
+/* Is the name taken on the backend that is not asked for? */
+static bool smem__is_elsewhere(smem_context *ctx, const smem__name *name)
+{
+    smem_info info;
+    if (name->backend == SMEM_ANY || smem_stat(ctx, name->text, &info, NULL) != 0)
+        return false;
+    smem_info_clear(&info);
+    return info.backend != name->backend;
+}
+
 int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment **out,
                           int *created)
 {
     enum { TURNS = 1000 };
     smem__name name;
-    int taken = 0;
     int check = smem__spec_check(spec, &name);
     if (check != 0 || !spec->name)
         return check ? check : SMEM_E_NAME;
@@ -282,9 +291,7 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
             return rc;
         rc = smem_create(ctx, spec, out);
         *created = rc == 0;
-        /* Twice not found here and in the way all the same: on the other backend. */
-        taken = rc == SMEM_E_EXISTS && name.backend != SMEM_ANY ? taken + 1 : 0;
-        if (rc != SMEM_E_EXISTS || taken > 2)
+        if (rc != SMEM_E_EXISTS || smem__is_elsewhere(ctx, &name))
             return rc;
         smem__backoff(turn);
     }
