@@ -108,14 +108,8 @@ static int smem__journal_birth(smem__birth *birth, uint32_t *slot)
 {
     smem_context *ctx = birth->ctx;
     smem__layout *header = smem__birth_layout(birth);
-    smem__entry entry = {
-        .gate_plus_1 = 1 + (uint64_t)smem__name_gate(birth->name),
-        .nonce = header->nonce,
-        .ipc = ctx->place.ipc,
-        .size = header->size,
-        .since = header->created,
-        .key = smem__sysv_key(ctx->place.uid, birth->name, birth->found.candidate),
-    };
+    smem__entry entry = smem__journal_entry(ctx, birth->name, birth->found.candidate,
+                                            header->nonce, header->size, header->created);
     smem__journal_renew(ctx, &birth->gate);
     int rc = smem__journal_add(&birth->gate, &entry, slot);
     if (rc == 0)

@@ -91,16 +91,16 @@ static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, 
     smem__gate_leave(&gate);
 }
 
-static smem__entry smem__entry_of(const smem_context *ctx, const smem_segment *segment)
+smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsigned candidate,
+                                uint64_t nonce, uint64_t size, int64_t since)
 {
-    const smem_info *info = &segment->info;
     return (smem__entry){
-        .gate_plus_1 = 1 + (uint64_t)smem__name_gate(info->name),
-        .nonce = info->nonce,
+        .gate_plus_1 = 1 + (uint64_t)smem__name_gate(name),
+        .nonce = nonce,
         .ipc = ctx->place.ipc,
-        .size = info->size,
-        .since = info->created,
-        .key = smem__sysv_key(ctx->place.uid, info->name, segment->candidate),
+        .size = size,
+        .since = since,
+        .key = smem__sysv_key(ctx->place.uid, name, candidate),
     };
 }
 
@@ -125,7 +125,9 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
         for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
             uint32_t slot;
             smem__layout *header = segment->mapping.base;
-            smem__entry entry = smem__entry_of(ctx, segment);
+            const smem_info *info = &segment->info;
+            smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate,
+                                                    info->nonce, info->size, info->created);
             bool second = segment->mode != SMEM_READ_WRITE &&
                           smem__table_find(ctx, segment->backend, segment->info.nonce,
                                            SMEM_READ_WRITE);
