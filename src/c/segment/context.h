@@ -58,6 +58,8 @@ struct smem_context {
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
+    char *reaper;            /* the program, or NULL */
+    _Atomic uint64_t next_reaper_us; /* when to see whether it still lives */
     _Atomic uint64_t journal_inode; /* of the journal our SysV segments stand in */
     smem_context *next;      /* all contexts of the process, for fork */
 };

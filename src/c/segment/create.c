@@ -252,7 +252,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
     smem__name name;
     int rc = smem__spec_check(spec, &name);
     if (rc == 0)
-        rc = smem__begin_change(ctx);
+        rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
     rc = smem__create(ctx, spec, &name, out);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
+enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_REAPER = 1, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
 
 #define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
 
@@ -253,14 +253,15 @@ void smem__family_restore(const smem__place *place, smem__family *family)
     smem__file file, made = {.fd = -1};
     smem__family_record record;
     void *pin;
-    if (smem__place_path(place, place->uid, 'f', family->name, path) != 0)
+    smem__file known = {.device = family->device, .inode = family->inode};
+    if (smem__place_path(place, place->uid, 'f', family->name, path) != 0 ||
+        smem__file_is_at(&known, path) == 1)
         return;
     int rc = smem__file_open(path, place->uid, true, &file);
     if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc == 0) {
-        bool same = file.inode == family->inode && file.device == family->device;
-        if (!same && smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
+        if (smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
             smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
@@ -298,40 +299,129 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
+/* ---- the reaper's --------------------------------------------------------- */
+
+int smem__family_is_guarded(const smem__place *place, const smem__family *family)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    int rc = smem__place_path(place, place->uid, 'f', family->name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, false, &file);
+    if (rc != 0)
+        return rc;
+    rc = file.inode == family->inode ? smem__file_is_locked(&file, SMEM__BYTE_REAPER) : -ENOENT;
+    smem__file_close(&file);
+    return rc;
+}
+
+int smem__family_guard(const smem__place *place, const char *name, smem__family *out,
+                       smem__file *file)
+{
+    char path[SMEM__PATH_MAX];
+    smem__family_record record;
+    *out = (smem__family){0};
+    if (strlen(name) > SMEM_NAME_MAX)
+        return SMEM_E_NAME;
+    strcpy(out->name, name);
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, file);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_REAPER);
+    if (rc == 0)
+        rc = smem__family_read(file, &record);
+    if (rc != 0) {
+        smem__file_close(file);
+        return rc;
+    }
+    out->tag = record.tag;
+    out->device = file->device;
+    out->inode = file->inode;
+    return 0;
+}
+
+int smem__family_has_ended(const smem__place *place, const smem__family *family,
+                           const smem__file *file, smem__watch *watch)
+{
+    char path[SMEM__PATH_MAX];
+    smem__family_record record;
+    int rc = smem__family_is_dead(place, file, NULL, &record);
+    if (rc == 1) {
+        rc = smem__place_path(place, place->uid, 'f', family->name, path);
+        if (rc == 0)
+            rc = smem__file_is_at(file, path);
+        return rc == 0 ? -ENOENT : rc;
+    }
+    if (rc != 0)
+        return rc;
+    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_MEMBER);
+    rc = smem__family_read(file, &record);
+    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++)
+        if (record.honorary[i].pid && smem__process_alive(place, &record.honorary[i]))
+            smem__watch_process(watch, place, &record.honorary[i]);
+    return rc;
+}
+
+int smem__family_wait(const smem__file *file)
+{
+    return smem__file_lock_forever(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
+}
+
+/* ---- judging ---------------------------------------------------------------- */
+
 typedef struct smem__family_query {
     const smem__place *place;
     uint32_t tag;
     unsigned buried;
 } smem__family_query;
 
-static int smem__family_visit(void *arg, const char *name,
-                              int (*visit)(smem__family_query *, const char *, smem__file *))
-{
-    smem__family_query *query = arg;
-    char path[SMEM__PATH_MAX];
-    smem__file file;
-    int rc = smem__place_path(query->place, query->place->uid, 'f', name, path);
-    if (rc == 0)
-        rc = smem__file_open(path, query->place->uid, true, &file);
-    if (rc != 0) /* a stranger's, or gone; else it could not be looked at */
-        return rc == -ENOENT || rc == SMEM_E_SECURITY ? 0 : rc;
-    rc = visit(query, path, &file);
-    smem__file_close(&file);
-    return rc;
-}
-
-static int smem__family_bury_file(smem__family_query *query, const char *path, smem__file *file)
+/* Only looked at. 1: a member lives, or seems to; 0: none does, nor ever will.
+   The list is read after the lock: who joins is listed before it can leave. */
+static int smem__family_seems_alive(const smem__place *place, const smem__file *file)
 {
     smem__family_record record;
-    if (smem__family_is_dead(query->place, file, NULL, &record) == 1 &&
-        smem__file_is_at(file, path) == 1 && smem__path_unlink(path) == 0)
+    int rc = smem__file_is_locked(file, SMEM__BYTE_MEMBER);
+    if (rc == 0)
+        rc = smem__family_read(file, &record);
+    return rc ? rc : smem__honorary_lives(place, &record, NULL);
+}
+
+/* A stranger's file, or one that is gone, is none. */
+static int smem__family_look(const smem__place *place, const char *name, char *path,
+                             smem__file *out)
+{
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, false, out);
+    return rc == SMEM_E_SECURITY ? -ENOENT : rc;
+}
+
+static void smem__family_bury_file(smem__family_query *query, const char *path)
+{
+    smem__family_record record;
+    smem__file file;
+    if (smem__file_open(path, query->place->uid, true, &file) != 0)
+        return;
+    if (smem__family_is_dead(query->place, &file, NULL, &record) == 1 &&
+        smem__file_is_at(&file, path) == 1 && smem__path_unlink(path) == 0)
         query->buried++;
-    return 0;
+    smem__file_close(&file);
 }
 
 static int smem__family_bury_one(void *arg, const char *name)
 {
-    return smem__family_visit(arg, name, smem__family_bury_file);
+    smem__family_query *query = arg;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__family_look(query->place, name, path, &file) != 0)
+        return 0;
+    bool dead = smem__family_seems_alive(query->place, &file) == 0;
+    smem__file_close(&file);
+    if (dead)
+        smem__family_bury_file(query, path);
+    return 0;
 }
 
 unsigned smem__family_bury_dead(const smem__place *place)
@@ -342,21 +432,22 @@ unsigned smem__family_bury_dead(const smem__place *place)
 }
 
 /* 2: found and dead, 1: found and alive, 0: another one. */
-static int smem__family_judge_file(smem__family_query *query, const char *path, smem__file *file)
-{
-    (void)path;
-    smem__family_record record;
-    int rc = smem__family_read(file, &record);
-    if (rc != 0)
-        return rc == SMEM_E_FORMAT ? 0 : rc;
-    if (record.tag != query->tag)
-        return 0;
-    return smem__family_is_dead(query->place, file, NULL, &record) == 1 ? 2 : 1;
-}
-
 static int smem__family_judge_one(void *arg, const char *name)
 {
-    return smem__family_visit(arg, name, smem__family_judge_file);
+    const smem__family_query *query = arg;
+    smem__family_record record;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    int rc = smem__family_look(query->place, name, path, &file);
+    if (rc != 0) /* else it could not be looked at, and might be the one */
+        return rc == -ENOENT ? 0 : rc;
+    rc = smem__family_read(&file, &record);
+    if (rc == 0 && record.tag == query->tag) {
+        rc = smem__family_seems_alive(query->place, &file);
+        rc = rc < 0 ? rc : rc == 0 ? 2 : 1;
+    }
+    smem__file_close(&file);
+    return rc == SMEM_E_FORMAT ? 0 : rc;
 }
 
 int smem__family_lives(const smem__place *place, uint32_t tag)

@@ -74,6 +74,7 @@ cdef extern from "sharedmem.h" nogil:
         const char *family
         int parent
         const char *directory
+        const char *reaper
 
     ctypedef struct smem_reclaimed:
         unsigned segments

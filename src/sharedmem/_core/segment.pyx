@@ -218,12 +218,14 @@ cdef class Context:
     """This process as a participant."""
     cdef smem_context *c
 
-    def __cinit__(self, family=None, int parent=0, directory=None):
+    def __cinit__(self, family=None, int parent=0, directory=None, reaper=None):
         cdef smem_options options
         cdef bytes family_text = None if family is None else encode(family)
         cdef bytes directory_text = None if directory is None else encode(directory)
+        cdef bytes reaper_text = None if reaper is None else encode(reaper)
         options.family = NULL if family is None else <const char *>family_text
         options.directory = NULL if directory is None else <const char *>directory_text
+        options.reaper = NULL if reaper is None else <const char *>reaper_text
         options.parent = parent
         check(smem_open(&options, &self.c), family)
 
