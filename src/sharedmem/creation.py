@@ -37,7 +37,15 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     make,
 )
-from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, segment_of
+from sharedmem._core.segment import (
+    BACKENDS,
+    NO_RESERVE,
+    PERSISTENT,
+    REPLACE,
+    UNINITIALIZED,
+    UNPUBLISHED,
+    segment_of,
+)
 from sharedmem.names import array_of, explain_exists
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
@@ -121,6 +129,7 @@ def _new(
     shape: Any,
     dtype: DTypeLike,
     strides: tuple[int, ...] | str | None,
+    zero: bool,
     *,
     name: str | None = None,
     persistent: bool = False,
@@ -129,7 +138,7 @@ def _new(
     permissions: int = 0o600,
     reserve: bool = True,
 ) -> SharedArray:
-    """A new array of zero bytes. `strides` may be an order, 'C' or 'F'."""
+    """A new array, of zero bytes if `zero`. `strides` may be an order, 'C' or 'F'."""
     extents, made = _layout(shape, dtype)
     if strides == "F":
         strides = _fortran_strides(extents, made.itemsize)
@@ -141,7 +150,7 @@ def _new(
         segment = context.create(
             name,
             _backend(backend),
-            _flags(persistent, replace, reserve),
+            _flags(persistent, replace, reserve) | UNPUBLISHED | (not zero) * UNINITIALIZED,
             _permissions(permissions),
             dtypes.to_text(made),
             made.itemsize,
@@ -221,7 +230,7 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     >>> sharedmem.empty((2, 3), 'i4').shape
     (2, 3)
     """
-    return _new(shape, dtype, order, **sharing)
+    return _new(shape, dtype, order, False, **sharing)
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
@@ -233,12 +242,12 @@ def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     >>> sharedmem.zeros(2, int).sum()
     np.int64(0)
     """
-    return _new(shape, dtype, order, **sharing)
+    return _new(shape, dtype, order, True, **sharing)
 
 
 def ones(shape: Shape, dtype: DTypeLike = None, order: Order = "C", **sharing: Any) -> SharedArray:
     """A new shared array of ones, as `numpy.ones`. Keywords as for `empty`."""
-    return _finish(_new(shape, float if dtype is None else dtype, order, **sharing), 1)
+    return _finish(_new(shape, float if dtype is None else dtype, order, False, **sharing), 1)
 
 
 def full(
@@ -259,7 +268,7 @@ def full(
     values = np.asarray(fill_value)
     extents, made = _layout(shape, values.dtype if dtype is None else dtype)
     np.broadcast_to(values, extents)  # fails before anything is made
-    return _finish(_new(extents, made, order, **sharing), values)
+    return _finish(_new(extents, made, order, False, **sharing), values)
 
 
 def _strides_like(
@@ -271,14 +280,19 @@ def _strides_like(
 
 
 def _like(
-    prototype: ArrayLike, dtype: DTypeLike, order: str, shape: Any, sharing: dict[str, Any]
+    prototype: ArrayLike,
+    dtype: DTypeLike,
+    order: str,
+    shape: Any,
+    sharing: dict[str, Any],
+    zero: bool = False,
 ) -> SharedArray:
     source = np.asanyarray(prototype)
     made = dtypes.check(source.dtype if dtype is None else dtype)
     extents, strides = _strides_like(source, made, order, None if shape is None else _shape(shape))
     if made.subdtype is not None:
         made = made.base
-    return _new(extents, made, strides, **sharing)
+    return _new(extents, made, strides, zero, **sharing)
 
 
 def empty_like(
@@ -306,7 +320,7 @@ def zeros_like(
     **sharing: Any,
 ) -> SharedArray:
     """A new shared array of zeros like `a`, as `numpy.zeros_like`. See `empty_like`."""
-    return _like(a, dtype, order, shape, sharing)
+    return _like(a, dtype, order, shape, sharing, True)
 
 
 def ones_like(

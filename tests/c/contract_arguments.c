@@ -215,7 +215,7 @@ TEST(bad_arguments)
         bad[i] = good;
     bad[0].backend = 3;
     bad[1].backend = -1;
-    bad[2].flags = 8;
+    bad[2].flags = 32;
     bad[3].permissions = 0400; /* the test for the last user needs both */
     bad[4].permissions = 01600;
     bad[5].permissions = 0x80000180;

@@ -136,7 +136,9 @@ enum smem_mode {
 enum smem_flags {
     SMEM_PERSISTENT = 1, /* stays until smem_unlink() */
     SMEM_REPLACE = 2,    /* take the name from an existing segment */
-    SMEM_NO_RESERVE = 4  /* do not reserve pages: SIGBUS where room is short */
+    SMEM_NO_RESERVE = 4, /* do not reserve pages: SIGBUS where room is short */
+    SMEM_UNINITIALIZED = 8, /* the bytes may be anything */
+    SMEM_UNPUBLISHED = 16 /* no name given: nobody attaches it before smem_publish() */
 };
 
 typedef struct smem_context smem_context; /* this process as a participant */
@@ -276,6 +278,10 @@ void *smem_data(const smem_segment *segment);
 int smem_mode_of(const smem_segment *segment);
 /* Valid as long as the segment. */
 const smem_info *smem_info_of(const smem_segment *segment);
+/* From now on it can be attached by name. To be called before the name of a
+   segment that was made SMEM_UNPUBLISHED is given to anybody. */
+void smem_publish(smem_segment *segment);
+
 /* 1 while the segment's name still leads to it, else 0. */
 int smem_is_current(const smem_segment *segment);
 
@@ -324,6 +330,24 @@ typedef struct smem_reclaimed {
  * that is not persistent. Called by the library itself every so often.
  */
 int smem_reclaim(smem_context *ctx, smem_reclaimed *out);
+
+/* ---- warm memory ------------------------------------------------------ */
+
+/*
+ * What a process drops stays mapped for what it makes next, up to a bound
+ * ($SHAREDMEM_CACHE in bytes, 0: none). It comes back when a segment cannot be
+ * made for want of room, when the process ends, and by
+ */
+uint64_t smem_trim(smem_context *ctx, uint64_t keep); /* bytes freed */
+
+typedef struct smem_statistics {
+    uint64_t idle_bytes, idle_bound; /* kept now, and at most */
+    uint64_t idle;                   /* segments kept now */
+    uint64_t reused, missed;         /* made from one that was kept; made anew */
+    uint64_t kept, evicted;
+    uint64_t mapped;                 /* segments that are in use here */
+} smem_statistics;
+void smem_stats(smem_context *ctx, smem_statistics *out);
 
 #ifdef __cplusplus
 }

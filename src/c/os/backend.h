@@ -88,12 +88,13 @@ int smem__file_is_at(const smem__file *file, const char *path);
 int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset);
 int smem__file_write(const smem__file *file, const void *buf, size_t size, uint64_t offset);
 int smem__file_resize(const smem__file *file, uint64_t size);
-/* Another open file of the same inode, which holds no lock: an fd, read only. */
-int smem__file_reopen(const smem__file *file);
+/* Another open file of the same inode, which holds no lock: an fd. */
+int smem__file_reopen(const smem__file *file, bool writable);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
 int smem__path_unlink(const char *path);
+int smem__path_rename(const char *path, const char *to);
 
 /* Sleep until it can be had. */
 int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte);
@@ -180,6 +181,7 @@ typedef struct smem__object {
     uint64_t size;
     int64_t kernel_id; /* inode or shmid */
     bool writable;
+    bool apart;        /* to be mapped so that part() can keep the data mapped */
 } smem__object;
 
 typedef struct smem__mapping {
@@ -189,6 +191,7 @@ typedef struct smem__mapping {
     uint64_t device;
     bool shares; /* false: private pages, which nobody else ever sees */
     void *pin;   /* posix, private pages: the page that carries the lock */
+    bool apart;  /* posix: only the first page carries the lock */
 } smem__mapping;
 
 typedef struct smem__backend {
@@ -216,9 +219,20 @@ typedef struct smem__backend {
     int (*poke)(const smem__object *object, const void *buf, size_t size, uint64_t offset);
     /* Map all of it, the header for writing where possible, the data from
        [data_offset] on as [mode] says. The mapping holds the object open. */
-    int (*map)(smem__object *object, int mode, uint64_t data_offset, smem__mapping *out);
+    int (*map)(const smem__place *place, smem__object *object, int mode, uint64_t data_offset,
+               smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
+    /* Give up the mapping's hold on the segment; its data stay where they are, its
+       header does not. NULL where that cannot be done. */
+    int (*part)(const smem__place *place, smem__mapping *mapping);
+    /* The other way, from an object that is claimed: the mapping holds it. */
+    int (*join)(const smem__place *place, const smem__object *object, smem__mapping *mapping);
+    /* Give a claimed object that has [name] another one. -ENOENT: it has not. */
+    int (*rename)(const smem__place *place, const char *name, const char *to,
+                  const smem__object *object);
+    /* Does the name lead to this object? */
+    bool (*is_at)(const smem__place *place, const char *name, const smem__object *object);
     /* At exit: this mapping shall not count any more, though it stays usable. */
     int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Undo that. */

@@ -323,11 +323,11 @@ int smem__file_resize(const smem__file *file, uint64_t size)
     return smem__sys.ftruncate(file->fd, (off_t)size) == 0 ? 0 : -errno;
 }
 
-int smem__file_reopen(const smem__file *file)
+int smem__file_reopen(const smem__file *file, bool writable)
 {
     char self[64];
     snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
-    return smem__open_retry(self, O_RDONLY | O_CLOEXEC, 0);
+    return smem__open_retry(self, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
 }
 
 int smem__file_pin(const smem__file *file, size_t page, void **out)
@@ -343,6 +343,11 @@ void smem__unpin(void *pin, size_t page)
 {
     if (pin)
         smem__sys.munmap(pin, page);
+}
+
+int smem__path_rename(const char *path, const char *to)
+{
+    return smem__sys.rename(path, to) == 0 ? 0 : -errno;
 }
 
 int smem__path_unlink(const char *path)

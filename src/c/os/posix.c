@@ -187,7 +187,7 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
 }
 
 /*
- * Private pages cannot be laid anew at exit (smem__posix_relay) without losing
+ * Private pages cannot be laid anew at exit (smem__posix_lay) without losing
  * what was written to them. So they come from a file of their own that holds
  * no lock, and a page beside them carries it.
  */
@@ -197,7 +197,7 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
-    int fd = smem__file_reopen(&object->file);
+    int fd = smem__file_reopen(&object->file, false);
     rc = fd < 0 ? fd : 0;
     if (fd >= 0) {
         void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
@@ -214,37 +214,90 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
 }
 
-static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
-                           smem__mapping *out)
+/* Lay the first [size] bytes of a mapping over themselves from this open file. */
+static int smem__posix_lay(int fd, const smem__mapping *mapping, uint64_t size, int more)
+{
+    void *base = smem__sys.mmap(mapping->base, size, PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_FIXED | more, fd, 0);
+    return base == MAP_FAILED ? -errno : 0;
+}
+
+/*
+ * The data from an open file without a lock, the header's first page over it
+ * from the one that holds it: so the lock can be given up while the data stay
+ * mapped. (It cannot be released on the open file itself: a forked child's
+ * mapping shares that, and would lose its hold too.)
+ */
+static int smem__posix_map_apart(smem__object *object, const smem__place *place, smem__mapping *out)
+{
+    int fd = smem__file_reopen(&object->file, true);
+    if (fd < 0)
+        return fd;
+    int rc = 0;
+    void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        rc = -errno;
+    smem__sys.close(fd);
+    out->base = base;
+    out->size = object->size;
+    if (rc == 0 && (rc = smem__posix_lay(object->file.fd, out, place->page, 0)) != 0)
+        smem__sys.munmap(base, object->size);
+    return rc;
+}
+
+/* Small ones are mapped again in less time than a second mapping takes. */
+enum { SMEM__APART_FROM = 1 << 18 };
+
+static int smem__posix_map(const smem__place *place, smem__object *object, int mode,
+                           uint64_t data_offset, smem__mapping *out)
 {
     if (mode == SMEM_COPY_ON_WRITE)
         return smem__posix_map_private(object, out);
-    int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
-    if (base == MAP_FAILED)
-        return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
-    *out = (smem__mapping){.base = base,
-                           .size = object->size,
+    int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ, rc = 0;
+    *out = (smem__mapping){.size = object->size,
                            .kernel_id = object->kernel_id,
                            .device = object->file.device,
-                           .shares = true};
-    int rc = mode == SMEM_READ_ONLY ? smem__mapping_protect(out, data_offset) : 0;
-    if (rc != 0)
-        smem__sys.munmap(base, object->size);
-    return rc;
+                           .shares = true,
+                           .apart = object->apart && mode == SMEM_READ_WRITE &&
+                                    object->writable && object->size >= SMEM__APART_FROM};
+    if (out->apart)
+        rc = smem__posix_map_apart(object, place, out);
+    else {
+        out->base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
+        rc = out->base == MAP_FAILED ? -errno : 0;
+    }
+    if (rc == 0 && mode == SMEM_READ_ONLY &&
+        (rc = smem__mapping_protect(out, data_offset)) != 0)
+        smem__sys.munmap(out->base, object->size);
+    return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
+}
+
+static uint64_t smem__posix_locked_size(const smem__place *place, const smem__mapping *mapping)
+{
+    return mapping->apart ? place->page : mapping->size;
+}
+
+/* Something must lie there: another thread would get a hole for a mapping of its
+   own, and joining would lay the header over that. */
+static int smem__posix_part(const smem__place *place, smem__mapping *mapping)
+{
+    void *base = smem__sys.mmap(mapping->base, smem__posix_locked_size(place, mapping), PROT_NONE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return base == MAP_FAILED ? -errno : 0;
+}
+
+static int smem__posix_join(const smem__place *place, const smem__object *object,
+                            smem__mapping *mapping)
+{
+    int rc = smem__posix_lay(object->file.fd, mapping, smem__posix_locked_size(place, mapping),
+                             mapping->apart ? 0 : MAP_POPULATE);
+    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
 }
 
 static void smem__posix_unmap(smem__mapping *mapping)
 {
     smem__unpin(mapping->pin, 1);
     smem__sys.munmap(mapping->base, mapping->size);
-}
-
-static int smem__posix_relay(const smem__file *file, smem__mapping *mapping)
-{
-    void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
-                                MAP_SHARED | MAP_FIXED, file->fd, 0);
-    return base == MAP_FAILED ? -errno : 0;
 }
 
 static bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
@@ -271,7 +324,7 @@ static int smem__posix_loosen(const smem__place *place, const char *name, smem__
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc != 0)
         return rc;
-    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_relay(&file, mapping) : -ENOENT;
+    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping, mapping->size, 0) : -ENOENT;
     smem__file_close(&file);
     return rc;
 }
@@ -286,7 +339,7 @@ static void smem__posix_tighten(const smem__place *place, const char *name, smem
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0)
-        smem__posix_relay(&file, mapping);
+        smem__posix_lay(file.fd, mapping, mapping->size, 0);
     smem__file_close(&file);
 }
 
@@ -331,6 +384,34 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     return rc == 0 ? -ENOENT : rc;
 }
 
+static int smem__posix_rename(const smem__place *place, const char *name, const char *to,
+                              const smem__object *object)
+{
+    char path[SMEM__PATH_MAX], target[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__place_path(place, place->uid, 's', to, target);
+    if (rc == 0)
+        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__BRIEFLY);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_is_at(&object->file, path);
+    if (rc == 1)
+        rc = smem__path_rename(path, target);
+    else if (rc == 0)
+        rc = -ENOENT;
+    smem__file_lock(&object->file, SMEM__UNLOCKED, SMEM__BYTE_UNLINK);
+    return rc;
+}
+
+static bool smem__posix_is_at(const smem__place *place, const char *name,
+                              const smem__object *object)
+{
+    char path[SMEM__PATH_MAX];
+    return smem__place_path(place, object->file.uid, 's', name, path) == 0 &&
+           smem__file_is_at(&object->file, path) == 1;
+}
+
 static bool smem__posix_is_current(const smem__place *place, const char *name, unsigned candidate,
                                    const smem__mapping *mapping)
 {
@@ -355,6 +436,10 @@ const smem__backend smem__posix = {
     .map = smem__posix_map,
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
+    .part = smem__posix_part,
+    .join = smem__posix_join,
+    .rename = smem__posix_rename,
+    .is_at = smem__posix_is_at,
     .loosen = smem__posix_loosen,
     .tighten = smem__posix_tighten,
     .claim = smem__posix_claim,

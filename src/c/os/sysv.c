@@ -195,8 +195,10 @@ static int smem__sysv_map_copy(const smem__object *object, smem__mapping *out)
     return 0;
 }
 
-static int smem__sysv_map(smem__object *object, int mode, uint64_t data_offset, smem__mapping *out)
+static int smem__sysv_map(const smem__place *place, smem__object *object, int mode,
+                          uint64_t data_offset, smem__mapping *out)
 {
+    (void)place;
     if (mode == SMEM_COPY_ON_WRITE)
         return smem__sysv_map_copy(object, out);
     *out = (smem__mapping){

@@ -1,5 +1,6 @@
 #include "segment/context.h"
 
+#include "segment/cache.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -34,6 +35,7 @@ static void smem__before_fork(void)
     for (smem_context *ctx = smem__all; ctx; ctx = ctx->next) {
         pthread_rwlock_wrlock(&ctx->fork_lock);
         pthread_mutex_lock(&ctx->table_lock);
+        ctx->forks++;
     }
 }
 
@@ -55,6 +57,7 @@ static void smem__after_fork_in_child(void)
         ctx->refused_count = 0;
         ctx->dying = 0;
         ctx->next_reaper_us = 0;
+        smem__cache_after_fork(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
     }
     pthread_mutex_init(&smem__all_lock, NULL);
@@ -88,6 +91,7 @@ int smem_open(const smem_options *options, smem_context **out)
     ctx->parent = options->parent;
     ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
+    smem__cache_open(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
     if (rc == 0)
@@ -151,6 +155,7 @@ void smem_leave(smem_context *ctx)
     smem__file file;
     pthread_rwlock_wrlock(&ctx->fork_lock);
     if (ctx->family.pin) {
+        smem__cache_trim(ctx, 0);
         bool last = smem__family_leave(&ctx->place, &ctx->family, &file);
         if (last)
             ctx->dying = ctx->family.tag;

@@ -30,8 +30,24 @@ struct smem_segment {
     uint32_t journal;    /* 1 + slot, or 0 */
     bool nameless;       /* this process took the name away, or saw it gone */
     unsigned references; /* table_lock */
-    smem_segment *next;  /* in its bucket; table_lock */
+    smem_segment *next;  /* in its bucket or bin; table_lock */
+    bool recyclable;     /* SMEM__RECYCLABLE */
+    uint64_t forks;      /* ctx->forks when it was made */
+    smem_segment *older, *newer; /* while idle; table_lock */
 };
+
+/* Idle segments: cache.h. */
+enum { SMEM__CACHE_BINS = 48 };
+
+typedef struct smem__cache {
+    smem_segment *bins[SMEM__CACHE_BINS]; /* by the logarithm of the size */
+    smem_segment *oldest, *newest;
+    smem_segment *spare; /* inherited structs, to be freed */
+    uint64_t bytes, bound;
+    unsigned count;
+    uint64_t taken, missed, kept, evicted;
+} smem__cache;
+
 
 /* A test that was refused: a child between fork and exec refuses it for a
    moment. Repeated once, at the next call that comes late enough. */
@@ -58,6 +74,8 @@ struct smem_context {
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
+    smem__cache cache;       /* table_lock */
+    uint64_t forks;          /* of this process; changed under fork_lock exclusive */
     char *reaper;            /* the program, or NULL */
     _Atomic uint64_t next_reaper_us; /* when to see whether it still lives */
     _Atomic uint64_t journal_inode; /* of the journal our SysV segments stand in */

@@ -6,6 +6,7 @@
  * from shmget() on, but its magic is written last, its maker holds the gate of
  * the name, and its key stands in the journal before it exists.
  */
+#include "segment/cache.h"
 #include "segment/header.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
@@ -212,6 +213,8 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
                 return gate;
         }
         rc = smem__birth_on(birth, *b, out);
+        if ((rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT) && smem__cache_trim(birth->ctx, 0) > 0)
+            rc = smem__birth_on(birth, *b, out);
         if (rc != SMEM_E_NO_ROOM && rc != SMEM_E_PLACE)
             return rc;
     }
@@ -238,24 +241,36 @@ static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__na
     return rc == 0 ? smem__table_enter(ctx, *out, out) : rc;
 }
 
-static int smem__spec_check(const smem_spec *spec, smem__name *name)
+static int smem__spec_check(const smem_spec *spec)
 {
-    const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE;
+    const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE | SMEM_UNINITIALIZED |
+                           SMEM_UNPUBLISHED;
     if ((spec->permissions && (spec->permissions & 0600) != 0600) || spec->permissions & ~0777u ||
         spec->flags & ~flags)
         return SMEM_E_ARGUMENT;
-    return smem__name_parse(spec->name, spec->backend, name);
+    return spec->backend < SMEM_ANY || spec->backend > SMEM_SYSV ? SMEM_E_ARGUMENT : 0;
+}
+
+/* Before a name is made: that takes a system call. */
+static int smem__create_warm(smem_context *ctx, const smem_spec *spec, smem_segment **out)
+{
+    smem_segment *segment = smem__cache_reuse(ctx, spec, spec->backend);
+    return segment ? smem__table_enter(ctx, segment, out) : -ENOENT;
 }
 
 int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
 {
     smem__name name;
-    int rc = smem__spec_check(spec, &name);
+    int rc = smem__spec_check(spec);
     if (rc == 0)
         rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
-    rc = smem__create(ctx, spec, &name, out);
+    if (smem__create_warm(ctx, spec, out) != 0) {
+        rc = smem__name_parse(spec->name, spec->backend, &name);
+        if (rc == 0)
+            rc = smem__create(ctx, spec, &name, out);
+    }
     smem__end(ctx);
     return rc;
 }
@@ -275,9 +290,11 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
 {
     enum { TURNS = 1000 };
     smem__name name;
-    int check = smem__spec_check(spec, &name);
-    if (check != 0 || !spec->name)
-        return check ? check : SMEM_E_NAME;
+    int check = spec->name ? smem__spec_check(spec) : SMEM_E_NAME;
+    if (check == 0)
+        check = smem__name_parse(spec->name, spec->backend, &name);
+    if (check != 0)
+        return check;
     for (unsigned turn = 0; turn < TURNS; turn++) {
         int rc = smem_attach(ctx, spec->name, SMEM_READ_WRITE, out);
         *created = 0;

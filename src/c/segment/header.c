@@ -48,6 +48,13 @@ static int smem__c_strides(const smem_spec *spec, int64_t *strides, uint64_t *nb
     return 0;
 }
 
+bool smem__spec_is_recyclable(const smem_spec *spec)
+{
+    const unsigned not = SMEM_PERSISTENT | SMEM_NO_RESERVE;
+    return !spec->name && !(spec->flags & not) &&
+           (spec->permissions == 0 || spec->permissions == 0600);
+}
+
 int smem__header_make(const smem_spec *spec, size_t page, smem__layout *out)
 {
     size_t dtype_length = spec->dtype ? strlen(spec->dtype) : 0;
@@ -68,6 +75,9 @@ int smem__header_make(const smem_spec *spec, size_t page, smem__layout *out)
     out->stamp = SMEM__STAMP;
     out->byte_order = SMEM__BYTE_ORDER;
     out->flags = spec->flags & SMEM_PERSISTENT;
+    if (smem__spec_is_recyclable(spec))
+        out->flags |= SMEM__RECYCLABLE;
+    out->state = spec->flags & SMEM_UNPUBLISHED && !spec->name ? SMEM__PRIVATE : SMEM__PUBLISHED;
     out->ndim = (uint32_t)spec->ndim;
     out->dtype_length = (uint32_t)dtype_length;
     out->itemsize = spec->itemsize;

@@ -4,11 +4,16 @@
 
 #include "segment/layout.h"
 
+#include <stdbool.h>
+
 /*
  * Fill [out] (zeroed by the caller, which adds name, nonce, boot, family and
  * time) from [spec]. SMEM_E_SIZE, SMEM_E_ARGUMENT.
  */
 int smem__header_make(const smem_spec *spec, size_t page, smem__layout *out);
+
+/* May what is made like this be given out again? */
+bool smem__spec_is_recyclable(const smem_spec *spec);
 
 /* Is this private copy valid for an object of [size] bytes? SMEM_E_FORMAT,
    SMEM_E_VERSION. */

@@ -6,7 +6,7 @@
  *        8     4  version       of this format
  *       12     4  stamp         of sizes and alignments (SMEM__STAMP)
  *       16     4  byte_order    0x01020304 as the maker writes it
- *       20     4  flags         SMEM_PERSISTENT
+ *       20     4  flags         SMEM_PERSISTENT, SMEM__RECYCLABLE
  *       24     8  size          bytes of the whole segment
  *       32     8  data_offset   a multiple of the maker's page size
  *       40     8  nbytes        bytes of data
@@ -20,7 +20,7 @@
  *      104     4  ndim          0 to 64
  *      108     4  dtype_length  bytes at 3136
  *      112     4  name_length   bytes at 256
- *      116     4  -             zero
+ *      116     4  state         enum smem__state
  *      120     8  place         st_dev of the directory with the maker's families
  *      128   128  reserved      a lock and a sequence word
  *      256   256  name          not NUL-terminated
@@ -32,9 +32,11 @@
  *   data_offset   -  data
  *
  * Who writes: the maker writes all of it before the segment can be found (on
- * sysv the magic comes last); afterwards only tickets, pins and the reserved
- * bytes change, and [journal] when a lost journal was made anew. Numbers are in
- * the maker's byte order: a segment never leaves its machine.
+ * sysv the magic comes last); afterwards only tickets, pins, [state] and the
+ * reserved bytes change, and [journal] when a lost journal was made anew. While
+ * a segment is not published all of it belongs to the one process that has it
+ * (cache.h). Numbers are in the maker's byte order: a segment never leaves its
+ * machine.
  *
  * A header is valid when (header.c checks in this order)
  *   1  magic, byte order, version and stamp are ours;
@@ -55,12 +57,19 @@
 #include <stdint.h>
 
 enum {
-    SMEM__VERSION = 1,
+    SMEM__VERSION = 2,
     SMEM__BYTE_ORDER = 0x01020304,
     SMEM__BOOKS = 96,
     SMEM__PINS = 16,
     SMEM__DTYPE_AT = 3136
 };
+
+/* Only what is published can be attached. */
+enum smem__state { SMEM__PUBLISHED = 0, SMEM__PRIVATE = 1, SMEM__IDLE = 2 };
+
+/* A header flag: made without a name of the user's, for its owner alone, with
+   its pages reserved; what is recycled must have been like that. */
+enum { SMEM__RECYCLABLE = 0x100 };
 
 #define SMEM__MAGIC "\x93SHMEM\r\n"
 
@@ -80,7 +89,7 @@ typedef struct smem__layout {
     uint64_t start, itemsize;
     int64_t created;
     uint32_t ndim, dtype_length, name_length;
-    uint32_t zero;
+    _Atomic uint32_t state;
     uint64_t place;
     uint8_t reserved[128];
     char name[256];
@@ -98,6 +107,7 @@ _Static_assert(sizeof(smem__layout) == SMEM__DTYPE_AT, "the table above is the f
 _Static_assert(offsetof(smem__layout, boot) == 48, "the table above is the format");
 _Static_assert(offsetof(smem__layout, nonce) == 64, "the table above is the format");
 _Static_assert(offsetof(smem__layout, ndim) == 104, "the table above is the format");
+_Static_assert(offsetof(smem__layout, state) == 116, "the table above is the format");
 _Static_assert(offsetof(smem__layout, reserved) == 128, "the table above is the format");
 _Static_assert(offsetof(smem__layout, name) == 256, "the table above is the format");
 _Static_assert(offsetof(smem__layout, shape) == 512, "the table above is the format");

@@ -76,8 +76,8 @@ int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bo
        before it was complete. */
     if (out->backend->needs_gate && (rc == 0 || rc == SMEM_E_FORMAT))
         rc = -ENOENT;
-    else if (rc == 0)
-        rc = SMEM_E_FORMAT;
+    else if (rc == 0) /* its owner may have renamed it since it was opened */
+        rc = out->backend->is_at(&ctx->place, name, &out->object) ? SMEM_E_FORMAT : -EAGAIN;
     smem__found_close(out);
     return rc;
 }

@@ -1,6 +1,7 @@
 /* Creating, attaching and dropping. */
 #include "segment/segment.h"
 
+#include "segment/cache.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -56,7 +57,7 @@ static smem__target smem__target_of(const smem_segment *segment)
                           .nonce = segment->info.nonce};
 }
 
-static void smem__drop_mapping(smem_context *ctx, smem_segment *segment)
+void smem__drop(smem_context *ctx, smem_segment *segment)
 {
     smem__target target = smem__target_of(segment);
     bool test = !segment->nameless && !(segment->info.flags & SMEM_PERSISTENT) &&
@@ -64,6 +65,17 @@ static void smem__drop_mapping(smem_context *ctx, smem_segment *segment)
     segment->backend->unmap(&segment->mapping);
     if (test)
         smem__test(ctx, &target);
+    smem__segment_free(segment);
+}
+
+/* It was tested while the cache wanted it: somebody else uses it, or will. */
+static void smem__drop_tested(smem_context *ctx, smem_segment *segment, int rc)
+{
+    smem__target target = smem__target_of(segment);
+    segment->backend->unmap(&segment->mapping);
+    if (rc < 0 && rc != -ENOENT)
+        smem__remember(ctx, &target);
+    smem__segment_free(segment);
 }
 
 void smem__unmap_new(smem_segment *segment)
@@ -108,6 +120,8 @@ static int smem__segment_new(smem_context *ctx, const smem__found *found, int mo
                               .candidate = found->candidate,
                               .mode = mode,
                               .journal = found->header.journal,
+                              .recyclable = found->header.flags & SMEM__RECYCLABLE,
+                              .forks = ctx->forks,
                               .references = 1};
     int rc = smem__found_info(found, &segment->info);
     if (rc != 0) {
@@ -125,7 +139,9 @@ int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment 
     int rc = smem__segment_new(ctx, found, mode, &segment);
     if (rc != 0)
         return rc;
-    rc = found->backend->map(&found->object, mode, found->header.data_offset, &segment->mapping);
+    found->object.apart = segment->recyclable;
+    rc = found->backend->map(&ctx->place, &found->object, mode, found->header.data_offset,
+                             &segment->mapping);
     if (rc != 0) {
         smem__segment_free(segment);
         return rc;
@@ -146,6 +162,8 @@ void smem_ticket_free(smem_segment *segment, uint64_t ticket)
 static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t nonce, int mode,
                               smem_segment **out)
 {
+    if (found->header.state != SMEM__PUBLISHED)
+        return SMEM_E_NOT_FOUND; /* nobody was told of it: it is its owner's alone */
     if (nonce && found->header.nonce != nonce)
         return SMEM_E_REUSED;
     if (mode != SMEM_COPY_ON_WRITE) {
@@ -252,8 +270,11 @@ void smem_detach(smem_segment *segment)
         smem__table_remove(ctx, segment);
     pthread_mutex_unlock(&ctx->table_lock);
     if (last) {
-        smem__drop_mapping(ctx, segment);
-        smem__segment_free(segment);
+        int rc = smem__cache_keep(ctx, segment);
+        if (rc == 0)
+            smem__drop(ctx, segment);
+        else if (rc != 1)
+            smem__drop_tested(ctx, segment, rc);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
 }
@@ -275,6 +296,13 @@ const smem_info *smem_info_of(const smem_segment *segment)
     return &segment->info;
 }
 
+void smem_publish(smem_segment *segment)
+{
+    smem__layout *header = segment->mapping.base;
+    if (atomic_load_explicit(&header->state, memory_order_relaxed) != SMEM__PUBLISHED)
+        atomic_store(&header->state, SMEM__PUBLISHED);
+}
+
 int smem_is_current(const smem_segment *segment)
 {
     const smem_context *ctx = segment->ctx;
@@ -291,6 +319,7 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     smem_context *ctx = segment->ctx;
     if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
         return SMEM_E_UNLINKED; /* a visitor cannot write into the header */
+    smem_publish(segment);
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;

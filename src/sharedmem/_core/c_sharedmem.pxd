@@ -17,6 +17,8 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_PERSISTENT
         SMEM_REPLACE
         SMEM_NO_RESERVE
+        SMEM_UNINITIALIZED
+        SMEM_UNPUBLISHED
 
     const char *SMEM_VERSION
 
@@ -102,6 +104,7 @@ cdef extern from "sharedmem.h" nogil:
     void *smem_data(const smem_segment *segment)
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
+    void smem_publish(smem_segment *segment)
     int smem_is_current(const smem_segment *segment)
     int smem_unlink_segment(smem_segment *segment)
 
@@ -118,3 +121,17 @@ cdef extern from "sharedmem.h" nogil:
     int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
                     uint64_t ticket)
     int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
+
+    uint64_t smem_trim(smem_context *ctx, uint64_t keep)
+
+    ctypedef struct smem_statistics:
+        uint64_t idle_bytes
+        uint64_t idle_bound
+        uint64_t idle
+        uint64_t reused
+        uint64_t missed
+        uint64_t kept
+        uint64_t evicted
+        uint64_t mapped
+
+    void smem_stats(smem_context *ctx, smem_statistics *out)

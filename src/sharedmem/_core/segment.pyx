@@ -20,6 +20,7 @@ VERSION = SMEM_VERSION.decode()
 BACKENDS = {"posix": SMEM_POSIX, "sysv": SMEM_SYSV}
 BACKEND_NAMES = {SMEM_POSIX: "posix", SMEM_SYSV: "sysv"}
 PERSISTENT, REPLACE, NO_RESERVE = SMEM_PERSISTENT, SMEM_REPLACE, SMEM_NO_RESERVE
+UNINITIALIZED, UNPUBLISHED = SMEM_UNINITIALIZED, SMEM_UNPUBLISHED
 READ_WRITE, READ_ONLY, COPY_ON_WRITE = SMEM_READ_WRITE, SMEM_READ_ONLY, SMEM_COPY_ON_WRITE
 
 
@@ -113,7 +114,9 @@ cdef class Segment:
     @property
     def info(self): return make_info(self.facts, NULL)
     @property
-    def name(self): return decode(self.facts.name)
+    def name(self):
+        smem_publish(self.c)
+        return decode(self.facts.name)
     @property
     def backend(self): return BACKEND_NAMES[self.facts.backend]
     @property
@@ -151,6 +154,7 @@ cdef class Segment:
         for i in range(ndim - 1, -1, -1):
             in_order = in_order and cnp.PyArray_STRIDE(array, i) == step
             step *= cnp.PyArray_DIM(array, i)
+        smem_publish(self.c)
         if offset > self.facts.nbytes:  # only where there are no elements
             offset = 0
         shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
@@ -370,3 +374,14 @@ cdef class Context:
             code = smem_reclaim(self.c, &out)
         check(code, None)
         return out.segments, out.families, out.bytes
+
+    def trim(self, uint64_t keep):
+        cdef uint64_t freed
+        with nogil:
+            freed = smem_trim(self.c, keep)
+        return freed
+
+    def stats(self):
+        cdef smem_statistics out
+        smem_stats(self.c, &out)
+        return out

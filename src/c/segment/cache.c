@@ -1,0 +1,319 @@
+#include "segment/cache.h"
+
+#include "segment/header.h"
+#include "segment/lifetime.h"
+#include "segment/segment.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SMEM__IDLE_MAX = 1024, SMEM__LOOKED_AT = 16 };
+
+/* Of a share of the memory: a 512 MB array comes back warm on a machine of 8 GB,
+   and what lies idle is never more than what starting one more program takes. */
+static const uint64_t smem__cache_most = (uint64_t)512 << 20;
+enum { SMEM__SHARE_OF_MEMORY = 16 };
+
+void smem__cache_open(smem_context *ctx)
+{
+    const char *wish = smem__environment("SHAREDMEM_CACHE");
+    uint64_t share = smem__memory_available() / SMEM__SHARE_OF_MEMORY;
+    ctx->cache.bound = share < smem__cache_most ? share : smem__cache_most;
+    if (wish && *wish) {
+        char *end;
+        unsigned long long bytes = strtoull(wish, &end, 10);
+        if (*end == '\0')
+            ctx->cache.bound = bytes;
+    }
+}
+
+/* ---- the list (caller holds table_lock) ------------------------------------ */
+
+static unsigned smem__cache_bin(uint64_t size)
+{
+    unsigned bin = 63 - (unsigned)__builtin_clzll(size | 1);
+    return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
+}
+
+static void smem__cache_link(smem__cache *cache, smem_segment *segment)
+{
+    smem_segment **bin = &cache->bins[smem__cache_bin(segment->info.size)];
+    segment->next = *bin;
+    *bin = segment;
+    segment->newer = NULL;
+    segment->older = cache->newest;
+    *(cache->newest ? &cache->newest->newer : &cache->oldest) = segment;
+    cache->newest = segment;
+    cache->bytes += segment->info.size;
+    cache->count++;
+}
+
+static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
+{
+    smem_segment **at = &cache->bins[smem__cache_bin(segment->info.size)];
+    while (*at != segment)
+        at = &(*at)->next;
+    *at = segment->next;
+    *(segment->newer ? &segment->newer->older : &cache->newest) = segment->older;
+    *(segment->older ? &segment->older->newer : &cache->oldest) = segment->newer;
+    cache->bytes -= segment->info.size;
+    cache->count--;
+}
+
+/* No more than a quarter is wasted of a large one. */
+static bool smem__cache_fits(const smem_segment *segment, uint64_t need, uint64_t data_offset)
+{
+    uint64_t size = segment->info.size;
+    return size >= need && segment->info.data_offset == data_offset &&
+           (size <= (uint64_t)1 << 20 || size - need <= need / 4);
+}
+
+static smem_segment *smem__cache_take(smem_context *ctx, int backend, uint64_t need,
+                                      uint64_t data_offset)
+{
+    smem_segment *found = NULL;
+    unsigned looked_at = 0;
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *one = ctx->cache.bins[smem__cache_bin(need)];
+    for (; one && !found && looked_at < SMEM__LOOKED_AT; one = one->next, looked_at++)
+        if ((backend == SMEM_ANY || backend == one->backend->number) &&
+            smem__cache_fits(one, need, data_offset))
+            found = one;
+    if (found)
+        smem__cache_unlink(&ctx->cache, found);
+    ctx->cache.taken += found != NULL;
+    ctx->cache.missed += found == NULL;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return found;
+}
+
+/* The oldest while there is more than [bytes] or [count], else NULL. */
+static smem_segment *smem__cache_take_oldest(smem_context *ctx, uint64_t bytes, unsigned count)
+{
+    smem_segment *oldest = NULL;
+    pthread_mutex_lock(&ctx->table_lock);
+    if (ctx->cache.bytes > bytes || ctx->cache.count > count) {
+        oldest = ctx->cache.oldest;
+        smem__cache_unlink(&ctx->cache, oldest);
+        ctx->cache.evicted++;
+    }
+    pthread_mutex_unlock(&ctx->table_lock);
+    return oldest;
+}
+
+uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
+{
+    uint64_t freed = 0;
+    smem_segment *oldest;
+    while ((oldest = smem__cache_take_oldest(ctx, keep, keep ? SMEM__IDLE_MAX : 0))) {
+        freed += oldest->info.size;
+        smem__drop(ctx, oldest);
+    }
+    return freed;
+}
+
+/* ---- fork -------------------------------------------------------------------- */
+
+/* The structs are freed later: another thread may have held malloc's lock when
+   the process forked. */
+void smem__cache_after_fork(smem_context *ctx)
+{
+    smem__cache *cache = &ctx->cache;
+    smem_segment *inherited = cache->oldest;
+    for (smem_segment *one = inherited; one; one = one->newer)
+        one->backend->unmap(&one->mapping);
+    *cache = (smem__cache){.bound = cache->bound, .spare = inherited};
+}
+
+static void smem__cache_free_spare(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *spare = ctx->cache.spare, *next;
+    ctx->cache.spare = NULL;
+    pthread_mutex_unlock(&ctx->table_lock);
+    for (; spare; spare = next) {
+        next = spare->newer;
+        smem_info_clear(&spare->info);
+        free(spare);
+    }
+}
+
+/* ---- keeping --------------------------------------------------------------- */
+
+static bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
+{
+    return segment->recyclable && segment->mode == SMEM_READ_WRITE && !segment->nameless &&
+           segment->info.owner == ctx->place.uid && segment->info.size <= ctx->cache.bound &&
+           ctx->family.pin;
+}
+
+static bool smem__cache_is_exclusive(const smem_context *ctx, const smem_segment *segment)
+{
+    const smem__layout *header = segment->mapping.base;
+    return atomic_load(&header->state) == SMEM__PRIVATE && segment->forks == ctx->forks;
+}
+
+/* Under the claim: nothing that was told of the segment leads there any more. */
+static int smem__cache_rename(smem_context *ctx, smem_segment *segment, smem__found *found)
+{
+    char name[SMEM__RANDOM_NAME];
+    smem__layout *header = &found->header;
+    int rc = smem__random_name(name);
+    if (rc == 0)
+        rc = smem__random(&header->nonce, sizeof header->nonce);
+    if (rc == 0)
+        rc = found->backend->rename(&ctx->place, segment->info.name, name, &found->object);
+    if (rc != 0)
+        return rc;
+    strcpy(segment->info.name, name);
+    header->nonce |= header->nonce == 0;
+    segment->info.nonce = header->nonce;
+    header->name_length = SMEM__RANDOM_NAME - 1;
+    memcpy(header->name, name, header->name_length);
+    header->state = SMEM__IDLE;
+    memset(header->books, 0, sizeof header->books);
+    memset(header->pins, 0, sizeof header->pins);
+    return found->backend->poke(&found->object, header, sizeof *header, 0);
+}
+
+static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found *found)
+{
+    smem_flight flight;
+    int rc = smem__found_read(found);
+    if (rc == 0 && (found->header.nonce != segment->info.nonce ||
+                    found->object.kernel_id != segment->info.kernel_id))
+        rc = -ENOENT;
+    if (rc != 0)
+        return rc;
+    smem__count_flight(ctx, &found->header, &flight);
+    if (smem__in_flight(&flight))
+        return SMEM__IN_FLIGHT;
+    rc = smem__cache_rename(ctx, segment, found);
+    return rc ? rc : found->backend->join(&ctx->place, &found->object, &segment->mapping);
+}
+
+/* 0: proved to be this process's alone, and private from here on. */
+static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
+{
+    const smem__backend *backend = segment->backend;
+    smem__found found = {.backend = backend, .candidate = segment->candidate};
+    int rc = backend->part(&ctx->place, &segment->mapping);
+    if (rc == 0)
+        rc = backend->claim(&ctx->place, segment->info.name, segment->candidate, NULL, 0,
+                            &found.object);
+    if (rc != 0)
+        return rc;
+    rc = smem__cache_own(ctx, segment, &found);
+    smem__found_close(&found);
+    return rc;
+}
+
+static void smem__cache_put(smem_context *ctx, smem_segment *segment)
+{
+    smem__layout *header = segment->mapping.base;
+    atomic_store_explicit(&header->state, SMEM__IDLE, memory_order_relaxed);
+    pthread_mutex_lock(&ctx->table_lock);
+    smem__cache_link(&ctx->cache, segment);
+    ctx->cache.kept++;
+    bool full = ctx->cache.bytes > ctx->cache.bound || ctx->cache.count > SMEM__IDLE_MAX;
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (full)
+        smem__cache_trim(ctx, ctx->cache.bound);
+}
+
+int smem__cache_keep(smem_context *ctx, smem_segment *segment)
+{
+    if (ctx->cache.spare)
+        smem__cache_free_spare(ctx);
+    if (!smem__cache_wants(ctx, segment))
+        return 0;
+    if (!smem__cache_is_exclusive(ctx, segment)) {
+        if (!segment->backend->part)
+            return 0;
+        int rc = smem__cache_prove(ctx, segment);
+        if (rc != 0)
+            return rc;
+    }
+    smem__cache_put(ctx, segment);
+    return 1;
+}
+
+/* ---- reusing ---------------------------------------------------------------- */
+
+/* The header of a private segment is its owner's: plain writes will do. */
+static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const smem_spec *spec,
+                                const smem__layout *fresh)
+{
+    smem__layout *header = segment->mapping.base;
+    smem_info *info = &segment->info;
+    size_t extents = fresh->ndim * sizeof *fresh->shape;
+    if (strcmp(info->dtype, spec->dtype) != 0) {
+        char *text = strdup(spec->dtype);
+        if (!text)
+            return -ENOMEM;
+        free(info->dtype);
+        info->dtype = text;
+        memcpy((char *)header + sizeof *header, text, fresh->dtype_length);
+    }
+    header->dtype_length = fresh->dtype_length;
+    header->ndim = fresh->ndim;
+    header->nbytes = info->nbytes = fresh->nbytes;
+    header->start = info->start = fresh->start;
+    header->itemsize = info->itemsize = fresh->itemsize;
+    header->created = info->created = smem__now();
+    header->family = info->family = ctx->family.tag;
+    info->ndim = (int)fresh->ndim;
+    memcpy(header->shape, fresh->shape, extents);
+    memcpy(header->strides, fresh->strides, extents);
+    memcpy(info->shape, fresh->shape, extents);
+    memcpy(info->strides, fresh->strides, extents);
+    atomic_store(&header->state, fresh->state);
+    return 0;
+}
+
+smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int backend)
+{
+    smem__layout fresh = {0};
+    if (!smem__spec_is_recyclable(spec) || ctx->cache.count == 0 ||
+        smem__header_make(spec, ctx->place.page, &fresh) != 0)
+        return NULL;
+    smem_segment *segment = smem__cache_take(ctx, backend, fresh.size, fresh.data_offset);
+    if (!segment)
+        return NULL;
+    segment->references = 1;
+    segment->forks = ctx->forks;
+    if (smem__cache_describe(ctx, segment, spec, &fresh) != 0) {
+        smem__drop(ctx, segment);
+        return NULL;
+    }
+    if (!(spec->flags & SMEM_UNINITIALIZED))
+        memset(smem_data(segment), 0, segment->info.nbytes);
+    return segment;
+}
+
+/* ---- looking ------------------------------------------------------------------ */
+
+uint64_t smem_trim(smem_context *ctx, uint64_t keep)
+{
+    if (smem__begin(ctx) != 0)
+        return 0;
+    uint64_t freed = smem__cache_trim(ctx, keep);
+    smem__end(ctx);
+    return freed;
+}
+
+void smem_stats(smem_context *ctx, smem_statistics *out)
+{
+    const smem__cache *cache = &ctx->cache;
+    pthread_mutex_lock(&ctx->table_lock);
+    *out = (smem_statistics){.idle_bytes = cache->bytes,
+                             .idle_bound = cache->bound,
+                             .idle = cache->count,
+                             .reused = cache->taken,
+                             .missed = cache->missed,
+                             .kept = cache->kept,
+                             .evicted = cache->evicted,
+                             .mapped = ctx->count};
+    pthread_mutex_unlock(&ctx->table_lock);
+}

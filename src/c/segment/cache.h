@@ -1,0 +1,51 @@
+/*
+ * Warm memory: what is dropped keeps its pages for the next array.
+ *
+ * New pages are what shared memory costs: the kernel zeroes and maps each one.
+ * So a dropped segment may be kept, idle, and be given out again under the same
+ * mapping. Kept is only what its living owner dropped, what was made without a
+ * name, 0600, and by the owner's own uid (SMEM__RECYCLABLE), and what nobody
+ * else can have mapped or can map:
+ *
+ *   never published, and no fork since it was made: by construction. Nobody
+ *     attaches a private segment, and nobody inherited this one. No system call.
+ *   else the kernel must say so (posix): the mapping's lock is given up while
+ *     the data stay mapped (part), the segment is claimed by a fresh open file,
+ *     which any other mapping refuses, an inherited one too; under the claim it
+ *     gets another nonce and name and becomes private, so that nothing that was
+ *     ever told of it leads there; then the mapping takes its lock back (join).
+ *   On sysv, where a key cannot be changed, only the first kind is kept.
+ *
+ * What the dead left is freed, never kept. An idle segment is mapped and locked
+ * like any other: nobody else can claim it, and it goes with its process. A
+ * forked child unmaps the idle ones that it inherited before it does anything.
+ */
+#ifndef SMEM_CACHE_H
+#define SMEM_CACHE_H
+
+#include "segment/context.h"
+
+/* How much may be kept: $SHAREDMEM_CACHE in bytes, or a share of the memory. */
+void smem__cache_open(smem_context *ctx);
+
+/*
+ * To be asked about a segment that was taken out of the table. 1: kept. 0: not;
+ * drop it. SMEM__IN_FLIGHT or an error: not, and it was tested: unmap it.
+ */
+enum { SMEM__IN_FLIGHT = 2 };
+int smem__cache_keep(smem_context *ctx, smem_segment *segment);
+
+/*
+ * An idle segment made into what [spec] wants, or NULL. Its bytes are zero
+ * unless SMEM_UNINITIALIZED. It is not in the table.
+ */
+smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int backend);
+
+/* Free idle segments, the oldest first, until [keep] bytes are left. Returns
+   how many bytes were freed. */
+uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep);
+
+/* Only system calls: in the child's fork handler. */
+void smem__cache_after_fork(smem_context *ctx);
+
+#endif
