@@ -164,6 +164,22 @@ def _new(
     return over(segment, extents, made, 0, strides)
 
 
+_PLAIN = {key: made for made in map(np.dtype, "?bhilqBHILQefdgFDG") for key in (made, made.type, made.str, made.name)}
+_PLAIN |= {kind: np.dtype(kind) for kind in (bool, int, float, complex)}
+_TEXTS = {made: dtypes.to_text(made) for made in _PLAIN.values()}
+
+
+def _plain(shape: Any, dtype: Any, order: str, sharing: dict[str, Any], flags: int) -> Any:
+    """The commonest kind of array without looking at everything; None for others."""
+    if sharing or order != "C":
+        return None
+    try:
+        made = _PLAIN.get(dtype)
+    except TypeError:
+        return None
+    return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray)
+
+
 def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
     """The same error with what was asked for and what there is."""
     need = math.prod(shape) * dtype.itemsize
@@ -230,7 +246,8 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     >>> sharedmem.empty((2, 3), 'i4').shape
     (2, 3)
     """
-    return _new(shape, dtype, order, False, **sharing)
+    array = _plain(shape, dtype, order, sharing, UNPUBLISHED | UNINITIALIZED)
+    return _new(shape, dtype, order, False, **sharing) if array is None else array
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
@@ -242,7 +259,8 @@ def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     >>> sharedmem.zeros(2, int).sum()
     np.int64(0)
     """
-    return _new(shape, dtype, order, True, **sharing)
+    array = _plain(shape, dtype, order, sharing, UNPUBLISHED)
+    return _new(shape, dtype, order, True, **sharing) if array is None else array
 
 
 def ones(shape: Shape, dtype: DTypeLike = None, order: Order = "C", **sharing: Any) -> SharedArray:

@@ -130,6 +130,8 @@ int smem__random(void *buf, size_t size);
 /* 128 random bits in hexadecimal. */
 enum { SMEM__RANDOM_NAME = 33 };
 int smem__random_name(char out[SMEM__RANDOM_NAME]);
+/* A name and a nonce, in one system call. */
+int smem__random_identity(char out[SMEM__RANDOM_NAME], uint64_t *nonce);
 int64_t smem__now(void);           /* seconds since 1970 */
 uint64_t smem__monotonic_us(void);
 const char *smem__environment(const char *name);

@@ -27,12 +27,19 @@ int smem__random(void *buf, size_t size)
     return 0;
 }
 
-int smem__random_name(char out[SMEM__RANDOM_NAME])
+int smem__random_identity(char out[SMEM__RANDOM_NAME], uint64_t *nonce)
 {
-    uint64_t random[2];
+    uint64_t random[3];
     int rc = smem__random(random, sizeof random);
     snprintf(out, SMEM__RANDOM_NAME, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+    *nonce = random[2];
     return rc;
+}
+
+int smem__random_name(char out[SMEM__RANDOM_NAME])
+{
+    uint64_t ignored;
+    return smem__random_identity(out, &ignored);
 }
 
 int64_t smem__now(void)

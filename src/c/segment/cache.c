@@ -88,12 +88,12 @@ static smem_segment *smem__cache_take(smem_context *ctx, int backend, uint64_t n
     return found;
 }
 
-/* The oldest while there is more than [bytes] or [count], else NULL. */
-static smem_segment *smem__cache_take_oldest(smem_context *ctx, uint64_t bytes, unsigned count)
+/* The oldest while there is more than [keep], else NULL. */
+static smem_segment *smem__cache_take_oldest(smem_context *ctx, uint64_t keep)
 {
     smem_segment *oldest = NULL;
     pthread_mutex_lock(&ctx->table_lock);
-    if (ctx->cache.bytes > bytes || ctx->cache.count > count) {
+    if (ctx->cache.bytes > keep) {
         oldest = ctx->cache.oldest;
         smem__cache_unlink(&ctx->cache, oldest);
         ctx->cache.evicted++;
@@ -102,14 +102,35 @@ static smem_segment *smem__cache_take_oldest(smem_context *ctx, uint64_t bytes, 
     return oldest;
 }
 
+static uint64_t smem__cache_steps(uint64_t bytes)
+{
+    const uint64_t step = (uint64_t)4 << 20;
+    return (bytes + step - 1) / step * step;
+}
+
+/* What is idle here leaves that much of the family's bound to the others. */
+static void smem__cache_give_back(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    uint64_t share = smem__cache_steps(ctx->cache.bytes);
+    bool less = share < ctx->cache.share;
+    if (less)
+        ctx->cache.share = share;
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (less)
+        smem__family_set_share(&ctx->place, &ctx->family, share, ctx->cache.bound);
+}
+
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
 {
     uint64_t freed = 0;
     smem_segment *oldest;
-    while ((oldest = smem__cache_take_oldest(ctx, keep, keep ? SMEM__IDLE_MAX : 0))) {
+    while ((oldest = smem__cache_take_oldest(ctx, keep))) {
         freed += oldest->info.size;
         smem__drop(ctx, oldest);
     }
+    if (freed && ctx->family.pin)
+        smem__cache_give_back(ctx);
     return freed;
 }
 
@@ -159,9 +180,7 @@ static int smem__cache_rename(smem_context *ctx, smem_segment *segment, smem__fo
 {
     char name[SMEM__RANDOM_NAME];
     smem__layout *header = &found->header;
-    int rc = smem__random_name(name);
-    if (rc == 0)
-        rc = smem__random(&header->nonce, sizeof header->nonce);
+    int rc = smem__random_identity(name, &header->nonce);
     if (rc == 0)
         rc = found->backend->rename(&ctx->place, segment->info.name, name, &found->object);
     if (rc != 0)
@@ -209,6 +228,32 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
     return rc;
 }
 
+/* Room for [size] more, if need be by giving up older ones. */
+static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
+{
+    smem__cache *cache = &ctx->cache;
+    for (;;) {
+        pthread_mutex_lock(&ctx->table_lock);
+        uint64_t need = cache->bytes + size;
+        bool enough = need <= cache->share;
+        pthread_mutex_unlock(&ctx->table_lock);
+        if (enough)
+            return true;
+        uint64_t want = smem__cache_steps(need);
+        if (want <= cache->bound &&
+            smem__family_set_share(&ctx->place, &ctx->family, want, cache->bound) == 0) {
+            pthread_mutex_lock(&ctx->table_lock);
+            cache->share = want;
+            pthread_mutex_unlock(&ctx->table_lock);
+            return true;
+        }
+        smem_segment *oldest = smem__cache_take_oldest(ctx, 0);
+        if (!oldest)
+            return false;
+        smem__drop(ctx, oldest);
+    }
+}
+
 static void smem__cache_put(smem_context *ctx, smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
@@ -216,17 +261,19 @@ static void smem__cache_put(smem_context *ctx, smem_segment *segment)
     pthread_mutex_lock(&ctx->table_lock);
     smem__cache_link(&ctx->cache, segment);
     ctx->cache.kept++;
-    bool full = ctx->cache.bytes > ctx->cache.bound || ctx->cache.count > SMEM__IDLE_MAX;
+    smem_segment *oldest = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.oldest : NULL;
+    if (oldest)
+        smem__cache_unlink(&ctx->cache, oldest);
     pthread_mutex_unlock(&ctx->table_lock);
-    if (full)
-        smem__cache_trim(ctx, ctx->cache.bound);
+    if (oldest)
+        smem__drop(ctx, oldest);
 }
 
 int smem__cache_keep(smem_context *ctx, smem_segment *segment)
 {
     if (ctx->cache.spare)
         smem__cache_free_spare(ctx);
-    if (!smem__cache_wants(ctx, segment))
+    if (!smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
         return 0;
     if (!smem__cache_is_exclusive(ctx, segment)) {
         if (!segment->backend->part)

@@ -211,6 +211,7 @@ int smem_new_family(smem_context *ctx, const char *name)
     pthread_rwlock_wrlock(&ctx->fork_lock);
     rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {
+        smem__cache_trim(ctx, 0); /* its share is the old family's */
         left = ctx->family;
         ctx->family = made;
         ctx->next_reaper_us = 0;

@@ -43,7 +43,8 @@ typedef struct smem__cache {
     smem_segment *bins[SMEM__CACHE_BINS]; /* by the logarithm of the size */
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
-    uint64_t bytes, bound;
+    uint64_t bytes, bound; /* bound: of the family, all together */
+    uint64_t share;        /* of this process: share.h */
     unsigned count;
     uint64_t taken, missed, kept, evicted;
 } smem__cache;

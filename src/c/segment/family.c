@@ -1,5 +1,7 @@
 #include "segment/family.h"
 
+#include "segment/share.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,6 +80,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->tag = tag;
     out->device = file->device;
     out->inode = file->inode;
+    out->slot = smem__share_claim(file);
     return smem__file_pin(file, place->page, &out->pin);
 }
 
@@ -96,7 +99,9 @@ static int smem__family_make(const smem__place *place, const char *path, uint32_
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
-    rc = smem__file_write(made, &record, sizeof record, 0);
+    rc = smem__file_resize(made, place->page);
+    if (rc == 0)
+        rc = smem__file_write(made, &record, sizeof record, 0);
     if (rc == 0) /* with the shared lock on byte 0, since it was made */
         rc = smem__file_publish(made, path);
     if (rc != 0)
@@ -237,10 +242,12 @@ void smem__family_renew(const smem__place *place, smem__family *family)
 {
     smem__file file;
     void *own = NULL;
+    family->slot = -1; /* the parent's */
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     if (smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
         smem__file_pin(&file, place->page, &own) == 0) {
+        family->slot = smem__share_claim(&file);
         smem__unpin(family->pin, place->page);
         family->pin = own;
     }
@@ -266,6 +273,7 @@ void smem__family_restore(const smem__place *place, smem__family *family)
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
             family->pin = pin;
+            family->slot = smem__share_claim(&file);
             family->inode = file.inode;
             family->device = file.device;
         }
@@ -297,6 +305,20 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
         smem__file_is_at(file, path) == 1)
         smem__path_unlink(path);
     smem__file_close(file);
+}
+
+int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
+                           uint64_t bound)
+{
+    smem__file file;
+    if (family->slot < 0)
+        return -ENOSPC;
+    int rc = smem__family_open(place, family, &file);
+    if (rc == 0) {
+        rc = smem__share_set(&file, family->slot, bytes, bound);
+        smem__file_close(&file);
+    }
+    return rc;
 }
 
 /* ---- the reaper's --------------------------------------------------------- */
@@ -357,6 +379,7 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
     if (rc != 0)
         return rc;
     smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_MEMBER);
+    smem__share_tidy(file);
     rc = smem__family_read(file, &record);
     for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++)
         if (record.honorary[i].pid && smem__process_alive(place, &record.honorary[i]))

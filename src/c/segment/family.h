@@ -10,7 +10,8 @@
  * multiprocessing children have: they hold no lock, and are judged by pid and
  * start time. The list only grows; a slot is written under the lock on byte 2.
  *
- * Lock bytes: 0 as above; 1 the reaper's; 2 the honorary list.
+ * Lock bytes: 0 as above; 1 the reaper's; 2 the honorary list; 64 to 319 the
+ * slots of share.h.
  *
  * Who only looks opens the file for reading: the end of every opening for
  * writing wakes the reaper.
@@ -29,6 +30,7 @@ typedef struct smem__family {
     uint32_t tag;
     uint64_t device, inode;
     void *pin; /* NULL: not a member */
+    int slot;  /* share.h; -1: none */
 } smem__family;
 
 /*
@@ -55,6 +57,10 @@ void smem__family_renew(const smem__place *place, smem__family *family);
  */
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file);
 void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file);
+
+/* smem__share_set() of this participant's slot. */
+int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
+                           uint64_t bound);
 
 /* Is there a reaper for it? 1, 0 or an error. */
 int smem__family_is_guarded(const smem__place *place, const smem__family *family);

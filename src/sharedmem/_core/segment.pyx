@@ -3,6 +3,7 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
 
@@ -11,6 +12,12 @@ from sharedmem._core.c_sharedmem cimport *
 from sharedmem._core.errors import from_code
 
 cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    # Steals a reference to the descriptor.
+    cnp.ndarray PyArray_NewFromDescr(object cls, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims,
+                                     const cnp.npy_intp *strides, void *data, int flags,
+                                     cnp.PyObject *model)
 
 cdef extern from *:
     int PyMemoryView_Check(object)
@@ -286,6 +293,44 @@ cdef class Context:
         cdef bint created = False
         return wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape, strides,
                               False, &created))
+
+    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls):
+        """An unnamed array in C order, made in one step; None for what takes more thought.
+
+        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__.
+        """
+        cdef smem_spec spec
+        cdef smem_segment *out = NULL
+        cdef int64_t extents[16]
+        cdef cnp.npy_intp dims[16]
+        cdef int code, i, ndim = 1
+        cdef Segment segment
+        if type(shape) is int:
+            shape = (shape,)
+        elif type(shape) is not tuple:
+            return None
+        ndim = len(<tuple>shape)
+        if ndim > 16:
+            return None
+        for i in range(ndim):
+            extent = <object>(<tuple>shape)[i]
+            if type(extent) is not int or not 0 <= extent < 1 << 62:
+                return None
+            extents[i] = dims[i] = extent
+        spec.name, spec.backend, spec.flags, spec.permissions = NULL, SMEM_ANY, flags, 0
+        spec.dtype, spec.itemsize, spec.ndim = text, cnp.PyDataType_ELSIZE(dtype), ndim
+        spec.shape, spec.strides, spec.start, spec.nbytes = extents, NULL, 0, 0
+        with nogil:
+            code = smem_create(self.c, &spec, &out)
+        if code < 0:
+            return None
+        segment = wrap(out)
+        Py_INCREF(dtype)
+        array = PyArray_NewFromDescr(cls, dtype, ndim, dims, NULL, smem_data(out),
+                                     cnp.NPY_ARRAY_WRITEABLE, NULL)
+        Py_INCREF(segment)
+        cnp.PyArray_SetBaseObject(array, segment)
+        return array
 
     def attach_or_create(self, name, int backend, unsigned flags, unsigned permissions,
                          bytes dtype, uint64_t itemsize, tuple shape, strides):
