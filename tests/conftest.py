@@ -148,6 +148,7 @@ def nothing_left(
     deadline = time.monotonic() + PATIENCE
     while left := _held() - before:
         gc.collect()
+        sharedmem.participant.context.trim(0)
         sharedmem.reclaim()
         left = _held() - before
         if not left or request.node.stash.get(FAILED, False):

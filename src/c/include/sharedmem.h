@@ -7,7 +7,8 @@
  * A segment is gone when the last process that can still reach it is gone,
  * however that process ended.
  *
- * Link with -lsharedmem, or compile the sources under src/c into a program.
+ * Link with -lsharedmem, or compile the sources in src/c/base, os and segment into
+ * a program.
  * C99 and C++ may include this file; the library itself is C11.
  *
  *

@@ -61,25 +61,34 @@ static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
     cache->count--;
 }
 
-/* No more than a quarter is wasted of a large one. */
+/* At most a quarter more than is needed, of a small one as much again. */
 static bool smem__cache_fits(const smem_segment *segment, uint64_t need, uint64_t data_offset)
 {
-    uint64_t size = segment->info.size;
-    return size >= need && segment->info.data_offset == data_offset &&
-           (size <= (uint64_t)1 << 20 || size - need <= need / 4);
+    uint64_t waste = need > 1 << 16 ? need / 4 : need;
+    return segment->info.size >= need && segment->info.size - need <= waste &&
+           segment->info.data_offset == data_offset;
+}
+
+static smem_segment *smem__cache_find(const smem__cache *cache, unsigned bin, int backend,
+                                      uint64_t need, uint64_t data_offset)
+{
+    unsigned looked_at = 0;
+    smem_segment *one = bin < SMEM__CACHE_BINS ? cache->bins[bin] : NULL;
+    for (; one && looked_at < SMEM__LOOKED_AT; one = one->next, looked_at++)
+        if ((backend == SMEM_ANY || backend == one->backend->number) &&
+            smem__cache_fits(one, need, data_offset))
+            return one;
+    return NULL;
 }
 
 static smem_segment *smem__cache_take(smem_context *ctx, int backend, uint64_t need,
                                       uint64_t data_offset)
 {
-    smem_segment *found = NULL;
-    unsigned looked_at = 0;
+    unsigned bin = smem__cache_bin(need);
     pthread_mutex_lock(&ctx->table_lock);
-    smem_segment *one = ctx->cache.bins[smem__cache_bin(need)];
-    for (; one && !found && looked_at < SMEM__LOOKED_AT; one = one->next, looked_at++)
-        if ((backend == SMEM_ANY || backend == one->backend->number) &&
-            smem__cache_fits(one, need, data_offset))
-            found = one;
+    smem_segment *found = smem__cache_find(&ctx->cache, bin, backend, need, data_offset);
+    if (!found)
+        found = smem__cache_find(&ctx->cache, bin + 1, backend, need, data_offset);
     if (found)
         smem__cache_unlink(&ctx->cache, found);
     ctx->cache.taken += found != NULL;
