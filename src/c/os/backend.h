@@ -26,6 +26,7 @@ typedef struct smem__place {
     uint64_t ipc;        /* inode of the IPC namespace */
     uint64_t device;     /* st_dev of the directory: the mount */
     uint64_t pid_space;  /* inode of the PID namespace */
+    bool huge;           /* ask for huge pages */
 } smem__place;
 
 /* [directory] NULL: /dev/shm, else a private directory for the lock files. */
@@ -105,6 +106,16 @@ int smem__file_is_locked(const smem__file *file, uint64_t byte);
 /* Give the processor away for a moment; [turn] counts the calls of one wait. */
 void smem__backoff(unsigned turn);
 void smem__nap(unsigned ms);
+
+/* ---- huge pages ---------------------------------------------------------- */
+
+bool smem__huge_is_worth(const smem__place *place, uint64_t size);
+/* Inaccessible addresses, to be mapped over, where huge pages can be mapped as such. */
+int smem__aligned_room(uint64_t size, void **out);
+/* Map [fd] shared, where its pages of 2 MB can be mapped as such. */
+int smem__map_aligned(uint64_t size, int prot, int fd, void **out);
+/* Make what is mapped here huge pages, as far as they can be had. */
+int smem__huge_populate(void *base, uint64_t size);
 
 /* ---- processes ----------------------------------------------------------- */
 

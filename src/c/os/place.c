@@ -87,6 +87,8 @@ int smem__place_find(smem__place *place, const char *directory)
     place->has_posix = smem__usable_directory(directory, &place->device);
     if (!place->has_posix && !smem__fall_back_directory(place))
         return SMEM_E_PLACE;
+    const char *huge = smem__environment("SHAREDMEM_HUGE");
+    place->huge = !(huge && strcmp(huge, "0") == 0);
     smem__boot_id(place->boot);
     place->ipc = smem__namespace("/proc/self/ns/ipc");
     place->pid_space = smem__namespace("/proc/self/ns/pid");

@@ -60,8 +60,25 @@ static int smem__posix_reserve(const smem__file *file, uint64_t size)
     return 0;
 }
 
-static int smem__posix_fill(const smem__file *file, uint64_t size, bool reserve)
+/* Before the rest is reserved, which then costs little; whatever fails here fails
+   there, too, or is small pages. */
+static void smem__posix_reserve_huge(const smem__place *place, const smem__file *file,
+                                     uint64_t size)
 {
+    void *base;
+    if (!smem__huge_is_worth(place, size) || size > smem__memory_available() ||
+        smem__file_resize(file, size) != 0 ||
+        smem__map_aligned(size, PROT_READ | PROT_WRITE, file->fd, &base) != 0)
+        return;
+    smem__huge_populate(base, size);
+    smem__sys.munmap(base, size);
+}
+
+static int smem__posix_fill(const smem__place *place, const smem__file *file, uint64_t size,
+                            bool reserve)
+{
+    if (reserve)
+        smem__posix_reserve_huge(place, file, size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
     return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
 }
@@ -76,7 +93,7 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     int rc = smem__file_make(place, mode, &out->file);
     if (rc != 0)
         return smem__room_code(rc);
-    rc = smem__posix_fill(&out->file, size, reserve);
+    rc = smem__posix_fill(place, &out->file, size, reserve);
     if (rc != 0) {
         smem__file_discard(&out->file);
         return smem__room_code(rc);
@@ -222,26 +239,30 @@ static int smem__posix_lay(int fd, const smem__mapping *mapping, uint64_t size, 
     return base == MAP_FAILED ? -errno : 0;
 }
 
+static int smem__posix_map_shared(const smem__place *place, int fd, int prot, smem__mapping *out)
+{
+    if (smem__huge_is_worth(place, out->size))
+        return smem__map_aligned(out->size, prot, fd, &out->base);
+    out->base = smem__sys.mmap(NULL, out->size, prot, MAP_SHARED, fd, 0);
+    return out->base == MAP_FAILED ? -errno : 0;
+}
+
 /*
  * The data from an open file without a lock, the header's first page over it
  * from the one that holds it: so the lock can be given up while the data stay
  * mapped. (It cannot be released on the open file itself: a forked child's
  * mapping shares that, and would lose its hold too.)
  */
-static int smem__posix_map_apart(smem__object *object, const smem__place *place, smem__mapping *out)
+static int smem__posix_map_apart(const smem__place *place, const smem__object *object,
+                                 smem__mapping *out)
 {
     int fd = smem__file_reopen(&object->file, true);
     if (fd < 0)
         return fd;
-    int rc = 0;
-    void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED)
-        rc = -errno;
+    int rc = smem__posix_map_shared(place, fd, PROT_READ | PROT_WRITE, out);
     smem__sys.close(fd);
-    out->base = base;
-    out->size = object->size;
     if (rc == 0 && (rc = smem__posix_lay(object->file.fd, out, place->page, 0)) != 0)
-        smem__sys.munmap(base, object->size);
+        smem__sys.munmap(out->base, out->size);
     return rc;
 }
 
@@ -260,12 +281,8 @@ static int smem__posix_map(const smem__place *place, smem__object *object, int m
                            .shares = true,
                            .apart = object->apart && mode == SMEM_READ_WRITE &&
                                     object->writable && object->size >= SMEM__APART_FROM};
-    if (out->apart)
-        rc = smem__posix_map_apart(object, place, out);
-    else {
-        out->base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
-        rc = out->base == MAP_FAILED ? -errno : 0;
-    }
+    rc = out->apart ? smem__posix_map_apart(place, object, out)
+                    : smem__posix_map_shared(place, object->file.fd, prot, out);
     if (rc == 0 && mode == SMEM_READ_ONLY &&
         (rc = smem__mapping_protect(out, data_offset)) != 0)
         smem__sys.munmap(out->base, object->size);

@@ -63,6 +63,7 @@ smem__syscalls smem__sys = {
     .mmap = mmap,
     .munmap = munmap,
     .mprotect = mprotect,
+    .madvise = madvise,
     .shmget = shmget,
     .shmat = shmat,
     .shmdt = shmdt,

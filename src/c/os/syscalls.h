@@ -39,6 +39,7 @@ typedef struct smem__syscalls {
     void *(*mmap)(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
     int (*munmap)(void *addr, size_t size);
     int (*mprotect)(void *addr, size_t size, int prot);
+    int (*madvise)(void *addr, size_t size, int advice);
     int (*shmget)(key_t key, size_t size, int flags);
     void *(*shmat)(int id, const void *addr, int flags);
     int (*shmdt)(const void *addr);

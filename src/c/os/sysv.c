@@ -69,6 +69,18 @@ static int smem__sysv_attach(smem__object *object, const void *at, int flags)
     return 0;
 }
 
+/* As above, where huge pages can be mapped as such. */
+static int smem__sysv_attach_aligned(const smem__place *place, smem__object *object, int flags)
+{
+    void *room;
+    if (!smem__huge_is_worth(place, object->size) || smem__aligned_room(object->size, &room) != 0)
+        return smem__sysv_attach(object, NULL, flags);
+    int rc = smem__sysv_attach(object, room, flags | SHM_REMAP);
+    if (rc != 0)
+        smem__sys.munmap(room, object->size);
+    return rc;
+}
+
 static void smem__sysv_close(smem__object *object)
 {
     if (object->probe)
@@ -108,11 +120,10 @@ int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__obje
 static int smem__sysv_open(const smem__place *place, const char *name, unsigned candidate,
                            uint32_t uid, bool writable, smem__object *out)
 {
-    (void)place;
     int rc = smem__sysv_find(smem__sysv_key(uid, name, candidate), uid, out);
     if (rc == SMEM_E_SECURITY) /* a foreign segment on our key is none of ours */
         rc = -ENOENT;
-    return rc ? rc : smem__sysv_attach(out, NULL, writable ? 0 : SHM_RDONLY);
+    return rc ? rc : smem__sysv_attach_aligned(place, out, writable ? 0 : SHM_RDONLY);
 }
 
 static int smem__sysv_create_code(int rc)
@@ -149,9 +160,11 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
                           .key = key,
                           .size = size,
                           .kernel_id = id};
-    int rc = smem__sysv_attach(out, NULL, 0);
+    int rc = smem__sysv_attach_aligned(place, out, 0);
     if (rc != 0)
         smem__sys.shmctl(id, IPC_RMID, NULL);
+    else if (reserve && smem__huge_is_worth(place, size))
+        smem__huge_populate(out->probe, size); /* else its pages come when they are touched */
     return rc;
 }
 
