@@ -89,7 +89,13 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _too_big(shape: tuple[int, ...]) -> Exception:
-    return make(SegmentSizeError, 75, f"array of shape {shape} is too big for the address space", "check shape and dtype", None)
+    return make(
+        SegmentSizeError,
+        75,
+        f"array of shape {shape} is too big for the address space",
+        "check shape and dtype",
+        None,
+    )
 
 
 def _flags(persistent: bool, replace: bool, reserve: bool) -> int:
@@ -164,7 +170,11 @@ def _new(
     return over(segment, extents, made, 0, strides)
 
 
-_PLAIN = {key: made for made in map(np.dtype, "?bhilqBHILQefdgFDG") for key in (made, made.type, made.str, made.name)}
+_PLAIN = {
+    key: made
+    for made in map(np.dtype, "?bhilqBHILQefdgFDG")
+    for key in (made, made.type, made.str, made.name)
+}
 _PLAIN |= {kind: np.dtype(kind) for kind in (bool, int, float, complex)}
 _TEXTS = {made: dtypes.to_text(made) for made in _PLAIN.values()}
 
@@ -411,7 +421,9 @@ def array(
     return _finish(_like(source, None, order, None, sharing), source)
 
 
-def asshared(a: ArrayLike, dtype: DTypeLike = None, order: OrderLike = "K", **sharing: Any) -> SharedArray:
+def asshared(
+    a: ArrayLike, dtype: DTypeLike = None, order: OrderLike = "K", **sharing: Any
+) -> SharedArray:
     """`a` itself if it lies in shared memory, as a view of class SharedArray; else a copy.
 
     Examples

@@ -205,7 +205,10 @@ TEST(cache_refuses)
     smem_spec spec = vector(NULL);
     smem_segment *segment;
     spec.backend = backend;
-    const struct { const char *name; unsigned flags, permissions; } no[] = {
+    const struct {
+        const char *name;
+        unsigned flags, permissions;
+    } no[] = {
         {check_name("cache"), 0, 0}, {NULL, SMEM_NO_RESERVE, 0}, {NULL, 0, 0660}};
     for (size_t i = 0; i < sizeof no / sizeof no[0]; i++) {
         spec.name = no[i].name;
@@ -239,8 +242,7 @@ TEST(cache_fits)
     smem_detach(segment);
     segment = make(ctx, &sizes[0], 0);
     smem_detach(segment);
-    smem_spec spec = {.dtype = "'|u1'", .itemsize = 1, .ndim = 3, .shape = shape,
-                      .backend = backend, .flags = SMEM_UNPUBLISHED, .nbytes = 5000};
+    smem_spec spec = {.dtype = "'|u1'", .itemsize = 1, .ndim = 3, .shape = shape, .backend = backend, .flags = SMEM_UNPUBLISHED, .nbytes = 5000};
     CHECK_OK(smem_create(ctx, &spec, &segment));
     smem_publish(segment);
     smem_info info;

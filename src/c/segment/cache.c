@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMEM__IDLE_MAX = 1024, SMEM__LOOKED_AT = 16 };
+enum { SMEM__IDLE_MAX = 1024,
+       SMEM__LOOKED_AT = 16 };
 
 /* Of a share of the memory: a 512 MB array comes back warm on a machine of 8 GB,
    and what lies idle is never more than what starting one more program takes. */

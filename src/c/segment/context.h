@@ -49,7 +49,6 @@ typedef struct smem__cache {
     uint64_t taken, missed, kept, evicted;
 } smem__cache;
 
-
 /* A test that was refused: a child between fork and exec refuses it for a
    moment. Repeated once, at the next call that comes late enough. */
 typedef struct smem__refused {

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_REAPER = 1, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
+enum { SMEM__BYTE_MEMBER = 0,
+       SMEM__BYTE_REAPER = 1,
+       SMEM__BYTE_HONORARY = 2,
+       SMEM__HONORARY = 16 };
 
 #define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
 
@@ -124,7 +127,8 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
         rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
     if (rc == 0) {
         rc = smem__file_is_at(file, path);
-        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
+        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN
+                                   : rc;
     }
     if (rc == 0)
         rc = smem__family_read(file, &record);
@@ -467,7 +471,8 @@ static int smem__family_judge_one(void *arg, const char *name)
     rc = smem__family_read(&file, &record);
     if (rc == 0 && record.tag == query->tag) {
         rc = smem__family_seems_alive(query->place, &file);
-        rc = rc < 0 ? rc : rc == 0 ? 2 : 1;
+        rc = rc < 0 ? rc : rc == 0 ? 2
+                                   : 1;
     }
     smem__file_close(&file);
     return rc == SMEM_E_FORMAT ? 0 : rc;

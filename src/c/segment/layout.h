@@ -65,7 +65,9 @@ enum {
 };
 
 /* Only what is published can be attached. */
-enum smem__state { SMEM__PUBLISHED = 0, SMEM__PRIVATE = 1, SMEM__IDLE = 2 };
+enum smem__state { SMEM__PUBLISHED = 0,
+                   SMEM__PRIVATE = 1,
+                   SMEM__IDLE = 2 };
 
 /* A header flag: made without a name of the user's, for its owner alone, with
    its pages reserved; what is recycled must have been like that. */

@@ -324,7 +324,7 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     if (rc != 0)
         return rc;
     rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), smem__judge,
-                               ctx, ticket);
+                           ctx, ticket);
     if (rc == 0 && !smem_is_current(segment)) {
         smem__ticket_free(header->books, *ticket);
         rc = SMEM_E_UNLINKED;
