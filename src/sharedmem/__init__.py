@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from sharedmem import errors
-from sharedmem._core.segment import VERSION as __version__
+from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
     asshared,

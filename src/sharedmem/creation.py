@@ -67,6 +67,7 @@ _INT64_MAX = 2**63 - 1
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    made: tuple[int, ...]
     try:
         made = (operator.index(shape),)
     except TypeError:
@@ -152,7 +153,8 @@ def _new(
         raise explain_exists(error) from None
     except NoRoomError as error:
         raise _explain_no_room(error, extents, made) from None
-    return over(segment, extents, made, 0, strides)
+    array: SharedArray = over(segment, extents, made, 0, strides)
+    return array
 
 
 def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
@@ -236,7 +238,7 @@ def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     return _new(shape, dtype, order, **sharing)
 
 
-def ones(shape: Shape, dtype: DTypeLike = None, order: Order = "C", **sharing: Any) -> SharedArray:
+def ones(shape: Shape, dtype: DTypeLike | None = None, order: Order = "C", **sharing: Any) -> SharedArray:
     """A new shared array of ones, as `numpy.ones`. Keywords as for `empty`."""
     return _finish(_new(shape, float if dtype is None else dtype, order, **sharing), 1)
 
@@ -244,7 +246,7 @@ def ones(shape: Shape, dtype: DTypeLike = None, order: Order = "C", **sharing: A
 def full(
     shape: Shape,
     fill_value: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: Order = "C",
     **sharing: Any,
 ) -> SharedArray:
@@ -271,7 +273,7 @@ def _strides_like(
 
 
 def _like(
-    prototype: ArrayLike, dtype: DTypeLike, order: str, shape: Any, sharing: dict[str, Any]
+    prototype: ArrayLike, dtype: DTypeLike | None, order: str, shape: Any, sharing: dict[str, Any]
 ) -> SharedArray:
     source = np.asanyarray(prototype)
     made = dtypes.check(source.dtype if dtype is None else dtype)
@@ -283,7 +285,7 @@ def _like(
 
 def empty_like(
     prototype: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
@@ -299,7 +301,7 @@ def empty_like(
 
 def zeros_like(
     a: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
@@ -311,7 +313,7 @@ def zeros_like(
 
 def ones_like(
     a: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
@@ -324,7 +326,7 @@ def ones_like(
 def full_like(
     a: ArrayLike,
     fill_value: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
@@ -354,7 +356,7 @@ def _has_order(array: np.ndarray, order: str) -> bool:
 
 def array(
     object: Any,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     *,
     copy: bool | None = True,
     order: OrderLike = "K",
@@ -379,7 +381,7 @@ def array(
     return _finish(_like(source, None, order, None, sharing), source)
 
 
-def asshared(a: ArrayLike, dtype: DTypeLike = None, order: OrderLike = "K", **sharing: Any) -> SharedArray:
+def asshared(a: ArrayLike, dtype: DTypeLike | None = None, order: OrderLike = "K", **sharing: Any) -> SharedArray:
     """`a` itself if it lies in shared memory, as a view of class SharedArray; else a copy.
 
     Examples

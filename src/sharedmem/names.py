@@ -69,6 +69,7 @@ class SegmentInfo:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The data type of the elements."""
         return _dtype_of(self._info)
 
     def holders(self) -> list[tuple[int, str]]:
@@ -96,7 +97,8 @@ def _dtype_of(info: Info) -> np.dtype[Any]:
 def array_of(segment: Segment) -> SharedArray:
     """The array that a segment's header describes."""
     info = segment.info
-    return over(segment, info.shape, _dtype_of(info), info.start, info.strides)
+    array: SharedArray = over(segment, info.shape, _dtype_of(info), info.start, info.strides)
+    return array
 
 
 def attach(

@@ -140,7 +140,7 @@ def load(
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise _explain_missing(error, backend, origin, family) from None
-    array = sharedarray.over(
+    array: np.ndarray = sharedarray.over(
         segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
     )
     if flags & _LOCKED:
@@ -235,6 +235,7 @@ def _reduce_plain(array: np.ndarray) -> Any:
     return before(array) if before is not None else array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
 
 
+_reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 _replaced: list[Any] = []  # the reducer of ndarrays that install() has put aside
 
 
@@ -243,19 +244,17 @@ def install() -> None:
 
     Ordinary arrays are pickled as ever. Undone by `uninstall`.
     """
-    reducers = ForkingPickler._extra_reducers
-    if reducers.get(np.ndarray) is not _reduce_plain:
-        _replaced[:] = [reducers.get(np.ndarray)]
+    if _reducers.get(np.ndarray) is not _reduce_plain:
+        _replaced[:] = [_reducers.get(np.ndarray)]
         ForkingPickler.register(np.ndarray, _reduce_plain)
 
 
 def uninstall() -> None:
     """Undo `install`; a reducer that was there before is there again."""
-    reducers = ForkingPickler._extra_reducers
-    if reducers.get(np.ndarray) is not _reduce_plain:
+    if _reducers.get(np.ndarray) is not _reduce_plain:
         return
     before = _replaced.pop()
     if before is None:
-        del reducers[np.ndarray]
+        del _reducers[np.ndarray]
     else:
-        reducers[np.ndarray] = before
+        _reducers[np.ndarray] = before

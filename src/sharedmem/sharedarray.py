@@ -117,7 +117,7 @@ class SharedArray(np.ndarray):
             return text
         return f"{text[:-1]}, backend={segment.backend!r}, name={segment.name!r})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:
+    def __deepcopy__(self, memo: dict[int, Any] | None, /) -> np.ndarray:  # type: ignore[override]
         return np.array(self, subok=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -136,4 +136,5 @@ def over(
     cls: type[np.ndarray] = SharedArray,
 ) -> Any:
     """An array over a segment, whose base is the segment. NumPy checks the bounds."""
-    return np.ndarray.__new__(cls, shape, dtype, segment, offset, strides)
+    buffer: Any = segment
+    return np.ndarray.__new__(cls, shape, dtype, buffer, offset, strides)

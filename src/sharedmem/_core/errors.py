@@ -22,6 +22,7 @@ class SharedmemError(Exception):
         What to do.
     """
 
+    errno: int | None
     name: str | None = None
     remedy: str = ""
 
@@ -101,11 +102,12 @@ def make(
 ) -> SharedmemError:
     """Make an exception of the library with all its facts."""
     message = f"{text} ({remedy})" if remedy else text
+    error: SharedmemError
     if issubclass(cls, OSError):
         error = cls(errno, message, name) if name is not None else cls(errno, message)
     else:
         error = cls(f"{message}: {name!r}" if name is not None else message)
-        error.errno = errno  # type: ignore[attr-defined]
+        error.errno = errno
     error.name = name
     error.remedy = remedy
     return error

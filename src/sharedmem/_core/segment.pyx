@@ -2,7 +2,7 @@
 """The C core as Python sees it: types, the GIL, result codes. No decisions."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
 
@@ -214,6 +214,7 @@ cdef int visit_holder(void *arg, int pid, const char *command) noexcept with gil
         return -12
 
 
+@cython.final
 cdef class Context:
     """This process as a participant."""
     cdef smem_context *c
