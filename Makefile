@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 C_BUILD := build/c
+CLANG_BUILD := build/clang
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -25,6 +26,14 @@ $(VENV)/.bench: $(VENV)/.tools
 	-$(BIN)/python -m pip install -q --group bench
 	touch $@
 
+$(VENV)/.lint: $(VENV)/.tools
+	-$(BIN)/python -m pip install -q --group lint
+	touch $@
+
+$(VENV)/.wheel: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group wheel
+	touch $@
+
 $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q --no-build-isolation --no-deps --force-reinstall -Cbuild-dir=build/py .
 	touch $@
@@ -37,10 +46,29 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
 
+test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
+	@if command -v clang >/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" CC=clang CXX=clang++ && export PATH CC CXX && \
+	  { test -e $(CLANG_BUILD)/build.ninja || meson setup $(CLANG_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
+	  meson test -C $(CLANG_BUILD) --print-errorlogs; \
+	else echo "skipped: the build by clang (no clang here)"; fi
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
 test: test-c model test-python  ## set up all that is needed and run every test
+
+test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
+	$(BIN)/python tests/matrix.py
+
+lint: build $(VENV)/.lint  ## run every linter that is found
+	$(BIN)/python tests/lint.py
+
+lint-fast: build $(VENV)/.lint
+	$(BIN)/python tests/lint.py --fast
+
+wheel: $(VENV)/.wheel  ## build a manylinux wheel into dist and test it outside the tree
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/wheel.py
 
 demo: build $(VENV)/.demo  ## hillshade of a real elevation model, computed in worker processes
 	$(BIN)/python examples/hillshade.py
@@ -54,4 +82,4 @@ bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-python test demo model bench clean
+.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo model bench clean

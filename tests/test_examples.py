@@ -6,7 +6,6 @@ import glob
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,7 @@ def test_hillshade_by_workers_is_the_serial_one(method: str, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C example, built as C99 with the installed header and the core's sources."""
     if COMPILER is None:
         pytest.skip("no C compiler")
@@ -70,7 +69,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "-I", sharedmem.get_include(), "-o", folder / "named_array",
         EXAMPLES / "c" / "named_array.c", core, "-lpthread",
     )  # fmt: skip
-    yield folder / "named_array"
+    return folder / "named_array"
 
 
 def test_python_attaches_what_a_c_program_made(program: Path) -> None:
