@@ -37,7 +37,7 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     make,
 )
-from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, segment_of
+from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, replace_reference, segment_of
 from sharedmem.names import array_of, explain_exists
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
@@ -62,7 +62,8 @@ Shape = SupportsIndex | Iterable[SupportsIndex]
 Order = Literal["C", "F"]
 OrderLike = Literal["C", "F", "A", "K"]
 
-_NDIM_MAX = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+_NDIM_MAX = 64 if _NUMPY_2 else 32
 _INT64_MAX = 2**63 - 1
 
 
@@ -267,8 +268,17 @@ def full(
 def _strides_like(
     prototype: np.ndarray, dtype: np.dtype[Any], order: str, shape: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and strides that NumPy would give; its array is never touched."""
-    model = np.empty_like(prototype, dtype, order, False, shape)  # type: ignore[call-overload]
+    """Shape and strides that NumPy would give; its array is never touched.
+
+    Where `numpy.empty_like` of NumPy 1.26 fails it gives back a reference to the
+    dtype that it does not own, and the dtype would be freed in use.
+    """
+    try:
+        model = np.empty_like(prototype, dtype, order, False, shape)  # type: ignore[call-overload]
+    except (ValueError, MemoryError):
+        if not _NUMPY_2:
+            replace_reference(dtype)
+        raise
     return model.shape, model.strides
 
 

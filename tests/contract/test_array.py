@@ -1151,6 +1151,17 @@ def test_impossible_shape(backend, name, shape):
         sharedmem.attach_or_create(name, shape, backend=backend)
 
 
+@pytest.mark.parametrize("function", [sharedmem.empty_like, sharedmem.zeros_like, sharedmem.ones_like])
+def test_impossible_size_leaves_the_dtype_as_it_was(function):
+    """The shared float64 of the process keeps its references, in NumPy 1.26 too."""
+    before = sys.getrefcount(np.dtype(float))
+    for shape, error in ((2**40, 2**40), ValueError), (2**58, MemoryError):
+        for _ in range(10):
+            with pytest.raises(error):
+                function([1.0], shape=shape)
+    assert sys.getrefcount(np.dtype(float)) >= before
+
+
 @pytest.mark.parametrize("shape", [2.5, "3", None, (2, 2.5), [None], {}.keys, ((2, 3),)], ids=repr)
 def test_shape_of_other_types(backend, shape):
     """A shape that is not of integers is a TypeError, as with NumPy."""

@@ -3,6 +3,7 @@
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
 
@@ -196,6 +197,11 @@ def segment_of(array):
         return segment
     # A slice without elements may point anywhere.
     return segment if cnp.PyArray_SIZE(<cnp.ndarray>array) == 0 else None
+
+
+def replace_reference(thing):
+    """Take a reference for one that somebody has given back without owning it."""
+    Py_INCREF(thing)
 
 
 cdef int visit_info(void *arg, const smem_info *info, const smem_flight *flight) noexcept with gil:
