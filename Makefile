@@ -64,7 +64,7 @@ test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and sta
 lint: build $(VENV)/.lint  ## run every linter that is found
 	$(BIN)/python tests/lint.py
 
-lint-fast: build $(VENV)/.lint
+lint-fast: build $(VENV)/.lint  ## the linters that compile no C
 	$(BIN)/python tests/lint.py --fast
 
 wheel: $(VENV)/.wheel  ## build a manylinux wheel into dist and test it outside the tree
