@@ -53,10 +53,10 @@ NO_KERNEL = {
     *("stdlib string pthread").split(),
 }
 # Functions of libc that segment/ calls: none talks to the kernel but for memory.
-NO_SYSTEM_CALL = {
-    *("memcpy memmove memset memcmp memchr strlen strnlen strcmp strncmp strcpy strncpy strchr").split(),
-    *("malloc calloc realloc free snprintf __popcountdi2 __stack_chk_fail").split(),
-}
+NO_SYSTEM_CALL = frozenset(
+    "memcpy memmove memset memcmp memchr strlen strnlen strcmp strncmp strcpy strncpy strchr "
+    "malloc calloc realloc free strdup snprintf __popcountdi2 __stack_chk_fail".split()
+)
 
 
 def includes(path: Path) -> Iterator[tuple[str, bool]]:
