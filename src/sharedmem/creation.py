@@ -213,17 +213,17 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     ValueError
         If the shape has negative extents, or an argument has no valid value.
     SegmentSizeError
-        If the size is beyond the address space; a `ValueError`.
+        If the size is beyond the address space; a ``ValueError``.
     SegmentNameError
-        If the name is empty, too long or has a ``'/'`` in it; a `ValueError`.
+        If the name is empty, too long or has a ``'/'`` in it; a ``ValueError``.
     SegmentExistsError
         If an array of this name is mapped, in flight or persistent; a
-        `FileExistsError`. Its ``holders`` are pid and command of who maps it.
+        ``FileExistsError``. Its ``holders`` are pid and command of who maps it.
     NoRoomError
         If neither backend has room, or the one that was asked for has none; a
-        `MemoryError` that says how much there is.
+        ``MemoryError`` that says how much there is.
     ShareLimitError
-        If the kernel's limit on segments is reached; an `OSError`.
+        If the kernel's limit on segments is reached; an ``OSError``.
     SegmentBusyError
         If another process holds the lock of the name for seconds.
 
@@ -855,7 +855,7 @@ def attach_or_create(
     ------
     LayoutMismatchError
         If there is one of another shape, dtype or order; the text shows both. A
-        `ValueError`.
+        ``ValueError``.
     TypeError, ValueError, SharedmemError
         As `empty`.
 

@@ -167,11 +167,11 @@ def attach(
     ------
     SegmentNotFoundError
         If there is none of this name that can be seen from here; a
-        `FileNotFoundError`.
+        ``FileNotFoundError``.
     SegmentFormatError
-        If what has the name is damaged, or made by another version; a `ValueError`.
+        If what has the name is damaged, or made by another version; a ``ValueError``.
     SegmentSecurityError
-        If it is not the owner's, or a link, a FIFO or the like; a `PermissionError`.
+        If it is not the owner's, or a link, a FIFO or the like; a ``PermissionError``.
     PermissionError
         If the permissions of the segment do not allow `mode`.
     SegmentNameError, ValueError
@@ -220,7 +220,7 @@ def unlink(name: str) -> None:
     Raises
     ------
     SegmentNotFoundError
-        If there is none of this name; a `FileNotFoundError`.
+        If there is none of this name; a ``FileNotFoundError``.
     SegmentBusyError
         If another process holds the lock of the name for seconds.
 
