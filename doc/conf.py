@@ -24,6 +24,7 @@ if not (DOC.parent / "CONTRIBUTING.rst").exists():
     exclude_patterns.append("contributing.rst")
 
 nitpicky = True
+smartquotes = False  # options and quotes are to be copied
 default_role = "autolink"  # a link where there is something to link to
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|multiprocessing|concurrent|pickle|copy|os|mmap|ast|joblib)\b.*"),
@@ -33,6 +34,7 @@ nitpick_ignore_regex = [
 ]
 
 autodoc_typehints = "none"  # the parameters' descriptions have them
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autosummary_generate = False
 numpydoc_show_class_members = False
@@ -69,6 +71,7 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sphinx = False
 pygments_style = "friendly"
+highlight_language = "none"  # of blocks that do not say: messages, drawings
 
 
 def leave_out_empty(app: Sphinx, page: str, source: list[str]) -> None:

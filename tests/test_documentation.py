@@ -13,13 +13,14 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import pickle
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,8 @@ def named(path: Path) -> str:
 
 def modules() -> list[str]:
     """All modules of the package that are written in Python and can be imported here."""
-    found = ["sharedmem"]
-    for module in pkgutil.walk_packages(sharedmem.__path__, "sharedmem."):
-        if module.name.rpartition(".")[2] != "__main__":
-            found.append(module.name)
-    return found
+    walk = pkgutil.walk_packages(sharedmem.__path__, "sharedmem.")
+    return ["sharedmem", *(each.name for each in walk if not each.name.endswith("__main__"))]
 
 
 def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
@@ -53,7 +51,8 @@ def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
     lines = page.read_text("utf-8").split("\n")
     for at, line in enumerate(lines):
         opening = re.match(rf"( *)\.\. (?:code-block|code|sourcecode):: {language}$", line)
-        if opening is None or any(l.strip().startswith(".. not run:") for l in lines[max(at - 2, 0) : at]):
+        before = lines[max(at - 2, 0) : at]
+        if opening is None or any(each.strip().startswith(".. not run:") for each in before):
             continue
         indent = opening[1] + "   "
         body = []
@@ -108,7 +107,7 @@ def test_public_object_is_in_the_reference(name: str) -> None:
     """Whatever the package exports is described on a page of the reference."""
     text = "\n".join(page.read_text("utf-8") for page in (DOC / "reference").rglob("*.rst"))
     kind = r"auto(?:function|class|exception|decorator|data)"
-    assert re.search(rf"\.\. {kind}:: (?:sharedmem\.)?{name}(?:\(\))?$", text, re.M)
+    assert re.search(rf"\.\. {kind}:: (?:sharedmem\.)?{name}(?:\(\))?$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [each for each in PUBLIC if not each.endswith("Error")])
@@ -150,7 +149,16 @@ def test_session_of_a_page_prints_what_it_says(page: Path, tmp_path: Path) -> No
     """The sessions of a page print what they show; run apart, as they may install things."""
     text = "\n".join(block for _, block in blocks(page, "python") if is_session(block))
     (tmp_path / "page.txt").write_text(text, "utf-8")
-    command = [sys.executable, "-m", "doctest", "-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE", "page.txt"]
+    command = [
+        sys.executable,
+        "-m",
+        "doctest",
+        "-o",
+        "ELLIPSIS",
+        "-o",
+        "NORMALIZE_WHITESPACE",
+        "page.txt",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, f"{named(page)}:\n{done.stdout}{done.stderr}"
 
@@ -161,7 +169,9 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         for _, block in blocks(page, "console"):
             joined = block.replace("\\\n", " ")
-            found += [(named(page), line[2:]) for line in joined.split("\n") if line.startswith(("$ ", "# "))]
+            found += [
+                (named(page), line[2:]) for line in joined.split("\n") if line.startswith(("$ ", "# "))
+            ]
     return found
 
 
@@ -171,7 +181,7 @@ def test_command_of_a_page_exists(page: str, command: str) -> None:
     targets = re.findall(r"\bmake ((?:[a-z-]+ ?)+)", command)
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in " ".join(targets).split():
-        assert re.search(rf"^{target}:", makefile, re.M), f"{page}: make {target}"
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page}: make {target}"
     options = (ROOT / "meson.options").read_text("utf-8")
     for option in re.findall(r"-D(\w+)=", command) if "meson setup" in command else []:
         assert option.startswith("b_") or f"option('{option}'" in options, f"{page}: -D{option}"
@@ -183,14 +193,45 @@ def test_command_of_a_page_exists(page: str, command: str) -> None:
         assert done.returncode == 0, f"{page}: sharedmem {subcommand}: {done.stderr}"
 
 
+REFUSED = {
+    "pickle": lambda: pickle.loads(pickle.dumps(sharedmem.zeros(3))),
+    "exists": lambda: [
+        sharedmem.zeros(3, name="x"),
+        sharedmem.attach("x"),
+        sharedmem.zeros(3, name="x"),
+    ],
+    "layout": lambda: [sharedmem.zeros(3, name="x"), sharedmem.attach_or_create("x", (2, 2), "f4")],
+    "dtype": lambda: sharedmem.zeros(3, object),
+    "room": lambda: sharedmem.zeros(2**50, backend="posix"),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+def test_quoted_message_is_the_real_one(refused: Callable[[], object]) -> None:
+    """What the page on troubleshooting quotes is what is raised, but for names and numbers."""
+    page = " ".join((DOC / "troubleshooting.rst").read_text("utf-8").split())
+    with pytest.raises((sharedmem.SharedmemError, TypeError)) as caught:
+        refused()
+    error = caught.value
+    said = str(error.strerror if isinstance(error, OSError) else error)
+    said = said.replace(f"({Path('/proc/self/comm').read_text().strip()})", "(python)")
+    parts = re.split(r"([0-9][0-9,]*(?<!,))", said)
+    pattern = "".join("[0-9,]+" if part[:1].isdigit() else re.escape(part) for part in parts)
+    assert re.search(rf"{type(error).__name__}: (\[Errno [0-9]+\] )?{pattern}", page), said
+
+
 LINK = re.compile(r"<((?!https?:|mailto:)[\w./-]+)>`_")
 
 
-@pytest.mark.parametrize("page", [each for each in PAGES if LINK.search(each.read_text("utf-8"))], ids=named)
+@pytest.mark.parametrize(
+    "page", [each for each in PAGES if LINK.search(each.read_text("utf-8"))], ids=named
+)
 def test_link_to_a_file_leads_somewhere(page: Path) -> None:
     """Links between files of the tree lead to files that exist."""
     # A page that is included elsewhere is read at its own place, too: on the forge.
-    missing = [link for link in LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()]
+    missing = [
+        link for link in LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()
+    ]
     assert not missing
 
 
@@ -199,8 +240,11 @@ def test_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def layout_rows(text: str) -> list[tuple[int, int, str]]:
     """offset, width and field of the rows of a byte table; -1 where a row has none."""
-    rows = re.findall(r"^[ *]*(\d+|data_offset) +\\?(\d+|-) +\\?(\w+|-)(?:  |$)", text, re.M)
-    return [(int(at) if at.isdigit() else -1, int(width) if width.isdigit() else -1, field) for at, width, field in rows]
+    rows = re.findall(r"^[ *]*(\d+|data_offset) +\\?(\d+|-) +\\?(\w+|-)(?:  |$)", text, re.MULTILINE)
+    return [
+        (int(at) if at.isdigit() else -1, int(width) if width.isdigit() else -1, field)
+        for at, width, field in rows
+    ]
 
 
 def test_byte_table_of_the_page_is_the_header_s() -> None:
@@ -217,18 +261,28 @@ FIELDS = {"tickets": "books"}  # named otherwise in C
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 def test_byte_table_is_what_the_compiler_makes(tmp_path: Path) -> None:
     """Offset and width of every field of the table are those of the struct."""
-    rows = [row for row in layout_rows(LAYOUT.read_text("utf-8")) if row[2] not in ("-", "dtype", "data")]
+    rows = [
+        row for row in layout_rows(LAYOUT.read_text("utf-8")) if row[2] not in ("-", "dtype", "data")
+    ]
     source = ['#include "segment/layout.h"']
-    for field, code in (("offset", "offsetof(smem__layout, {0})"), ("width", "sizeof ((smem__layout *)0)->{0}")):
+    for field, code in (
+        ("offset", "offsetof(smem__layout, {0})"),
+        ("width", "sizeof ((smem__layout *)0)->{0}"),
+    ):
         values = ", ".join(code.format(FIELDS.get(name, name)) for _, _, name in rows)
         source.append(f"const size_t {field}[] = {{{values}}};")
     (tmp_path / "table.c").write_text("\n".join(source) + "\n", "utf-8")
     library = tmp_path / "table.so"
     include = ["-I", str(ROOT / "src/c"), "-I", str(ROOT / "src/c/include")]
-    subprocess.run([COMPILER, "-std=c11", "-shared", "-fPIC", *include, "-o", library, tmp_path / "table.c"], check=True)
+    subprocess.run(
+        [COMPILER, "-std=c11", "-shared", "-fPIC", *include, "-o", library, tmp_path / "table.c"],
+        check=True,
+    )
     table = ctypes.CDLL(str(library))
     sizes = ctypes.c_size_t * len(rows)
-    made = zip(sizes.in_dll(table, "offset"), sizes.in_dll(table, "width"), (name for _, _, name in rows))
+    made = zip(
+        sizes.in_dll(table, "offset"), sizes.in_dll(table, "width"), (name for _, _, name in rows)
+    )
     assert list(made) == rows
 
 
@@ -237,7 +291,7 @@ def test_every_exception_is_in_the_table() -> None:
     page = (DOC / "reference/exceptions.rst").read_text("utf-8")
     for name in sharedmem.errors.__all__:
         if name != "SharedmemError":
-            assert re.search(rf"^   \* - `{name}`$", page, re.M), name
+            assert re.search(rf"^   \* - `{name}`$", page, re.MULTILINE), name
 
 
 def test_every_environment_variable_is_described() -> None:
@@ -245,6 +299,8 @@ def test_every_environment_variable_is_described() -> None:
     page = (DOC / "reference/environment.rst").read_text("utf-8")
     sources = [*ROOT.glob("src/**/*.c"), *ROOT.glob("src/**/*.py")]
     text = "\n".join(source.read_text("utf-8") for source in sources)
-    read = set(re.findall(r'smem__environment\("(\w+)"\)', text)) | set(re.findall(r'"(SHAREDMEM_\w+)"', text))
+    read = set(re.findall(r'smem__environment\("(\w+)"\)', text)) | set(
+        re.findall(r'"(SHAREDMEM_\w+)"', text)
+    )
     assert read
     assert not [name for name in read if f"``{name}``" not in page]

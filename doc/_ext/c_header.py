@@ -21,7 +21,9 @@ from sphinx.util.nodes import nested_parse_with_titles
 from sharedmem._core.errors import _CLASSES
 
 _SECTION = re.compile(r"^/\* -{4,} (.+?) -+ \*/$")
-_SAVED = re.compile(r"\b(?:smem_\w+(?:\(\)|\.\w+)?|SMEM_\w+|SHAREDMEM_\w+)|-E[A-Z]{3,}\b|\bE[A-Z]{5,}\b|\[\w+\]")
+_SAVED = re.compile(
+    r"\b(?:smem_\w+(?:\(\)|\.\w+)?|SMEM_\w+|SHAREDMEM_\w+)|-E[A-Z]{3,}\b|\bE[A-Z]{5,}\b|\[\w+\]"
+)
 _ROW = re.compile(r'X\((\w+), (\d+), (\w+), "([^"]*)",\s*"([^"]*)"\)')
 
 
@@ -141,7 +143,7 @@ def _chunks(lines: list[str]) -> list[tuple[list[str], list[str]]]:
 
 def _cut(text: str) -> str:
     """Without what is there for the preprocessor only."""
-    text = re.sub(r"#ifdef __cplusplus.*?#endif\n", "", text, flags=re.S)
+    text = re.sub(r"#ifdef __cplusplus.*?#endif\n", "", text, flags=re.DOTALL)
     text = re.sub(r"#include.*\n", "", text)
     return re.sub(r"#(ifndef|define) SHAREDMEM_H\n|\n#endif\n*$", "", text)
 
@@ -171,6 +173,7 @@ class CHeader(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Parse the header's reST where the directive stands."""
         _, path = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(path)
         lines = header_as_rest(Path(path).read_text("utf-8"))
@@ -181,5 +184,6 @@ class CHeader(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
     app.add_directive("c-header", CHeader)
     return {"parallel_read_safe": True}
