@@ -56,7 +56,7 @@ bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and
 	$(BIN)/python benchmarks/first_figures.py
 
 docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
-	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees doc build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
