@@ -22,6 +22,10 @@ $(VENV)/.demo: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group demo
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group docs
+	touch $@
+
 $(VENV)/.bench: $(VENV)/.tools
 	-$(BIN)/python -m pip install -q --group bench
 	touch $@
@@ -79,7 +83,10 @@ model:  ## check the lifetime protocol with Spin, where it is installed
 bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray
 	$(BIN)/python benchmarks/first_figures.py
 
+docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
+
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo model bench clean
+.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo model bench docs clean

@@ -94,5 +94,17 @@ del register
 
 
 def get_include() -> str:
-    """The folder of ``sharedmem.h``, for C programs."""
+    """The folder of ``sharedmem.h``, for C programs.
+
+    Returns
+    -------
+    str
+        To be given to the compiler with ``-I``.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> os.listdir(sharedmem.get_include())
+    ['sharedmem.h']
+    """
     return os.path.join(os.path.dirname(__file__), "include")

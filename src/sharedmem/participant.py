@@ -61,12 +61,23 @@ os.environ.setdefault(_VARIABLE, context.family)
 def family() -> str:
     """The name of the family that this process belongs to.
 
-    Give it to other programs as ``SHAREDMEM_FAMILY`` to make them members.
+    Returns
+    -------
+    str
+        Give it to other programs as ``SHAREDMEM_FAMILY`` to make them members.
+
+    See Also
+    --------
+    new_family : Leave it.
+
+    Notes
+    -----
+    A family keeps what its members have in flight, and nothing else.
 
     Examples
     --------
-    >>> import sharedmem
-    >>> isinstance(sharedmem.family(), str)
+    >>> import os, sharedmem
+    >>> sharedmem.family() == os.environ['SHAREDMEM_FAMILY']
     True
     """
     return context.family
@@ -78,19 +89,33 @@ def new_family(name: str | None = None) -> str:
     Parameters
     ----------
     name : str, optional
-        Of the new family; random when not given. If one of that name lives,
-        this process joins it.
+        Of the new family; random when not given. If one of that name lives, this
+        process joins it.
 
     Returns
     -------
     str
-        The name, also put into ``os.environ["SHAREDMEM_FAMILY"]`` for the
-        programs that this one starts.
+        The name, also put into ``os.environ["SHAREDMEM_FAMILY"]`` for the programs
+        that this one starts.
+
+    Raises
+    ------
+    SegmentNameError
+        If it is not a valid name. The process stays in its family then.
+    NoRoomError, OSError
+        If the family's file cannot be made.
 
     Notes
     -----
-    What this process has put in flight before stays the old family's, and is
-    freed when that has no live participant.
+    What this process has put in flight before stays the old family's, and is freed
+    when that has no live participant. What it has attached stays attached.
+
+    Examples
+    --------
+    >>> import subprocess, sys
+    >>> program = "import sharedmem; print(sharedmem.new_family('of-its-own'))"
+    >>> subprocess.run([sys.executable, '-c', program], capture_output=True).stdout.split()
+    [b'of-its-own']
     """
     context.new_family(name)
     os.environ[_VARIABLE] = context.family
@@ -100,13 +125,30 @@ def new_family(name: str | None = None) -> str:
 def reclaim() -> tuple[int, int, int]:
     """Free what the dead left behind, now.
 
-    The library does this by itself every so often: every segment of the user
-    that no process maps, no valid ticket holds and that is not persistent goes.
-
     Returns
     -------
     segments, families, bytes : int
         How much was freed.
+
+    Raises
+    ------
+    OSError
+        If the directory or the journal cannot be read.
+
+    See Also
+    --------
+    list_segments : What there is.
+
+    Notes
+    -----
+    Frees every segment of the user that no process maps, no valid ticket holds and
+    that is not persistent; whoever made it. The library does this by itself every so
+    often, so there is seldom a need.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> segments, families, freed = sharedmem.reclaim()
     """
     return context.reclaim()
 

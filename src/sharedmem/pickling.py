@@ -36,9 +36,19 @@ _LOCKED = 1  # the array's writeable flag is off
 def by_content() -> Iterator[None]:
     """Within this context shared arrays are pickled by content, as plain arrays.
 
-    For pickles that outlive the memory: files, databases, other machines. It
-    holds for the thread (and asynchronous task) that enters it; a
-    `multiprocessing.Queue` pickles in a thread of its own.
+    Yields
+    ------
+    None
+        Nothing to be had; it is the block that counts.
+
+    Notes
+    -----
+    For pickles that outlive the memory: files, databases, other machines. Each
+    array is copied into its pickle, and what is loaded is a plain array.
+
+    It holds for the thread, and the asynchronous task, that enters it. A
+    `multiprocessing.Queue` pickles in a thread of its own: give it
+    ``np.array(a)`` instead.
 
     Examples
     --------
@@ -95,7 +105,14 @@ def reduce_in_flight(array: np.ndarray) -> Any:
 
 
 def register(cls: type[np.ndarray]) -> None:
-    """Let multiprocessing's pickler take a ticket for arrays of this very class."""
+    """Let multiprocessing's pickler take a ticket for arrays of this very class.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `numpy.ndarray` whose instances may lie in shared memory.
+        Those of `SharedArray` are registered when they are defined.
+    """
     ForkingPickler.register(cls, reduce_in_flight)
 
 
@@ -202,10 +219,6 @@ class _Forgetter(pickle.Unpickler):
 def forget(pickled: bytes) -> int:
     """Take back what was pickled to be sent but will not be received.
 
-    Frees the tickets of all descriptors in `pickled`. Nothing else of the
-    pickle is loaded or run. A descriptor that was received already, or is
-    forgotten twice, has no ticket any more, and nobody else's is touched.
-
     Parameters
     ----------
     pickled : bytes-like
@@ -215,6 +228,31 @@ def forget(pickled: bytes) -> int:
     -------
     int
         How many descriptors with a ticket it held.
+
+    Raises
+    ------
+    ValueError
+        If `pickled` is no pickle, or one with extension codes: reading those
+        could run code.
+
+    Notes
+    -----
+    Frees the tickets of all descriptors in `pickled`, and the memory that they alone
+    kept. Nothing else of the pickle is loaded or run. A descriptor that was received
+    already, or is forgotten twice, has no ticket any more, and nobody else's is
+    touched.
+
+    Examples
+    --------
+    >>> from multiprocessing.reduction import ForkingPickler
+    >>> import sharedmem
+    >>> message = ForkingPickler.dumps({'rows': sharedmem.zeros(3, name='forget-example')})
+    >>> sharedmem.stat('forget-example').tickets
+    1
+    >>> sharedmem.forget(message)
+    1
+    >>> sharedmem.exists('forget-example')
+    False
     """
     import pickletools  # costs an import milliseconds that few need
 
@@ -240,9 +278,33 @@ _replaced: list[Any] = []  # the reducer of ndarrays that install() has put asid
 
 
 def install() -> None:
-    """Let ``np.asarray(shared)`` and its views, too, go by name through multiprocessing.
+    """Let plain arrays over shared memory, too, go by name through `multiprocessing`.
 
-    Ordinary arrays are pickled as ever. Undone by `uninstall`.
+    See Also
+    --------
+    uninstall : Undo it.
+
+    Notes
+    -----
+    Without it ``np.asarray(a)``, and what other libraries make of a shared array, is
+    sent by content, as any `numpy.ndarray`. It registers a reducer for
+    `numpy.ndarray` with multiprocessing's pickler, in this process; a forked child
+    has it too. Arrays in private memory are pickled as ever.
+
+    Examples
+    --------
+    >>> from multiprocessing.reduction import ForkingPickler
+    >>> import numpy as np, sharedmem
+    >>> plain = np.asarray(sharedmem.zeros(10_000))
+    >>> len(ForkingPickler.dumps(plain)) > 80_000
+    True
+    >>> sharedmem.install()
+    >>> message = ForkingPickler.dumps(plain)
+    >>> len(message) < 300
+    True
+    >>> sharedmem.forget(message)
+    1
+    >>> sharedmem.uninstall()
     """
     if _reducers.get(np.ndarray) is not _reduce_plain:
         _replaced[:] = [_reducers.get(np.ndarray)]
@@ -250,7 +312,14 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`; a reducer that was there before is there again."""
+    """Undo `install`; a reducer that was there before is there again.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.install()
+    >>> sharedmem.uninstall()
+    """
     if _reducers.get(np.ndarray) is not _reduce_plain:
         return
     before = _replaced.pop()

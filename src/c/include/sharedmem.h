@@ -270,6 +270,7 @@ void smem_detach(smem_segment *segment);
 
 /* The bytes of the data, smem_info.nbytes of them. */
 void *smem_data(const smem_segment *segment);
+/* How it was attached: enum smem_mode. */
 int smem_mode_of(const smem_segment *segment);
 /* Valid as long as the segment. */
 const smem_info *smem_info_of(const smem_segment *segment);
@@ -281,9 +282,11 @@ int smem_unlink_segment(smem_segment *segment);
 
 /* ---- names ------------------------------------------------------------ */
 
+/* Take a name away. Who has the segment attached keeps its memory. */
 int smem_unlink(smem_context *ctx, const char *name);
 /* Fill [info] (then smem_info_clear() it) and, unless NULL, [flight]. */
 int smem_stat(smem_context *ctx, const char *name, smem_info *info, smem_flight *flight);
+/* Free what smem_stat() put into [info]; the struct itself is the caller's. */
 void smem_info_clear(smem_info *info);
 
 /* Call [visit] for each segment of the user; stops when it returns not 0. */

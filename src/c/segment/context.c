@@ -74,6 +74,19 @@ static void smem__unlist_context(smem_context *ctx)
     pthread_mutex_unlock(&smem__all_lock);
 }
 
+/* What the dead left may have filled the place to the last page, and joining
+   takes one. */
+static int smem__join(smem_context *ctx, const char *name)
+{
+    smem_reclaimed freed;
+    int rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    if (rc != SMEM_E_NO_ROOM && rc != -ENOSPC)
+        return rc;
+    if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
+        rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    return rc == -ENOSPC ? SMEM_E_NO_ROOM : rc;
+}
+
 int smem_open(const smem_options *options, smem_context **out)
 {
     static const smem_options none;
@@ -88,7 +101,7 @@ int smem_open(const smem_options *options, smem_context **out)
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
     if (rc == 0)
-        rc = smem__family_find(&ctx->place, options->family, ctx->parent, &ctx->family);
+        rc = smem__join(ctx, options->family);
     if (rc == 0) {
         ctx->next = smem__all;
         smem__all = ctx;

@@ -28,7 +28,7 @@ class SharedmemError(Exception):
 
 
 class SegmentExistsError(SharedmemError, FileExistsError):
-    """The name is taken by a segment that somebody uses. `holders` lists them."""
+    """The name is taken by a segment that somebody uses. ``holders`` lists them."""
 
     holders: tuple[tuple[int, str], ...] = ()
 
