@@ -21,6 +21,8 @@ START_METHODS = ("fork", "spawn", "forkserver")
 TIME_LIMIT = 100  # seconds; reached only in a deadlock
 PATIENCE = 5  # seconds; for processes that were told to end
 
+pytest_plugins = ["nose_shim", "pytester"]
+
 FAILED = pytest.StashKey[bool]()
 
 
