@@ -438,5 +438,7 @@ def make_modules() -> dict[str, types.ModuleType]:
 
 def pytest_configure(config: pytest.Config) -> None:
     attr.config = config
+    if config.pluginmanager.has_plugin("nose"):  # what pytest 8.0 still has, to warn of it
+        config.pluginmanager.unregister(name="nose")
     if "nose" not in sys.modules:
         sys.modules.update(make_modules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 import signal
@@ -434,19 +435,22 @@ def test_child_that_hangs_is_killed() -> None:
         next(steps)
 
 
-def test_descendants_are_not_waited_for() -> None:
-    """A process that the function has started and left does not hold up the loop."""
-    here, there = os.pipe()
+def test_descendants_are_left_alone() -> None:
+    """A process that the function has started and left is neither killed nor waited for."""
+    here, there = multiprocessing.Pipe()
 
     def leave_a_child() -> None:
         if os.fork() == 0:
-            os.close(there)
-            os.read(here, 1)
+            word = there.recv()
+            there.send(word)
             os._exit(0)
 
-    assert [each.completed for each in deaths(leave_a_child)].count(True) == 1
-    os.close(here)
-    os.close(there)
+    *killed, last = deaths(leave_a_child)
+    assert last.completed and len(killed) == 1
+    there.close()
+    here.send("alive")
+    assert here.recv() == "alive"
+    here.close()
 
 
 def test_steps_have_to_be_somewhere() -> None:

@@ -134,7 +134,7 @@ def _each(
 
 
 class _Killer:
-    """A trace function that ends its own process."""
+    """A trace function that ends its own process; not one that was forked from it."""
 
     def __init__(
         self, step: int, within: tuple[str, ...], at: Callable[[FrameType], bool] | None
@@ -144,6 +144,7 @@ class _Killer:
         self.within = within
         self.at = at
         self.report = -1
+        self.pid = 0
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
         module = frame.f_globals.get("__name__", "")
@@ -151,6 +152,8 @@ class _Killer:
         return self.line if inside else None
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if os.getpid() != self.pid:
+            return None
         if event == "line" and (self.at is None or self.at(frame)):
             self.left -= 1
             if self.left == 0:
@@ -202,7 +205,7 @@ def _be_child(
     """Never returns: what the parent would do next is the parent's."""
     status = 1
     try:
-        killer.report = report
+        killer.report, killer.pid = report, os.getpid()
         sys.settrace(killer)
         try:
             function(*args)
