@@ -54,6 +54,13 @@ class SegmentInfo:
         Living families that have too many descriptors in flight to count.
     oldest_ticket : int or None
         Seconds since 1970.
+    mapped : bool
+        Whether any process maps it, by the kernel's word: also one that cannot be
+        seen from here.
+    status : str
+        Why it is there: 'mapped'; else 'persistent'; else 'in flight'; else
+        'elsewhere' (another ``/dev/shm`` has its families, which cannot be judged from
+        here); else 'stale': nobody can reach it, and the next sweep frees it.
     """
 
     __slots__ = ("_info",)
@@ -70,6 +77,16 @@ class SegmentInfo:
     @property
     def dtype(self) -> np.dtype[Any]:
         return _dtype_of(self._info)
+
+    @property
+    def status(self) -> str:
+        if self._info.mapped:
+            return "mapped"
+        if self._info.persistent:
+            return "persistent"
+        if self._info.tickets or self._info.pins:
+            return "in flight"
+        return "elsewhere" if self._info.elsewhere else "stale"
 
     def holders(self) -> list[tuple[int, str]]:
         """pid and command of each process that maps it and can be seen from here."""
