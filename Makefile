@@ -45,6 +45,9 @@ test: test-c model test-python  ## set up all that is needed and run every test
 demo: build $(VENV)/.demo  ## hillshade of a real elevation model, computed in worker processes
 	$(BIN)/python examples/hillshade.py
 
+pictures: build  ## draw the pictures of the command line's output again
+	unshare -rmipf --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && $(BIN)/python doc/images/make.py'
+
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
 
@@ -54,4 +57,4 @@ bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-python test demo model bench clean
+.PHONY: help build test-c test-python test demo pictures model bench clean
