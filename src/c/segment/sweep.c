@@ -227,7 +227,7 @@ int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight
                            .kernel_id = info->kernel_id,
                            .nonce = info->nonce,
                            .give_up = in_flight};
-    if (!target.backend)
+    if (info->backend != SMEM_POSIX && info->backend != SMEM_SYSV)
         return SMEM_E_ARGUMENT;
     int rc = smem__begin(ctx);
     if (rc != 0)
