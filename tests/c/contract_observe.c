@@ -116,6 +116,13 @@ TEST(observer_takes_part_when_it_sends)
     finish(&child);
 }
 
+static int note_mapped(void *arg, const smem_info *info, const smem_flight *flight)
+{
+    (void)flight;
+    *(int *)arg = info->mapped;
+    return 0;
+}
+
 /* Whether anybody maps a segment is the kernel's word, read when it is looked at. */
 TEST(mapped_is_the_kernels_word)
 {
@@ -126,6 +133,9 @@ TEST(mapped_is_the_kernels_word)
     for (int mode = SMEM_READ_WRITE; mode <= SMEM_READ_ONLY; mode++) {
         CHECK_EQ(stat_of(other, check_name("kept")).mapped, 1);
         CHECK_EQ(stat_of(ctx, check_name("kept")).mapped, 1);
+        int listed = -1;
+        CHECK_OK(smem_list(other, note_mapped, &listed));
+        CHECK_EQ(listed, 1);
         smem_detach(segment);
         CHECK_EQ(stat_of(other, check_name("kept")).mapped, 0);
         segment = attach(ctx, check_name("kept"), SMEM_READ_ONLY);

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sharedmem
+from sharedmem.cli.files import written
 
 from .commands import COMMAND, document, output, refusal, run, segments
 
@@ -66,6 +67,15 @@ def test_save_does_not_overwrite(name, tmp_path):
         assert path.read_text() == "precious" and [path] == list(tmp_path.iterdir())
         assert output("save", name, path, "--force").startswith(f"saved {name} as ")
     assert np.load(path).tolist() == [1, 1, 1]
+
+
+def test_file_that_appears_meanwhile(tmp_path):
+    """What another program has put under the name while the file was written stays."""
+    path = tmp_path / "a.npy"
+    with pytest.raises(FileExistsError), written(path, overwrite=False) as file:
+        file.write(b"mine")
+        path.write_text("precious")
+    assert path.read_text() == "precious" and [path] == list(tmp_path.iterdir())
 
 
 def test_save_without_room(name, tmp_path):

@@ -1,6 +1,7 @@
 """`list` and `show` say what there is, and change nothing by it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -129,10 +130,16 @@ def test_control_characters(processes):
         assert name not in output("names")
 
 
+# Buffered output is written when the command ends.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_reader_that_ends_early(make):
     """`sharedmem list | head -0` ends without a word."""
     program = make()
-    command = subprocess.Popen([*COMMAND, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = subprocess.Popen(
+        [*COMMAND, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED
+    )
     command.stdout.close()
     assert command.stderr.read() == b""
     command.stderr.close()
@@ -143,7 +150,7 @@ def test_reader_that_ends_early(make):
 def test_full_disk():
     """Output that cannot be written is an error in one line."""
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
     assert (done.returncode, done.stderr) == (1, "sharedmem: No space left on device\n")
 
 
@@ -182,7 +189,7 @@ def test_usage(arguments):
 # ---- show ------------------------------------------------------------------
 
 RECORD = [("x", "f8"), ("when", "M8[s]"), ("tag", "S3"), ("grid", "i2", (2, 2))]
-NAN, NAT = np.nan, np.datetime64("NaT")
+NAN = np.nan
 ARRAYS = {
     "float64": (np.array([3.0, NAN, 1.0, np.inf]), (1.0, "inf", "inf", 1), [3.0, None, 1.0, "inf"]),
     "all NaN": (np.full(3, NAN), (None, None, None, 3), [None] * 3),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.cli import image, plot
+from sharedmem.cli import plot
 from sharedmem.cli.errors import Failure
 from sharedmem.cli.statistics import statistics
 
@@ -138,11 +138,13 @@ def test_plain_picture_file(name, tmp_path, without_matplotlib):
 
 
 @pytest.mark.parametrize("shape", [(100,), (20, 30)])
-def test_picture_file(shape, tmp_path):
-    """With matplotlib there is a PNG of either."""
+def test_picture_file(shape, name, tmp_path):
+    """With matplotlib there is a PNG of either, in place of an older one."""
     pytest.importorskip("matplotlib")
     path = tmp_path / "a.png"
-    image.write(np.random.default_rng(0).random(shape), "a $title", path)
+    path.write_text("an older one")
+    with sharedmem.copy(np.random.default_rng(0).random(shape), name=f"{name} $title_"):
+        output("show", f"{name} $title_", "--plot", path)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and [path] == list(tmp_path.iterdir())
 
 
