@@ -77,6 +77,9 @@ wheel: $(VENV)/.wheel  ## build a manylinux wheel into dist and test it outside 
 demo: build $(VENV)/.demo  ## hillshade of a real elevation model, computed in worker processes
 	$(BIN)/python examples/hillshade.py
 
+pictures: build  ## draw the pictures of the command line's output again
+	unshare -rmipf --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && $(BIN)/python doc/images/make.py'
+
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
 
@@ -89,4 +92,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo model bench docs clean
+.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean

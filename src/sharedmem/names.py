@@ -61,6 +61,13 @@ class SegmentInfo:
         Living families that have too many descriptors in flight to count.
     oldest_ticket : int or None
         Seconds since 1970 of the oldest descriptor that may be in flight.
+    mapped : bool
+        Whether any process maps it, by the kernel's word: also one that cannot be
+        seen from here.
+    status : str
+        Why it is there: 'mapped'; else 'persistent'; else 'in flight'; else
+        'elsewhere' (another ``/dev/shm`` has its families, which cannot be judged from
+        here); else 'stale': nobody can reach it, and the next sweep frees it.
 
     See Also
     --------
@@ -90,6 +97,17 @@ class SegmentInfo:
     def dtype(self) -> np.dtype[Any]:
         """The data type of the elements."""
         return _dtype_of(self._info)
+
+    @property
+    def status(self) -> str:
+        """Why it is there: 'mapped', 'persistent', 'in flight', 'elsewhere' or 'stale'."""
+        if self._info.mapped:
+            return "mapped"
+        if self._info.persistent:
+            return "persistent"
+        if self._info.tickets or self._info.pins:
+            return "in flight"
+        return "elsewhere" if self._info.elsewhere else "stale"
 
     def holders(self) -> list[tuple[int, str]]:
         """Who maps it now.

@@ -44,7 +44,20 @@ def _multiprocessing_parent() -> int:
     return _parent_of(os.getppid()) if by_server else os.getppid()
 
 
+def _is_command_line() -> bool:
+    """Whether this is the program ``sharedmem`` or ``python -m sharedmem``.
+
+    It looks at what there is, so it must not sweep it first. While ``-m`` imports
+    the package of a module, "-m" stands in the place of the program.
+    """
+    if sys.argv[:1] == ["-m"]:
+        return sys.orig_argv[-len(sys.argv)] == "sharedmem"
+    return os.path.basename(sys.argv[0] if sys.argv else "") == "sharedmem"
+
+
 def _join() -> Context:
+    if _is_command_line():
+        return Context(observe=True)
     try:
         return Context(None, _multiprocessing_parent())
     except SegmentNameError as error:
@@ -55,7 +68,8 @@ def _join() -> Context:
 
 
 context = _join()
-os.environ.setdefault(_VARIABLE, context.family)
+if context.family:
+    os.environ.setdefault(_VARIABLE, context.family)
 
 
 def family() -> str:

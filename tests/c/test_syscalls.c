@@ -440,6 +440,30 @@ static int reclaim(scene *s)
     return smem_reclaim(s->ctx, NULL);
 }
 
+static int give_up(scene *s)
+{
+    int rc = smem_reclaim_segment(s->ctx, smem_info_of(s->held), 1);
+    return rc == 1 ? SMEM_E_BUSY : rc; /* freed though it is held: no such result */
+}
+
+static int note_mapping(void *arg, int number, int64_t kernel_id, int pid, const char *command)
+{
+    CHECK(number == SMEM_POSIX || number == SMEM_SYSV);
+    CHECK(kernel_id >= 0 && pid > 0 && *command != '\0');
+    ++*(int *)arg;
+    return 0;
+}
+
+static int look_around(scene *s)
+{
+    int rows = 0, rc = smem_mappings(s->ctx, note_mapping, &rows);
+    unsigned alive = 1, dead = 0;
+    if (rc == 0)
+        rc = smem_families(s->ctx, &alive, &dead);
+    CHECK(dead == 0 && (alive > 0 || rc != 0));
+    return rc;
+}
+
 static int leave(scene *s)
 {
     smem_leave(s->ctx);
@@ -621,6 +645,10 @@ OPERATION(stat_held, hold, stat_name, unharmed)
 OPERATION(reclaim_beside_held, hold, reclaim, unharmed)
 /* Reclaiming takes what is stale, now or next time. */
 OPERATION(reclaim_stale, make_stale, reclaim, NULL)
+/* One segment is not freed while somebody maps it, also when what is in flight is given up. */
+OPERATION(give_up_held, hold, give_up, unharmed)
+/* Looking at families and mappings changes nothing, and takes no living family for dead. */
+OPERATION(look_at_all, hold, look_around, unharmed)
 /* Leaving spares what others map. */
 OPERATION(leave_with_shared, hold_and_attach, leave, NULL)
 /* Leaving takes one's own names, or leaves them to the next sweep. */

@@ -226,6 +226,18 @@ int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
     return 0;
 }
 
+int smem__file_locked(const smem__file *file, uint64_t byte)
+{
+    struct flock request = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
+        if (errno != EINTR)
+            return -errno;
+    return request.l_type == F_UNLCK   ? SMEM__UNLOCKED
+           : request.l_type == F_RDLCK ? SMEM__SHARED
+                                       : SMEM__EXCLUSIVE;
+}
+
 void smem__backoff(unsigned turn)
 {
     if (turn < 8) {

@@ -138,8 +138,25 @@ static void smem__posix_close(smem__object *object)
 }
 
 /* nlink 0: the lock was got on a segment that lost its name in between. */
+static int smem__posix_hold(smem__object *object)
+{
+    object->mapped = false;
+    int rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc == 0)
+        rc = smem__file_stat(&object->file);
+    return rc == 0 && object->file.links == 0 ? -EAGAIN : rc;
+}
+
+/* An exclusive lock is somebody's claim: he has proved that nobody maps it. */
+static int smem__posix_look(smem__object *object)
+{
+    int lock = smem__file_locked(&object->file, SMEM__BYTE_MAP);
+    object->mapped = lock == SMEM__SHARED;
+    return lock < 0 ? lock : 0;
+}
+
 static int smem__posix_open(const smem__place *place, const char *name, unsigned candidate,
-                            uint32_t uid, bool writable, smem__object *out)
+                            uint32_t uid, enum smem__reach reach, smem__object *out)
 {
     (void)candidate;
     char path[SMEM__PATH_MAX];
@@ -147,21 +164,17 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
         return -ENOENT;
     int rc = smem__place_path(place, uid, 's', name, path);
     if (rc == 0)
-        rc = smem__file_open(path, uid, writable, &out->file);
+        rc = smem__file_open(path, uid, reach == SMEM__WRITE, &out->file);
     if (rc != 0)
         return rc;
-    rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
-    if (rc == 0)
-        rc = smem__file_stat(&out->file);
-    if (rc == 0 && out->file.links == 0)
-        rc = -EAGAIN;
+    rc = reach == SMEM__LOOK ? smem__posix_look(out) : smem__posix_hold(out);
     if (rc != 0) {
         smem__file_close(&out->file);
         return rc;
     }
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
-    out->writable = writable;
+    out->writable = reach == SMEM__WRITE;
     return 0;
 }
 

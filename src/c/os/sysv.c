@@ -52,7 +52,8 @@ static int smem__sysv_find(int32_t key, uint32_t uid, smem__object *out)
                           .id = id,
                           .key = key,
                           .size = st.shm_segsz,
-                          .kernel_id = id};
+                          .kernel_id = id,
+                          .mapped = st.shm_nattch != 0};
     return 0;
 }
 
@@ -76,10 +77,10 @@ static void smem__sysv_close(smem__object *object)
     object->probe = NULL;
 }
 
-int smem__sysv_open_key(int32_t key, uint32_t uid, smem__object *out)
+int smem__sysv_look_key(int32_t key, uint32_t uid, smem__object *out)
 {
     int rc = smem__sysv_find(key, uid, out);
-    return rc ? rc : smem__sysv_attach(out, NULL, 0);
+    return rc ? rc : smem__sysv_attach(out, NULL, SHM_RDONLY);
 }
 
 /* The count is looked at before, too: a segment that somebody uses is not
@@ -106,13 +107,13 @@ int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__obje
 }
 
 static int smem__sysv_open(const smem__place *place, const char *name, unsigned candidate,
-                           uint32_t uid, bool writable, smem__object *out)
+                           uint32_t uid, enum smem__reach reach, smem__object *out)
 {
     (void)place;
     int rc = smem__sysv_find(smem__sysv_key(uid, name, candidate), uid, out);
     if (rc == SMEM_E_SECURITY) /* a foreign segment on our key is none of ours */
         rc = -ENOENT;
-    return rc ? rc : smem__sysv_attach(out, NULL, writable ? 0 : SHM_RDONLY);
+    return rc ? rc : smem__sysv_attach(out, NULL, reach == SMEM__WRITE ? 0 : SHM_RDONLY);
 }
 
 static int smem__sysv_create_code(int rc)

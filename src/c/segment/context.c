@@ -97,10 +97,11 @@ int smem_open(const smem_options *options, smem_context **out)
     if (!ctx)
         return -ENOMEM;
     ctx->parent = options->parent;
+    ctx->observes = options->observe;
     smem__locks_init(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
-    if (rc == 0)
+    if (rc == 0 && !ctx->observes)
         rc = smem__join(ctx, options->family);
     if (rc == 0) {
         ctx->next = smem__all;
@@ -111,7 +112,7 @@ int smem_open(const smem_options *options, smem_context **out)
         free(ctx);
         return rc;
     }
-    if (smem__begin(ctx) == 0) {
+    if (!ctx->observes && smem__begin(ctx) == 0) {
         smem__sweep_sometimes(ctx);
         smem__end(ctx);
     }
@@ -132,10 +133,15 @@ static int smem__rejoin(smem_context *ctx)
     return rc;
 }
 
+void smem__participate(smem_context *ctx)
+{
+    ctx->observes = false; /* the next smem__begin() joins */
+}
+
 int smem__begin(smem_context *ctx)
 {
     pthread_rwlock_rdlock(&ctx->fork_lock);
-    while (!ctx->family.pin) {
+    while (!ctx->family.pin && !ctx->observes) {
         pthread_rwlock_unlock(&ctx->fork_lock);
         int rc = smem__rejoin(ctx);
         if (rc != 0)
@@ -211,6 +217,7 @@ int smem_new_family(smem_context *ctx, const char *name)
     int rc = smem__random_name(text);
     if (rc != 0)
         return rc;
+    smem__participate(ctx);
     pthread_rwlock_wrlock(&ctx->fork_lock);
     rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {

@@ -66,7 +66,7 @@ static int smem__clear_name(smem__birth *birth)
     bool replace = birth->spec->flags & SMEM_REPLACE;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old;
-        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, true, &old);
+        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, SMEM__WRITE, &old);
         if (rc == -ENOENT)
             continue;
         if (rc != 0)
@@ -87,7 +87,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old = {.backend = *b};
         for (; old.candidate < (*b)->candidates; old.candidate++) {
-            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, true, &old);
+            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, SMEM__WRITE, &old);
             if (rc == -ENOENT)
                 continue;
             if (rc != 0)
@@ -251,6 +251,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
 {
     smem__name name;
     int rc = smem__spec_check(spec, &name);
+    smem__participate(ctx);
     if (rc == 0)
         rc = smem__begin_change(ctx);
     if (rc != 0)
@@ -303,7 +304,7 @@ static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonc
                               &gate);
     if (rc != 0)
         return rc;
-    rc = smem__find(ctx, name, ctx->place.uid, true, &gate, &found);
+    rc = smem__find(ctx, name, ctx->place.uid, SMEM__WRITE, &gate, &found);
     if (rc == 0) {
         if (nonce && nonce != found.header.nonce)
             rc = SMEM_E_REUSED;

@@ -301,7 +301,7 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
 typedef struct smem__family_query {
     const smem__place *place;
     uint32_t tag;
-    unsigned buried;
+    unsigned buried, alive, dead;
 } smem__family_query;
 
 static int smem__family_visit(void *arg, const char *name,
@@ -339,6 +339,31 @@ unsigned smem__family_bury_dead(const smem__place *place)
     smem__family_query query = {.place = place};
     smem__place_each(place, 'f', smem__family_bury_one, &query);
     return query.buried;
+}
+
+static int smem__family_count_file(smem__family_query *query, const char *path, smem__file *file)
+{
+    (void)path;
+    smem__family_record record;
+    if (smem__family_is_dead(query->place, file, NULL, &record) == 1)
+        query->dead++;
+    else
+        query->alive++;
+    return 0;
+}
+
+static int smem__family_count_one(void *arg, const char *name)
+{
+    return smem__family_visit(arg, name, smem__family_count_file);
+}
+
+int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead)
+{
+    smem__family_query query = {.place = place};
+    int rc = smem__place_each(place, 'f', smem__family_count_one, &query);
+    *alive = query.alive;
+    *dead = query.dead;
+    return rc;
 }
 
 /* 2: found and dead, 1: found and alive, 0: another one. */

@@ -56,6 +56,9 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
 /* Remove the files of families that have died. Returns how many. */
 unsigned smem__family_bury_dead(const smem__place *place);
 
+/* Count the user's families, changing nothing. */
+int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead);
+
 /*
  * Does the family with this tag live? 1, 0, or an error. To be asked after the
  * tag was read: a family born later would be missed by an older answer.

@@ -64,7 +64,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     if (rc == 0 && smem__may_judge(ctx, &found) && !smem__is_kept(&found, target->name)) {
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
-        if (!smem__in_flight(&flight))
+        if (!smem__in_flight(&flight) || target->give_up)
             rc = smem__take_name(ctx, &found, target->name, gate) == 0;
     }
     if (rc == 1 && bytes)

@@ -26,6 +26,7 @@ typedef struct smem__target {
     uint64_t nonce;         /* 0: any */
     smem__mapping *mapping; /* at exit: loosened, it does not count; else NULL */
     unsigned own;           /* how many such mappings of it this process has */
+    bool give_up;           /* what is in flight to it, too */
 } smem__target;
 
 /*

@@ -202,6 +202,41 @@ void smem__sweep_sometimes(smem_context *ctx)
     atomic_store(&ctx->next_sweep_us, end + (pause > 1000000 ? pause : 1000000));
 }
 
+/* On every candidate of its name: which one it stands on is not known. */
+static int smem__reclaim_candidates(smem_context *ctx, smem__target *target)
+{
+    smem__gate gate;
+    bool gated = target->backend->needs_gate;
+    int rc = gated ? smem__gate_enter(&ctx->place, smem__name_gate(target->name), SMEM__EXCLUSIVE,
+                                      SMEM__LONG, &gate)
+                   : 0;
+    if (rc != 0)
+        return rc;
+    rc = -ENOENT;
+    for (; rc == -ENOENT && target->candidate < target->backend->candidates; target->candidate++)
+        rc = smem__last_one_out(ctx, target, gated ? &gate : NULL, NULL);
+    if (gated)
+        smem__gate_leave(&gate);
+    return rc;
+}
+
+int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight)
+{
+    smem__target target = {.backend = smem__backend_of(info->backend),
+                           .name = info->name,
+                           .kernel_id = info->kernel_id,
+                           .nonce = info->nonce,
+                           .give_up = in_flight};
+    if (info->backend != SMEM_POSIX && info->backend != SMEM_SYSV)
+        return SMEM_E_ARGUMENT;
+    int rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__reclaim_candidates(ctx, &target);
+    smem__end(ctx);
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc == -EBUSY ? 0 : rc;
+}
+
 int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
 {
     smem_reclaimed ignored;

@@ -18,6 +18,7 @@ cdef extern from *:
     cnp.PyObject *PyMemoryView_GET_BASE(object)
 
 VERSION = SMEM_VERSION.decode()
+FORMAT = SMEM_FORMAT
 BACKENDS = {"posix": SMEM_POSIX, "sysv": SMEM_SYSV}
 BACKEND_NAMES = {SMEM_POSIX: "posix", SMEM_SYSV: "sysv"}
 PERSISTENT, REPLACE, NO_RESERVE = SMEM_PERSISTENT, SMEM_REPLACE, SMEM_NO_RESERVE
@@ -78,6 +79,10 @@ cdef class Info:
     def origin(self): return self.c.origin
     @property
     def kernel_id(self): return self.c.kernel_id
+    @property
+    def mapped(self): return bool(self.c.mapped)
+    @property
+    def elsewhere(self): return bool(self.c.elsewhere)
 
 
 cdef Info make_info(const smem_info *c, const smem_flight *flight):
@@ -220,18 +225,28 @@ cdef int visit_holder(void *arg, int pid, const char *command) noexcept with gil
         return -12
 
 
+cdef int visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
+                       const char *command) noexcept with gil:
+    try:
+        (<list>arg).append((backend, kernel_id, pid, command.decode("utf-8", "replace")))
+        return 0
+    except BaseException:
+        return -12
+
+
 @cython.final
 cdef class Context:
-    """This process as a participant."""
+    """This process as a participant, or as an observer."""
     cdef smem_context *c
 
-    def __cinit__(self, family=None, int parent=0, directory=None):
+    def __cinit__(self, family=None, int parent=0, directory=None, bint observe=False):
         cdef smem_options options
         cdef bytes family_text = None if family is None else encode(family)
         cdef bytes directory_text = None if directory is None else encode(directory)
         options.family = NULL if family is None else <const char *>family_text
         options.directory = NULL if directory is None else <const char *>directory_text
         options.parent = parent
+        options.observe = observe
         check(smem_open(&options, &self.c), family)
 
     @property
@@ -367,6 +382,32 @@ cdef class Context:
             code = smem_holders(self.c, &info.c, visit_holder, <void *>rows)
         check(code, None)
         return rows
+
+    def mappings(self):
+        """(backend, kernel_id, pid, command) of what processes map, ours and others'."""
+        cdef list rows = []
+        cdef int code
+        with nogil:
+            code = smem_mappings(self.c, visit_mapping, <void *>rows)
+        check(code, None)
+        return rows
+
+    def families(self):
+        """How many families live, and how many left a file only."""
+        cdef unsigned alive, dead
+        cdef int code
+        with nogil:
+            code = smem_families(self.c, &alive, &dead)
+        check(code, None)
+        return alive, dead
+
+    def reclaim_segment(self, Info info, bint in_flight):
+        """Whether this very segment was freed, since nobody can reach it."""
+        cdef int code
+        with nogil:
+            code = smem_reclaim_segment(self.c, &info.c, in_flight)
+        check(code, info.name)
+        return code == 1
 
     def reclaim(self):
         cdef smem_reclaimed out
