@@ -1,75 +1,11 @@
 #include "segment/family.h"
 
+#include "segment/record.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_REAPER = 1, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
-
-#define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
-
-typedef struct smem__family_record {
-    char magic[8];
-    uint32_t tag, spare;
-    smem__process honorary[SMEM__HONORARY]; /* free slots have pid 0 */
-} smem__family_record;
-
-static int smem__family_read(const smem__file *file, smem__family_record *out)
-{
-    int rc = smem__file_read(file, out, sizeof *out, 0);
-    if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
-        rc = SMEM_E_FORMAT;
-    return rc;
-}
-
-/* [but]: a process that does not count, or NULL. */
-static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record,
-                                 const smem__process *but)
-{
-    for (int i = 0; i < SMEM__HONORARY; i++) {
-        const smem__process *one = &record->honorary[i];
-        if (one->pid && !(but && memcmp(one, but, sizeof *one) == 0) &&
-            smem__process_alive(place, one))
-            return true;
-    }
-    return false;
-}
-
-/* 1: no member lives, and [file] holds the proof. 0: one does. */
-static int smem__family_is_dead(const smem__place *place, const smem__file *file,
-                                const smem__process *but, smem__family_record *record)
-{
-    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
-    if (rc != 0)
-        return rc == -EAGAIN ? 0 : rc;
-    rc = smem__family_read(file, record);
-    return rc ? rc : !smem__honorary_lives(place, record, but);
-}
-
-static int smem__family_add_honorary(const smem__place *place, const smem__file *file, int pid)
-{
-    smem__family_record record;
-    smem__process parent;
-    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
-        return 0;
-    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
-    if (rc != 0)
-        return rc;
-    rc = smem__family_read(file, &record);
-    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
-        smem__process *slot = &record.honorary[i];
-        if (memcmp(slot, &parent, sizeof parent) == 0)
-            break;
-        if (slot->pid && smem__process_alive(place, slot))
-            continue;
-        rc = smem__file_write(file, &parent, sizeof parent,
-                              offsetof(smem__family_record, honorary) + (size_t)i * sizeof parent);
-        break;
-    }
-    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);
-    return rc;
-}
 
 /* [file] holds the shared lock: become a member by mapping it. */
 static int smem__family_enter(const smem__place *place, const smem__file *file, uint32_t tag,
@@ -92,7 +28,7 @@ static int smem__new_tag(uint32_t *tag)
 static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
                              smem__file *made)
 {
-    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
+    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
@@ -108,23 +44,23 @@ static int smem__family_make(const smem__place *place, const char *path, uint32_
 static int smem__family_join_file(const smem__place *place, const char *path, int parent,
                                   smem__file *file, smem__family *out)
 {
-    smem__family_record record;
-    int rc = smem__family_is_dead(place, file, NULL, &record);
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
         if (smem__file_is_at(file, path) == 1)
             smem__path_unlink(path);
         return -EAGAIN;
     }
     if (rc == 0)
-        rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+        rc = smem__record_hold(place, file);
     if (rc == 0) {
         rc = smem__file_is_at(file, path);
         rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
     }
     if (rc == 0)
-        rc = smem__family_read(file, &record);
+        rc = smem__record_read(file, &record);
     if (rc == 0)
-        rc = smem__family_add_honorary(place, file, parent);
+        rc = smem__record_add_honorary(place, file, parent);
     return rc ? rc : smem__family_enter(place, file, record.tag, out);
 }
 
@@ -239,19 +175,18 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     void *own = NULL;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    if (smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
-        smem__file_pin(&file, place->page, &own) == 0) {
+    if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
         smem__unpin(family->pin, place->page);
         family->pin = own;
     }
     smem__file_close(&file);
 }
 
-void smem__family_restore(const smem__place *place, smem__family *family)
+void smem__family_restore(const smem__place *place, int parent, smem__family *family)
 {
     char path[SMEM__PATH_MAX];
     smem__file file, made = {.fd = -1};
-    smem__family_record record;
+    smem__record record;
     void *pin;
     smem__file known = {.device = family->device, .inode = family->inode};
     if (smem__place_path(place, place->uid, 'f', family->name, path) != 0 ||
@@ -261,8 +196,9 @@ void smem__family_restore(const smem__place *place, smem__family *family)
     if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc == 0) {
-        if (smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
-            smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
+        if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
+            smem__record_hold(place, &file) == 0 &&
+            smem__record_add_honorary(place, &file, parent) == 0 &&
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
             family->pin = pin;
@@ -276,7 +212,7 @@ void smem__family_restore(const smem__place *place, smem__family *family)
 
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)
 {
-    smem__family_record record;
+    smem__record record;
     smem__process self;
     /* One's children may have listed oneself as their honorary member. */
     bool known = smem__process_find(place, smem__process_self(), &self) == 0;
@@ -284,7 +220,7 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
-    if (smem__family_is_dead(place, file, known ? &self : NULL, &record) == 1)
+    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1)
         return true;
     smem__file_close(file);
     return false;
@@ -319,7 +255,7 @@ int smem__family_guard(const smem__place *place, const char *name, smem__family 
                        smem__file *file)
 {
     char path[SMEM__PATH_MAX];
-    smem__family_record record;
+    smem__record record;
     *out = (smem__family){0};
     if (strlen(name) > SMEM_NAME_MAX)
         return SMEM_E_NAME;
@@ -331,7 +267,7 @@ int smem__family_guard(const smem__place *place, const char *name, smem__family 
         return rc;
     rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_REAPER);
     if (rc == 0)
-        rc = smem__family_read(file, &record);
+        rc = smem__record_read(file, &record);
     if (rc != 0) {
         smem__file_close(file);
         return rc;
@@ -346,8 +282,8 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
                            const smem__file *file, smem__watch *watch)
 {
     char path[SMEM__PATH_MAX];
-    smem__family_record record;
-    int rc = smem__family_is_dead(place, file, NULL, &record);
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
         rc = smem__place_path(place, place->uid, 'f', family->name, path);
         if (rc == 0)
@@ -357,10 +293,9 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
     if (rc != 0)
         return rc;
     smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_MEMBER);
-    rc = smem__family_read(file, &record);
-    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++)
-        if (record.honorary[i].pid && smem__process_alive(place, &record.honorary[i]))
-            smem__watch_process(watch, place, &record.honorary[i]);
+    rc = smem__record_read(file, &record);
+    if (rc == 0)
+        smem__record_watch(place, file, &record, watch);
     return rc;
 }
 
@@ -381,11 +316,11 @@ typedef struct smem__family_query {
    The list is read after the lock: who joins is listed before it can leave. */
 static int smem__family_seems_alive(const smem__place *place, const smem__file *file)
 {
-    smem__family_record record;
+    smem__record record;
     int rc = smem__file_is_locked(file, SMEM__BYTE_MEMBER);
     if (rc == 0)
-        rc = smem__family_read(file, &record);
-    return rc ? rc : smem__honorary_lives(place, &record, NULL);
+        rc = smem__record_read(file, &record);
+    return rc ? rc : smem__honorary_lives(place, file, &record, NULL);
 }
 
 /* A stranger's file, or one that is gone, is none. */
@@ -400,11 +335,11 @@ static int smem__family_look(const smem__place *place, const char *name, char *p
 
 static void smem__family_bury_file(smem__family_query *query, const char *path)
 {
-    smem__family_record record;
+    smem__record record;
     smem__file file;
     if (smem__file_open(path, query->place->uid, true, &file) != 0)
         return;
-    if (smem__family_is_dead(query->place, &file, NULL, &record) == 1 &&
+    if (smem__record_is_dead(query->place, &file, NULL, &record) == 1 &&
         smem__file_is_at(&file, path) == 1 && smem__path_unlink(path) == 0)
         query->buried++;
     smem__file_close(&file);
@@ -435,13 +370,13 @@ unsigned smem__family_bury_dead(const smem__place *place)
 static int smem__family_judge_one(void *arg, const char *name)
 {
     const smem__family_query *query = arg;
-    smem__family_record record;
+    smem__record record;
     char path[SMEM__PATH_MAX];
     smem__file file;
     int rc = smem__family_look(query->place, name, path, &file);
     if (rc != 0) /* else it could not be looked at, and might be the one */
         return rc == -ENOENT ? 0 : rc;
-    rc = smem__family_read(&file, &record);
+    rc = smem__record_read(&file, &record);
     if (rc == 0 && record.tag == query->tag) {
         rc = smem__family_seems_alive(query->place, &file);
         rc = rc < 0 ? rc : rc == 0 ? 2 : 1;
