@@ -51,7 +51,8 @@ static int smem__close_all(void)
 }
 
 /* Signals meant for the programs of a terminal, a job or a session: this
-   process ends when they have ended. */
+   process ends when they have ended. It was started with all of them blocked,
+   so that none comes before this. */
 static void smem__ignore_signals(void)
 {
     static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGUSR1,
@@ -65,6 +66,7 @@ static void smem__ignore_signals(void)
 
 int smem__detach_from_parent(void)
 {
+    smem__ignore_signals();
     int rc = smem__close_all();
     if (rc != 0)
         return rc;
@@ -73,7 +75,6 @@ int smem__detach_from_parent(void)
         return -errno;
     if (pid > 0)
         _exit(0);
-    smem__ignore_signals();
     if (smem__sys.setsid() < 0 || smem__sys.chdir("/") != 0)
         return -errno;
     return 0;
