@@ -195,6 +195,14 @@ int smem_family_alive(smem_context *ctx, uint32_t tag)
     return rc;
 }
 
+static bool smem__has_segments(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    bool any = ctx->count > 0;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return any;
+}
+
 int smem_new_family(smem_context *ctx, const char *name)
 {
     smem__family made, left;
@@ -213,6 +221,9 @@ int smem_new_family(smem_context *ctx, const char *name)
             smem__family_bury(&ctx->place, &left, &file);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
+    /* What is mapped here was the old family's reaper's to free after a death. */
+    if (rc == 0 && smem__has_segments(ctx))
+        smem__reaper_ensure(ctx);
     return rc;
 }
 

@@ -52,6 +52,7 @@ struct smem_context {
     smem__family family;     /* changed under fork_lock exclusive; pin and inode of a
                                 restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
+    uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
     int parent;
     smem_segment **buckets;  /* by nonce; table_lock */
     size_t bucket_count, count;
