@@ -1,14 +1,17 @@
 """What the kernel holds for this user, asked without the library under test."""
 
+import fcntl
 import os
+import struct
+from pathlib import Path
 
 DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
 
 
-def files(kind):
+def files(kind, uid=None):
     """Names of our files of one kind: 's' segments, 'f' families."""
-    prefix = f"smem.{os.geteuid()}.{kind}."
+    prefix = f"smem.{os.geteuid() if uid is None else uid}.{kind}."
     return {entry.removeprefix(prefix) for entry in os.listdir(DIRECTORY) if entry.startswith(prefix)}
 
 
@@ -43,3 +46,52 @@ def user_file():
 def held():
     """All that the library keeps in the kernel, to be compared before and after."""
     return {"segments": segments(), "families": families(), "user file": user_file()}
+
+
+def reapers(family=None):
+    """Pids of the reapers of a family, or of all families."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if command[:1] == [b"sharedmem-reaper"] and family in (None, os.fsdecode(command[2])):
+            found.add(int(entry.name))
+    return found
+
+
+def is_guarded(family, uid=None):
+    """Whether somebody holds the byte of the family's file that is a reaper's."""
+    path = f"{DIRECTORY}/smem.{os.geteuid() if uid is None else uid}.f.{family}"
+    layout = "hhqqi4x"  # struct flock
+    try:
+        with open(path, "rb") as file:
+            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 1, 1, 0)
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+    except FileNotFoundError:
+        return False
+    return struct.unpack(layout, answer)[0] != fcntl.F_UNLCK
+
+
+def wakeups(pid):
+    """How often a process has gone to sleep."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError("the kernel does not count")
+
+
+def sleeps_for_ever(pid):
+    """Whether a process is in a poll(2) without a timeout; PermissionError where it is secret."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    if len(call) < 4:
+        return False  # running
+    if os.uname().machine != "x86_64":  # ppoll(fds, count, no timeout, ...)
+        return int(call[0]) == 73 and int(call[3], 16) == 0
+    return int(call[0]) == 7 and int(call[3], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+
+
+def state(pid):
+    """The letter that says what a process does: 'S' sleeps, 'T' is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -244,7 +244,11 @@ cdef class Context:
 
     def new_family(self, name=None):
         cdef bytes text = None if name is None else encode(name)
-        check(smem_new_family(self.c, NULL if name is None else <const char *>text), name)
+        cdef const char *c_name = NULL if name is None else <const char *>text
+        cdef int code
+        with nogil:
+            code = smem_new_family(self.c, c_name)
+        check(code, name)
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,
