@@ -162,11 +162,17 @@ def test_nothing_is_left_when_many_families_are_killed_together(member, reaper, 
     before = kernel.held()
     members = [member(f"{family}-{i}") for i in range(6)]
     for each in members:
-        do(each, f"sent = [bytes(ForkingPickler.dumps(sharedmem.zeros(9, backend={backend!r}))) for _ in range(50)]")
+        do(each, "sent = [None] * 200")
+        do(each, f"for i in range(200): sent[i] = bytes(ForkingPickler.dumps(sharedmem.zeros(9, backend={backend!r})))")
     reapers = [reaper(f"{family}-{i}") for i in range(6)]
-    assert len(kernel.segments() - before["segments"]) == 300
+    assert len(kernel.segments() - before["segments"]) == 1200
+    for each in reapers:
+        each.await_sleep()
+        each.stop()
     for each in members:
-        os.killpg(each.pid, signal.SIGKILL)
+        kill(each)
+    for each in reapers:
+        each.resume()
     for each in reapers:
         each.await_end()
     assert kernel.held() == before
