@@ -1,4 +1,4 @@
-"""What the kernel holds for this user, asked without the library under test."""
+"""What the kernel holds for a user, this one by default, asked without the library under test."""
 
 import fcntl
 import os
@@ -9,43 +9,52 @@ DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
 
 
+def _uid(uid):
+    return os.geteuid() if uid is None else uid
+
+
 def files(kind, uid=None):
-    """Names of our files of one kind: 's' segments, 'f' families."""
-    prefix = f"smem.{os.geteuid() if uid is None else uid}.{kind}."
+    """Names of a user's files of one kind: 's' segments, 'f' families."""
+    prefix = f"smem.{_uid(uid)}.{kind}."
     return {entry.removeprefix(prefix) for entry in os.listdir(DIRECTORY) if entry.startswith(prefix)}
 
 
-def posix_segments():
+def posix_segments(uid=None):
     """Names of the POSIX segments that still have one."""
-    return files("s")
+    return files("s", uid)
 
 
-def sysv_segments():
+def sysv_segments(uid=None):
     """Ids of the user's SysV segments, those marked for destruction included."""
     with open(SYSV_TABLE) as table:
         columns = table.readline().split()
         rows = [dict(zip(columns, line.split())) for line in table]
-    return {int(row["shmid"]) for row in rows if int(row["uid"]) == os.geteuid()}
+    return {int(row["shmid"]) for row in rows if int(row["uid"]) == _uid(uid)}
 
 
-def segments():
+def segments(uid=None):
     """Every segment of the user on either backend."""
-    return {("posix", name) for name in posix_segments()} | {("sysv", id) for id in sysv_segments()}
+    posix = {("posix", name) for name in posix_segments(uid)}
+    return posix | {("sysv", id) for id in sysv_segments(uid)}
 
 
-def families():
+def families(uid=None):
     """Names of the family files."""
-    return files("f")
+    return files("f", uid)
 
 
-def user_file():
+def user_file(uid=None):
     """Whether the per-user file is there: a gate is held or a SysV segment journalled."""
-    return os.path.exists(f"{DIRECTORY}/smem.{os.geteuid()}.u.journal")
+    return os.path.exists(f"{DIRECTORY}/smem.{_uid(uid)}.u.journal")
 
 
-def held():
-    """All that the library keeps in the kernel, to be compared before and after."""
-    return {"segments": segments(), "families": families(), "user file": user_file()}
+def held(uid=None):
+    """All that the library keeps in the kernel for a user, to be compared before and after."""
+    return {
+        "segments": segments(uid),
+        "families": families(uid),
+        "user file": user_file(uid),
+    }
 
 
 def reapers(family=None):
@@ -63,7 +72,7 @@ def reapers(family=None):
 
 def is_guarded(family, uid=None):
     """Whether somebody holds the byte of the family's file that is a reaper's."""
-    path = f"{DIRECTORY}/smem.{os.geteuid() if uid is None else uid}.f.{family}"
+    path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
     layout = "hhqqi4x"  # struct flock
     try:
         with open(path, "rb") as file:

@@ -23,8 +23,9 @@ def until(condition, *args):
 class Reaper:
     """The one reaper of a family."""
 
-    def __init__(self, family, uid=None):
-        until(kernel.is_guarded, family, uid)
+    def __init__(self, family, uid=None, visible=True):
+        if visible:  # its file is in this /dev/shm
+            until(kernel.is_guarded, family, uid)
         until(lambda: len(kernel.reapers(family)) == 1)  # of several that started one holds
         (self.pid,) = kernel.reapers(family)
         self.pidfd = os.pidfd_open(self.pid)
