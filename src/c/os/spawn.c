@@ -45,8 +45,9 @@ static int smem__close_all(void)
     }
     closedir(listed);
     /* Nobody shall get 0 to 2 for something else. */
-    while ((own = smem__sys.open("/dev/null", O_RDWR, 0)) >= 0 && own < 2) {
-    }
+    do
+        own = smem__sys.open("/dev/null", O_RDWR, 0);
+    while ((own >= 0 && own < 2) || (own < 0 && errno == EINTR));
     return own < 0 ? -errno : 0;
 }
 
