@@ -3,10 +3,12 @@
 import fcntl
 import os
 import struct
+import time
 from pathlib import Path
 
 DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
+PATIENCE = 5  # seconds; for a reaper that does not end
 
 
 def _uid(uid):
@@ -49,7 +51,13 @@ def user_file(uid=None):
 
 
 def held(uid=None):
-    """All that the library keeps in the kernel for a user, to be compared before and after."""
+    """All that the library keeps in the kernel for a user, to be compared before and after.
+
+    A reaper that is ending its family is waited for: it holds some of that.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while any(map(_is_ending, _reapers())) and time.monotonic() < deadline:
+        time.sleep(0.005)
     return {
         "segments": segments(uid),
         "families": families(uid),
@@ -57,30 +65,47 @@ def held(uid=None):
     }
 
 
-def reapers(family=None):
-    """Pids of the reapers of a family, or of all families."""
-    found = set()
+def _reapers():
+    """Pid, uid and family of all reapers."""
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+            if command[:1] == [b"sharedmem-reaper"]:
+                yield int(entry.name), entry.stat().st_uid, os.fsdecode(command[2])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if command[:1] == [b"sharedmem-reaper"] and family in (None, os.fsdecode(command[2])):
-            found.add(int(entry.name))
-    return found
 
 
-def is_guarded(family, uid=None):
-    """Whether somebody holds the byte of the family's file that is a reaper's."""
+def reapers(family=None):
+    """Pids of the reapers of a family, or of all families."""
+    return {pid for pid, _, its in _reapers() if family in (None, its)}
+
+
+def _lock(family, byte, uid=None):
+    """How a byte of the family's file is locked, F_UNLCK when there is no such file."""
     path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
     layout = "hhqqi4x"  # struct flock
     try:
         with open(path, "rb") as file:
-            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 1, 1, 0)
+            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
             answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
     except FileNotFoundError:
+        return fcntl.F_UNLCK
+    return struct.unpack(layout, answer)[0]
+
+
+def is_guarded(family, uid=None):
+    """Whether somebody holds the byte of the family's file that is a reaper's."""
+    return _lock(family, 1, uid) != fcntl.F_UNLCK
+
+
+def _is_ending(reaper):
+    """Whether it works, and its family has no member any more."""
+    pid, uid, family = reaper
+    try:
+        return state(pid) != "T" and _lock(family, 0, uid) != fcntl.F_RDLCK
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return struct.unpack(layout, answer)[0] != fcntl.F_UNLCK
 
 
 def wakeups(pid):
