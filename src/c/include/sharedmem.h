@@ -201,7 +201,8 @@ typedef struct smem_options {
  * Become a participant: join or make a family. Keeps no fd and starts no
  * process; the first call that maps a segment starts the family's reaper, a
  * small program that frees what is left when all participants are killed, and
- * ends with the family. SHAREDMEM_REAPER=0 in the environment forbids it. [options] may be NULL. A forked child uses its parent's context as it is.
+ * ends with the family. SHAREDMEM_REAPER=0 in the environment forbids it.
+ * [options] may be NULL. A forked child uses its parent's context as it is.
  * SMEM_E_PLACE when neither /dev/shm nor a fall-back directory can be used;
  * SMEM_E_SECURITY when somebody else's file stands where ours must be.
  */
