@@ -4,11 +4,15 @@ behind is seen to by sharedmem's own plugin, which pyproject.toml switches on.""
 from __future__ import annotations
 
 import multiprocessing
+import os
 import secrets
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+# Unless it is asked for, nobody frees behind the back of a test that shows who does.
+os.environ.setdefault("SHAREDMEM_REAPER", "0")
 
 BACKENDS = ("posix", "sysv")
 START_METHODS = ("fork", "spawn", "forkserver")

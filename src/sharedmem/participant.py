@@ -7,12 +7,14 @@ import os
 import sys
 from typing import Any
 
+from sharedmem import _core
 from sharedmem._core.errors import SegmentNameError, make
 from sharedmem._core.segment import Context
 
 __all__ = ["context", "family", "new_family", "reclaim"]
 
 _VARIABLE = "SHAREDMEM_FAMILY"
+_REAPER = os.path.join(os.path.dirname(_core.__file__), "sharedmem-reaper")
 
 
 def _is_being_started() -> bool:
@@ -59,7 +61,7 @@ def _join() -> Context:
     if _is_command_line():
         return Context(observe=True)
     try:
-        return Context(None, _multiprocessing_parent())
+        return Context(None, _multiprocessing_parent(), None, _REAPER)
     except SegmentNameError as error:
         name = os.environ.get(_VARIABLE)
         raise make(

@@ -85,8 +85,9 @@ def send_from_a_new_family(pipe, backend):
     pipe.send(sharedmem.full(1000, 7.0, backend=backend))
 
 
-def test_new_family_is_a_family_of_its_own(processes, backend):
+def test_new_family_is_a_family_of_its_own(processes, backend, monkeypatch):
     """What a child sent after new_family() does not outlive the child, though its parent lives."""
+    monkeypatch.setenv("SHAREDMEM_REAPER", "0")  # which would be ending the family at the same time
     before = kernel.held()
     pid, child = processes.fork_with_pipe(send_from_a_new_family, backend)
     assert processes.wait(pid) == 0

@@ -198,12 +198,16 @@ typedef struct smem_options {
     const char *family;    /* NULL: $SHAREDMEM_FAMILY, an ancestor's, or new */
     int parent;            /* pid of a multiprocessing parent, or 0 */
     const char *directory; /* NULL: /dev/shm */
+    const char *reaper;    /* program to start; NULL: the installed one, if any */
     int observe;           /* 1: look only, for tools */
 } smem_options;
 
 /*
- * Become a participant: join or make a family. Starts no process and keeps no
- * fd. [options] may be NULL. A forked child uses its parent's context as it is.
+ * Become a participant: join or make a family. Keeps no fd and starts no
+ * process; the first call that maps a segment starts the family's reaper, a
+ * small program that frees what is left when all participants are killed, and
+ * ends with the family. SHAREDMEM_REAPER=0 in the environment forbids it.
+ * [options] may be NULL. A forked child uses its parent's context as it is.
  * An observer joins no family, and frees nothing but what it is asked to; it
  * becomes a participant when it first creates, receives or issues a ticket.
  * SMEM_E_PLACE when neither /dev/shm nor a fall-back directory can be used;

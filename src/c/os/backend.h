@@ -97,8 +97,12 @@ int smem__file_pin(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
 int smem__path_unlink(const char *path);
 
+/* Sleep until it can be had. */
+int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte);
+
 /* Give the processor away for a moment; [turn] counts the calls of one wait. */
 void smem__backoff(unsigned turn);
+void smem__nap(unsigned ms);
 
 /* ---- processes ----------------------------------------------------------- */
 
@@ -128,6 +132,38 @@ int smem__random_name(char out[SMEM__RANDOM_NAME]);
 int64_t smem__now(void);           /* seconds since 1970 */
 uint64_t smem__monotonic_us(void);
 const char *smem__environment(const char *name);
+
+/* ---- the reaper's ----------------------------------------------------------- */
+
+/*
+ * Start [path] with [arguments] (the first is its own name; NULL ends them) and
+ * an empty environment, and wait until the process that was started has ended:
+ * the program goes on in a child of its own, so that it is nobody's here to wait
+ * for. An error when it could not be started or did not end with 0.
+ */
+int smem__spawn(const char *path, char *const arguments[]);
+/* The program's side: close every fd, go on in a child with a session of its own. */
+int smem__detach_from_parent(void);
+
+/*
+ * Wait until a process ends that had [path] open for writing or mapped from such
+ * an open file, or one of those added by its pid. Only the process that opens a
+ * watch uses it.
+ */
+enum { SMEM__WATCHED_MAX = 16 };
+typedef struct smem__watch {
+    int inotify; /* -1: the path is not watched */
+    int pidfds[SMEM__WATCHED_MAX];
+    unsigned count;
+    bool blind; /* a process could not be added: waits are short */
+} smem__watch;
+int smem__watch_open(const char *path, smem__watch *out);
+/* Watch this one too, until the next wait is over. */
+void smem__watch_process(smem__watch *watch, const smem__place *place,
+                         const smem__process *process);
+/* 1: something ended. 0: [timeout_ms] (-1: none) is over. */
+int smem__watch_wait(smem__watch *watch, int timeout_ms);
+void smem__watch_close(smem__watch *watch);
 
 /* ---- backends ------------------------------------------------------------ */
 

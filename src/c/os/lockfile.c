@@ -5,7 +5,7 @@
  * keeps the open file alive that it was made from. So open, lock, mmap, close
  * is a lock with the life of the mapping: it ends at the last munmap, at exec
  * and at SIGKILL, a forked child holds it without doing anything, and it costs
- * no fd. (l_pid must be 0 in these calls.)
+ * no fd.
  */
 #include "os/backend.h"
 
@@ -210,14 +210,20 @@ void smem__file_close(smem__file *file)
     file->fd = -1;
 }
 
-int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
+/* l_pid must be 0. */
+static struct flock smem__lock_request(enum smem__lock lock, uint64_t byte)
 {
     static const short types[] = {F_UNLCK, F_RDLCK, F_WRLCK};
-    struct flock request = {.l_type = types[lock],
-                            .l_whence = SEEK_SET,
-                            .l_start = (off_t)byte,
-                            .l_len = 1};
-    while (smem__sys.fcntl_lock(file->fd, F_OFD_SETLK, &request) != 0) {
+    return (struct flock){.l_type = types[lock],
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)byte,
+                          .l_len = 1};
+}
+
+static int smem__lock_by(const smem__file *file, int command, enum smem__lock lock, uint64_t byte)
+{
+    struct flock request = smem__lock_request(lock, byte);
+    while (smem__sys.fcntl_lock(file->fd, command, &request) != 0) {
         if (errno == EACCES)
             return -EAGAIN;
         if (errno != EINTR)
@@ -226,10 +232,19 @@ int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
     return 0;
 }
 
+int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
+{
+    return smem__lock_by(file, F_OFD_SETLK, lock, byte);
+}
+
+int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte)
+{
+    return smem__lock_by(file, F_OFD_SETLKW, lock, byte);
+}
+
 int smem__file_locked(const smem__file *file, uint64_t byte)
 {
-    struct flock request = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
     while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
         if (errno != EINTR)
             return -errno;
@@ -245,6 +260,12 @@ void smem__backoff(unsigned turn)
         return;
     }
     struct timespec nap = {0, turn < 64 ? 50000 : 1000000};
+    nanosleep(&nap, NULL);
+}
+
+void smem__nap(unsigned ms)
+{
+    struct timespec nap = {ms / 1000, (long)(ms % 1000) * 1000000};
     nanosleep(&nap, NULL);
 }
 

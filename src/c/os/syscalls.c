@@ -1,11 +1,21 @@
 #include "os/syscalls.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* the same on every architecture */
+#endif
 
 /* open and fcntl are variadic: a pointer to them has another calling contract. */
 static int smem__open_call(const char *path, int flags, mode_t mode)
@@ -16,6 +26,32 @@ static int smem__open_call(const char *path, int flags, mode_t mode)
 static int smem__lock_call(int fd, int command, struct flock *lock)
 {
     return fcntl(fd, command, lock);
+}
+
+static int smem__spawn_call(pid_t *pid, const char *path, char *const arguments[])
+{
+    static char *const nothing[] = {NULL};
+    posix_spawnattr_t attributes;
+    sigset_t all;
+    sigfillset(&all);
+    int rc = posix_spawnattr_init(&attributes);
+    if (rc != 0)
+        return rc;
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &all);
+    rc = posix_spawn(pid, path, NULL, &attributes, arguments, nothing);
+    posix_spawnattr_destroy(&attributes);
+    return rc;
+}
+
+static int smem__pidfd_call(pid_t pid, unsigned flags)
+{
+    return (int)syscall(SYS_pidfd_open, pid, flags);
+}
+
+static int smem__poll_call(struct pollfd *fds, unsigned long count, int timeout_ms)
+{
+    return poll(fds, count, timeout_ms);
 }
 
 smem__syscalls smem__sys = {
@@ -44,4 +80,14 @@ smem__syscalls smem__sys = {
     .shmctl = shmctl,
     .opendir = opendir,
     .getrandom = getrandom,
+    .spawn = smem__spawn_call,
+    .waitpid = waitpid,
+    .fork = fork,
+    .setsid = setsid,
+    .chdir = chdir,
+    .inotify_init = inotify_init1,
+    .inotify_add_watch = inotify_add_watch,
+    .pidfd_open = smem__pidfd_call,
+    .read = read,
+    .poll = smem__poll_call,
 };

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 struct flock;
+struct pollfd;
 
 typedef struct smem__syscalls {
     int (*open)(const char *path, int flags, mode_t mode);
@@ -44,6 +45,18 @@ typedef struct smem__syscalls {
     int (*shmctl)(int id, int command, struct shmid_ds *buf);
     DIR *(*opendir)(const char *path);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+    /* the reaper's, and how it is started */
+    /* all signals blocked, no environment; returns the error */
+    int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);
+    pid_t (*waitpid)(pid_t pid, int *status, int options);
+    pid_t (*fork)(void);
+    pid_t (*setsid)(void);
+    int (*chdir)(const char *path);
+    int (*inotify_init)(int flags);
+    int (*inotify_add_watch)(int fd, const char *path, uint32_t mask);
+    int (*pidfd_open)(pid_t pid, unsigned flags);
+    ssize_t (*read)(int fd, void *buf, size_t size);
+    int (*poll)(struct pollfd *fds, unsigned long count, int timeout_ms);
 } smem__syscalls;
 
 extern smem__syscalls smem__sys;

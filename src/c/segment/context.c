@@ -1,6 +1,7 @@
 #include "segment/context.h"
 
 #include "segment/lifetime.h"
+#include "segment/reaper.h"
 #include "segment/sweep.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ static void smem__after_fork_in_child(void)
         smem__locks_init(ctx);
         ctx->refused_count = 0;
         ctx->dying = 0;
+        ctx->next_reaper_us = 0;
         smem__family_renew(&ctx->place, &ctx->family);
     }
     pthread_mutex_init(&smem__all_lock, NULL);
@@ -98,6 +100,7 @@ int smem_open(const smem_options *options, smem_context **out)
         return -ENOMEM;
     ctx->parent = options->parent;
     ctx->observes = options->observe;
+    ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
@@ -109,6 +112,7 @@ int smem_open(const smem_options *options, smem_context **out)
     }
     pthread_mutex_unlock(&smem__all_lock);
     if (rc != 0) {
+        free(ctx->reaper);
         free(ctx);
         return rc;
     }
@@ -189,6 +193,7 @@ void smem_close(smem_context *ctx)
     smem__unlist_context(ctx);
     smem__close_segments(ctx);
     free(ctx->buckets);
+    free(ctx->reaper);
     pthread_rwlock_destroy(&ctx->fork_lock);
     pthread_mutex_destroy(&ctx->table_lock);
     free(ctx);
@@ -209,6 +214,14 @@ int smem_family_alive(smem_context *ctx, uint32_t tag)
     return rc;
 }
 
+static bool smem__has_segments(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    bool any = ctx->count > 0;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return any;
+}
+
 int smem_new_family(smem_context *ctx, const char *name)
 {
     smem__family made, left;
@@ -223,10 +236,14 @@ int smem_new_family(smem_context *ctx, const char *name)
     if (rc == 0) {
         left = ctx->family;
         ctx->family = made;
+        ctx->next_reaper_us = 0;
         if (left.pin && smem__family_leave(&ctx->place, &left, &file))
             smem__family_bury(&ctx->place, &left, &file);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
+    /* What is mapped here was the old family's reaper's to free after a death. */
+    if (rc == 0 && smem__has_segments(ctx))
+        smem__reaper_ensure(ctx);
     return rc;
 }
 

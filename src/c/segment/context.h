@@ -53,6 +53,7 @@ struct smem_context {
     smem__family family;     /* changed under fork_lock exclusive; pin and inode of a
                                 restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
+    uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
     int parent;
     _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */
@@ -60,6 +61,8 @@ struct smem_context {
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
+    char *reaper;            /* the program, or NULL */
+    _Atomic uint64_t next_reaper_us; /* when to see whether it still lives */
     _Atomic uint64_t journal_inode; /* of the journal our SysV segments stand in */
     smem_context *next;      /* all contexts of the process, for fork */
 };

@@ -253,7 +253,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
     int rc = smem__spec_check(spec, &name);
     smem__participate(ctx);
     if (rc == 0)
-        rc = smem__begin_change(ctx);
+        rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
     rc = smem__create(ctx, spec, &name, out);

@@ -1,75 +1,11 @@
 #include "segment/family.h"
 
+#include "segment/record.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_HONORARY = 2, SMEM__HONORARY = 16 };
-
-#define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
-
-typedef struct smem__family_record {
-    char magic[8];
-    uint32_t tag, spare;
-    smem__process honorary[SMEM__HONORARY]; /* free slots have pid 0 */
-} smem__family_record;
-
-static int smem__family_read(const smem__file *file, smem__family_record *out)
-{
-    int rc = smem__file_read(file, out, sizeof *out, 0);
-    if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
-        rc = SMEM_E_FORMAT;
-    return rc;
-}
-
-/* [but]: a process that does not count, or NULL. */
-static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record,
-                                 const smem__process *but)
-{
-    for (int i = 0; i < SMEM__HONORARY; i++) {
-        const smem__process *one = &record->honorary[i];
-        if (one->pid && !(but && memcmp(one, but, sizeof *one) == 0) &&
-            smem__process_alive(place, one))
-            return true;
-    }
-    return false;
-}
-
-/* 1: no member lives, and [file] holds the proof. 0: one does. */
-static int smem__family_is_dead(const smem__place *place, const smem__file *file,
-                                const smem__process *but, smem__family_record *record)
-{
-    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
-    if (rc != 0)
-        return rc == -EAGAIN ? 0 : rc;
-    rc = smem__family_read(file, record);
-    return rc ? rc : !smem__honorary_lives(place, record, but);
-}
-
-static int smem__family_add_honorary(const smem__place *place, const smem__file *file, int pid)
-{
-    smem__family_record record;
-    smem__process parent;
-    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
-        return 0;
-    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
-    if (rc != 0)
-        return rc;
-    rc = smem__family_read(file, &record);
-    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
-        smem__process *slot = &record.honorary[i];
-        if (memcmp(slot, &parent, sizeof parent) == 0)
-            break;
-        if (slot->pid && smem__process_alive(place, slot))
-            continue;
-        rc = smem__file_write(file, &parent, sizeof parent,
-                              offsetof(smem__family_record, honorary) + (size_t)i * sizeof parent);
-        break;
-    }
-    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);
-    return rc;
-}
 
 /* [file] holds the shared lock: become a member by mapping it. */
 static int smem__family_enter(const smem__place *place, const smem__file *file, uint32_t tag,
@@ -92,7 +28,7 @@ static int smem__new_tag(uint32_t *tag)
 static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
                              smem__file *made)
 {
-    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
+    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
@@ -108,23 +44,23 @@ static int smem__family_make(const smem__place *place, const char *path, uint32_
 static int smem__family_join_file(const smem__place *place, const char *path, int parent,
                                   smem__file *file, smem__family *out)
 {
-    smem__family_record record;
-    int rc = smem__family_is_dead(place, file, NULL, &record);
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
         if (smem__file_is_at(file, path) == 1)
             smem__path_unlink(path);
         return -EAGAIN;
     }
     if (rc == 0)
-        rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+        rc = smem__record_hold(place, file);
     if (rc == 0) {
         rc = smem__file_is_at(file, path);
         rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
     }
     if (rc == 0)
-        rc = smem__family_read(file, &record);
+        rc = smem__record_read(file, &record);
     if (rc == 0)
-        rc = smem__family_add_honorary(place, file, parent);
+        rc = smem__record_add_honorary(place, file, parent);
     return rc ? rc : smem__family_enter(place, file, record.tag, out);
 }
 
@@ -239,29 +175,30 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     void *own = NULL;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    if (smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
-        smem__file_pin(&file, place->page, &own) == 0) {
+    if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
         smem__unpin(family->pin, place->page);
         family->pin = own;
     }
     smem__file_close(&file);
 }
 
-void smem__family_restore(const smem__place *place, smem__family *family)
+void smem__family_restore(const smem__place *place, int parent, smem__family *family)
 {
     char path[SMEM__PATH_MAX];
     smem__file file, made = {.fd = -1};
-    smem__family_record record;
+    smem__record record;
     void *pin;
-    if (smem__place_path(place, place->uid, 'f', family->name, path) != 0)
+    smem__file known = {.device = family->device, .inode = family->inode};
+    if (smem__place_path(place, place->uid, 'f', family->name, path) != 0 ||
+        smem__file_is_at(&known, path) == 1)
         return;
     int rc = smem__file_open(path, place->uid, true, &file);
     if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc == 0) {
-        bool same = file.inode == family->inode && file.device == family->device;
-        if (!same && smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
-            smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
+        if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
+            smem__record_hold(place, &file) == 0 &&
+            smem__record_add_honorary(place, &file, parent) == 0 &&
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
             family->pin = pin;
@@ -275,7 +212,7 @@ void smem__family_restore(const smem__place *place, smem__family *family)
 
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)
 {
-    smem__family_record record;
+    smem__record record;
     smem__process self;
     /* One's children may have listed oneself as their honorary member. */
     bool known = smem__process_find(place, smem__process_self(), &self) == 0;
@@ -283,7 +220,7 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
-    if (smem__family_is_dead(place, file, known ? &self : NULL, &record) == 1)
+    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1)
         return true;
     smem__file_close(file);
     return false;
@@ -298,40 +235,128 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
+/* ---- the reaper's --------------------------------------------------------- */
+
+int smem__family_is_guarded(const smem__place *place, const smem__family *family)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    int rc = smem__place_path(place, place->uid, 'f', family->name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, false, &file);
+    if (rc != 0)
+        return rc;
+    rc = file.inode == family->inode ? smem__file_locked(&file, SMEM__BYTE_REAPER) : -ENOENT;
+    smem__file_close(&file);
+    return rc;
+}
+
+int smem__family_guard(const smem__place *place, const char *name, smem__family *out,
+                       smem__file *file)
+{
+    char path[SMEM__PATH_MAX];
+    smem__record record;
+    *out = (smem__family){0};
+    if (strlen(name) > SMEM_NAME_MAX)
+        return SMEM_E_NAME;
+    strcpy(out->name, name);
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, file);
+    if (rc != 0)
+        return rc;
+    rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_REAPER);
+    if (rc == 0)
+        rc = smem__record_read(file, &record);
+    if (rc != 0) {
+        smem__file_close(file);
+        return rc;
+    }
+    out->tag = record.tag;
+    out->device = file->device;
+    out->inode = file->inode;
+    return 0;
+}
+
+int smem__family_has_ended(const smem__place *place, const smem__family *family,
+                           const smem__file *file, smem__watch *watch)
+{
+    char path[SMEM__PATH_MAX];
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
+    if (rc == 1) {
+        rc = smem__place_path(place, place->uid, 'f', family->name, path);
+        if (rc == 0)
+            rc = smem__file_is_at(file, path);
+        return rc == 0 ? -ENOENT : rc;
+    }
+    if (rc != 0)
+        return rc;
+    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_MEMBER);
+    rc = smem__record_read(file, &record);
+    if (rc == 0)
+        smem__record_watch(place, file, &record, watch);
+    return rc;
+}
+
+int smem__family_wait(const smem__file *file)
+{
+    return smem__file_lock_forever(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
+}
+
+/* ---- judging ---------------------------------------------------------------- */
+
 typedef struct smem__family_query {
     const smem__place *place;
     uint32_t tag;
     unsigned buried, alive, dead;
 } smem__family_query;
 
-static int smem__family_visit(void *arg, const char *name,
-                              int (*visit)(smem__family_query *, const char *, smem__file *))
+/* Only looked at. 1: a member lives, or seems to; 0: none does, nor ever will.
+   The list is read after the lock: who joins is listed before it can leave. */
+static int smem__family_seems_alive(const smem__place *place, const smem__file *file)
 {
-    smem__family_query *query = arg;
-    char path[SMEM__PATH_MAX];
-    smem__file file;
-    int rc = smem__place_path(query->place, query->place->uid, 'f', name, path);
+    smem__record record;
+    int rc = smem__file_locked(file, SMEM__BYTE_MEMBER);
     if (rc == 0)
-        rc = smem__file_open(path, query->place->uid, true, &file);
-    if (rc != 0) /* a stranger's, or gone; else it could not be looked at */
-        return rc == -ENOENT || rc == SMEM_E_SECURITY ? 0 : rc;
-    rc = visit(query, path, &file);
-    smem__file_close(&file);
-    return rc;
+        rc = smem__record_read(file, &record);
+    return rc ? rc : smem__honorary_lives(place, file, &record, NULL);
 }
 
-static int smem__family_bury_file(smem__family_query *query, const char *path, smem__file *file)
+/* A stranger's file, or one that is gone, is none. */
+static int smem__family_look(const smem__place *place, const char *name, char *path,
+                             smem__file *out)
 {
-    smem__family_record record;
-    if (smem__family_is_dead(query->place, file, NULL, &record) == 1 &&
-        smem__file_is_at(file, path) == 1 && smem__path_unlink(path) == 0)
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, false, out);
+    return rc == SMEM_E_SECURITY ? -ENOENT : rc;
+}
+
+static void smem__family_bury_file(smem__family_query *query, const char *path)
+{
+    smem__record record;
+    smem__file file;
+    if (smem__file_open(path, query->place->uid, true, &file) != 0)
+        return;
+    if (smem__record_is_dead(query->place, &file, NULL, &record) == 1 &&
+        smem__file_is_at(&file, path) == 1 && smem__path_unlink(path) == 0)
         query->buried++;
-    return 0;
+    smem__file_close(&file);
 }
 
 static int smem__family_bury_one(void *arg, const char *name)
 {
-    return smem__family_visit(arg, name, smem__family_bury_file);
+    smem__family_query *query = arg;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__family_look(query->place, name, path, &file) != 0)
+        return 0;
+    bool dead = smem__family_seems_alive(query->place, &file) == 0;
+    smem__file_close(&file);
+    if (dead)
+        smem__family_bury_file(query, path);
+    return 0;
 }
 
 unsigned smem__family_bury_dead(const smem__place *place)
@@ -367,21 +392,22 @@ int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead
 }
 
 /* 2: found and dead, 1: found and alive, 0: another one. */
-static int smem__family_judge_file(smem__family_query *query, const char *path, smem__file *file)
-{
-    (void)path;
-    smem__family_record record;
-    int rc = smem__family_read(file, &record);
-    if (rc != 0)
-        return rc == SMEM_E_FORMAT ? 0 : rc;
-    if (record.tag != query->tag)
-        return 0;
-    return smem__family_is_dead(query->place, file, NULL, &record) == 1 ? 2 : 1;
-}
-
 static int smem__family_judge_one(void *arg, const char *name)
 {
-    return smem__family_visit(arg, name, smem__family_judge_file);
+    const smem__family_query *query = arg;
+    smem__record record;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    int rc = smem__family_look(query->place, name, path, &file);
+    if (rc != 0) /* else it could not be looked at, and might be the one */
+        return rc == -ENOENT ? 0 : rc;
+    rc = smem__record_read(&file, &record);
+    if (rc == 0 && record.tag == query->tag) {
+        rc = smem__family_seems_alive(query->place, &file);
+        rc = rc < 0 ? rc : rc == 0 ? 2 : 1;
+    }
+    smem__file_close(&file);
+    return rc == SMEM_E_FORMAT ? 0 : rc;
 }
 
 int smem__family_lives(const smem__place *place, uint32_t tag)

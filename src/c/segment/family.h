@@ -6,11 +6,11 @@
  * 0, so the lock lives as long as the participant, whatever it does. Getting
  * the exclusive lock proves that no participant lives.
  *
- * Honorary members are processes that have not imported the library but whose
- * multiprocessing children have: they hold no lock, and are judged by pid and
- * start time. The list only grows; a slot is written under the lock on byte 2.
+ * The parent of a multiprocessing child counts too, as an honorary member, though
+ * it has not imported the library. record.h says how, and lists the lock bytes.
  *
- * Lock bytes: 0 as above; 1 the reaper's; 2 the honorary list.
+ * Who only looks opens the file for reading: the end of every opening for
+ * writing wakes the reaper.
  *
  * A family that has died never comes back: who finds the file of a dead one
  * removes it and makes another, with another tag, under the same name.
@@ -40,7 +40,7 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
  * take the family for dead: make it again with the same tag, or move to the one
  * that another member has made.
  */
-void smem__family_restore(const smem__place *place, smem__family *family);
+void smem__family_restore(const smem__place *place, int parent, smem__family *family);
 
 /* A forked child takes a lock of its own, then gives the inherited one back. */
 void smem__family_renew(const smem__place *place, smem__family *family);
@@ -52,6 +52,27 @@ void smem__family_renew(const smem__place *place, smem__family *family);
  */
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file);
 void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file);
+
+/* Is there a reaper for it? 1, 0 or an error. */
+int smem__family_is_guarded(const smem__place *place, const smem__family *family);
+
+/*
+ * The reaper's side. Open the file of the family [name] and hold its byte:
+ * -EAGAIN when another reaper does. It does not become a member.
+ */
+int smem__family_guard(const smem__place *place, const char *name, smem__family *out,
+                       smem__file *file);
+/*
+ * Has the family ended? 1: yes, and [file] holds the exclusive lock as after
+ * smem__family_leave(). 0: no; honorary members are added to [watch]. -ENOENT:
+ * its file was removed and nobody holds it: ended by its last member, or its
+ * members have made another file.
+ */
+int smem__family_has_ended(const smem__place *place, const smem__family *family,
+                           const smem__file *file, smem__watch *watch);
+
+/* Sleep until no participant of it lives. */
+int smem__family_wait(const smem__file *file);
 
 /* Remove the files of families that have died. Returns how many. */
 unsigned smem__family_bury_dead(const smem__place *place);

@@ -12,6 +12,8 @@ int smem__judge(void *arg, uint32_t family)
         return 0;
     if (family == ctx->family.tag && ctx->family.pin)
         return 1;
+    if (family == ctx->guarded && family)
+        return 1; /* though its file may have been removed */
     return smem__family_lives(&ctx->place, family);
 }
 

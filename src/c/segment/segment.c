@@ -2,6 +2,7 @@
 #include "segment/segment.h"
 
 #include "segment/lifetime.h"
+#include "segment/reaper.h"
 #include "segment/sweep.h"
 
 #include <errno.h>
@@ -19,6 +20,12 @@ int smem__begin_change(smem_context *ctx)
         smem__sweep_sometimes(ctx);
     }
     return rc;
+}
+
+int smem__begin_mapping(smem_context *ctx)
+{
+    smem__reaper_ensure(ctx);
+    return smem__begin_change(ctx);
 }
 
 /* ---- one segment in the table -------------------------------------------- */
@@ -188,7 +195,7 @@ int smem_attach_owned(smem_context *ctx, const char *text, int mode, uint32_t ow
     smem__name name;
     int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
     if (rc == 0)
-        rc = smem__begin_change(ctx);
+        rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
     rc = smem__attach(ctx, &name, owner, 0, mode, out);
@@ -215,7 +222,7 @@ int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonc
         *out = smem__table_take(ctx, smem__backend_of(backend), nonce, mode);
     if (!*out) {
         smem__participate(ctx);
-        rc = smem__begin_change(ctx);
+        rc = smem__begin_mapping(ctx);
         if (rc != 0)
             return rc;
         rc = smem__attach(ctx, &name, ctx->place.uid, nonce, mode, out);

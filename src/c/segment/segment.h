@@ -8,6 +8,9 @@
    smem__end(). */
 int smem__begin_change(smem_context *ctx);
 
+/* As above, for what maps a segment: from then on something may be left behind. */
+int smem__begin_mapping(smem_context *ctx);
+
 /* Map what was found or made. It is not in the table yet. */
 int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out);
 /* Undo that. */

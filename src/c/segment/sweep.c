@@ -180,7 +180,10 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     int rc = 0;
     if (ctx->family.pin) {
         pthread_mutex_lock(&ctx->table_lock);
-        smem__family_restore(&ctx->place, &ctx->family);
+        uint64_t inode = ctx->family.inode;
+        smem__family_restore(&ctx->place, ctx->parent, &ctx->family);
+        if (ctx->family.inode != inode)
+            ctx->next_reaper_us = 0; /* the reaper guards the old file */
         pthread_mutex_unlock(&ctx->table_lock);
     }
     if (ctx->place.has_posix)

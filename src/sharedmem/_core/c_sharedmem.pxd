@@ -77,6 +77,7 @@ cdef extern from "sharedmem.h" nogil:
         const char *family
         int parent
         const char *directory
+        const char *reaper
         int observe
 
     ctypedef struct smem_reclaimed:

@@ -239,12 +239,14 @@ cdef class Context:
     """This process as a participant, or as an observer."""
     cdef smem_context *c
 
-    def __cinit__(self, family=None, int parent=0, directory=None, bint observe=False):
+    def __cinit__(self, family=None, int parent=0, directory=None, reaper=None, bint observe=False):
         cdef smem_options options
         cdef bytes family_text = None if family is None else encode(family)
         cdef bytes directory_text = None if directory is None else encode(directory)
+        cdef bytes reaper_text = None if reaper is None else encode(reaper)
         options.family = NULL if family is None else <const char *>family_text
         options.directory = NULL if directory is None else <const char *>directory_text
+        options.reaper = NULL if reaper is None else <const char *>reaper_text
         options.parent = parent
         options.observe = observe
         check(smem_open(&options, &self.c), family)
@@ -264,7 +266,11 @@ cdef class Context:
 
     def new_family(self, name=None):
         cdef bytes text = None if name is None else encode(name)
-        check(smem_new_family(self.c, NULL if name is None else <const char *>text), name)
+        cdef const char *c_name = NULL if name is None else <const char *>text
+        cdef int code
+        with nogil:
+            code = smem_new_family(self.c, c_name)
+        check(code, name)
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,

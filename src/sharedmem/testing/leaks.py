@@ -144,11 +144,25 @@ def _processes() -> Found:
             status = _status(pid)
             if status is not None:
                 command = _command(pid)
+                if _is_reaper(pid, command):
+                    continue
                 facts = command + (", ended, not waited for" if status.ended else "")
                 found["process", pid, status.started] = Leak(
                     "process", str(pid), pid, None, ((pid, command),), facts
                 )
     return found
+
+
+def _is_reaper(pid: int, command: str) -> bool:
+    """Whether it is a family's reaper, which belongs to nobody and ends by itself.
+
+    It is a child of the process that adopts orphans, which may be this one.
+    """
+    if command != "sharedmem-reape":  # comm has 15 bytes
+        return False
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return True
 
 
 def _long_lived() -> tuple[set[int], set[int]]:
