@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int backend;
@@ -211,6 +212,34 @@ TEST(died_half_made)
     CHECK_EQ(check_wait(&child), 0);
     CHECK(check_left(false) > 1);
     CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment), SMEM_E_NOT_FOUND);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* The finer clock has begun a second that the coarser one has not. */
+static void wait_for_clocks_to_differ(void)
+{
+    struct timespec fine, coarse;
+    do {
+        clock_gettime(CLOCK_REALTIME, &fine);
+        clock_gettime(CLOCK_REALTIME_COARSE, &coarse);
+    } while (fine.tv_sec == coarse.tv_sec);
+}
+
+static void create_and_die_at_the_turn(check_peer *parent, void *arg)
+{
+    wait_for_clocks_to_differ();
+    create_and_die(parent, arg);
+}
+
+/* What was half-made at the turn of a second is not taken for older than its entry. */
+TEST(died_half_made_at_the_turn_of_a_second)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    check_peer child = check_fork(create_and_die_at_the_turn, NULL);
+    CHECK_EQ(check_wait(&child), 0);
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_left(false), 1); /* the family's file */
     smem_close(ctx);
