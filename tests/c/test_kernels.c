@@ -259,6 +259,64 @@ TEST(create_after_a_half_made_one)
     smem_close(ctx);
 }
 
+static int rename_and_die(const char *old, const char *path)
+{
+    (void)old, (void)path;
+    _exit(EXIT_SUCCESS);
+}
+
+static int remove_and_die(int id, int command, struct shmid_ds *buf)
+{
+    if (command == IPC_RMID)
+        _exit(EXIT_SUCCESS);
+    return real.shmctl(id, command, buf);
+}
+
+/* Child: die when the new segment is complete and the old one still has its name. */
+static void replace_and_die(check_peer *parent, void *arg)
+{
+    smem_segment *segment;
+    smem_context *ctx = check_open(NULL);
+    (void)parent;
+    (void)arg;
+    smem__sys.rename = rename_and_die;
+    smem__sys.shmctl = remove_and_die;
+    create_on(ctx, backend, check_name("a"), SMEM_REPLACE | SMEM_PERSISTENT, &segment);
+    CHECK(false);
+}
+
+/* Who dies while replacing leaves no second segment of the name that persists. */
+TEST(died_replacing)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *old;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &old));
+    check_peer child = check_fork(replace_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_EQ(smem_is_current(old), 1);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_detach(old);
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* Unlinking takes the name from both, when nobody has reclaimed in between. */
+TEST(unlink_after_who_died_replacing)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *old, *found;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &old));
+    check_peer child = check_fork(replace_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(smem_unlink(ctx, check_name("a")));
+    CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    smem_detach(old);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+}
+
 int main(int argc, char **argv)
 {
     return check_main_on_backend(argc, argv, &backend);

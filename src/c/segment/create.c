@@ -7,6 +7,7 @@
  * the name, and its key stands in the journal before it exists.
  */
 #include "segment/header.h"
+
 #include "segment/lifetime.h"
 #include "segment/segment.h"
 #include "segment/sweep.h"
@@ -160,16 +161,18 @@ static int smem__birth_publish(smem__birth *birth)
     if (rc != 0 || !replace)
         return rc == -EEXIST ? SMEM_E_EXISTS : rc;
     rc = smem__displace(birth, birth->found.header.nonce);
-    if (rc != 0) /* two of one name must not stay */
+    if (rc != 0) { /* two of one name must not stay */
         smem__take_name(birth->ctx, &birth->found, birth->name, &birth->gate);
+    }
     return rc;
 }
 
 static void smem__birth_undo(smem__birth *birth)
 {
     smem__layout *header = smem__birth_layout(birth);
+    bool discarded = birth->found.backend->discard(&birth->found.object) == 0;
     /* What could not be removed stays journalled: the sweep finds it. */
-    if (birth->found.backend->discard(&birth->found.object) == 0 && header->journal)
+    if (discarded && header->journal)
         smem__journal_remove(&birth->gate, header->journal - 1, header->nonce);
 }
 
@@ -295,24 +298,36 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
 /* ---- unlink ---------------------------------------------------------------- */
 
 /* [nonce] not 0: only this very segment. */
+static int smem__unlink_first(smem_context *ctx, const smem__name *name, uint64_t nonce,
+                              const smem__gate *gate)
+{
+    smem__found found;
+    int rc = smem__find(ctx, name, ctx->place.uid, true, gate, &found);
+    if (rc != 0)
+        return rc;
+    if (nonce && nonce != found.header.nonce)
+        rc = SMEM_E_REUSED;
+    else
+        rc = smem__take_name(ctx, &found, name->text, gate);
+    smem__found_close(&found);
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc;
+}
+
+/* Who died while replacing may have left two of one name: without a nonce the
+   name leads nowhere when this has succeeded. */
 static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonce)
 {
     smem__gate gate;
-    smem__found found;
     int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &gate);
     if (rc != 0)
         return rc;
-    rc = smem__find(ctx, name, ctx->place.uid, true, &gate, &found);
-    if (rc == 0) {
-        if (nonce && nonce != found.header.nonce)
-            rc = SMEM_E_REUSED;
-        else
-            rc = smem__take_name(ctx, &found, name->text, &gate);
-        smem__found_close(&found);
-    }
+    rc = smem__unlink_first(ctx, name, nonce, &gate);
+    int more = rc == 0 && !nonce ? 0 : SMEM_E_NOT_FOUND;
+    while (more == 0)
+        more = smem__unlink_first(ctx, name, 0, &gate);
     smem__gate_leave(&gate);
-    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc;
+    return rc == 0 && more != SMEM_E_NOT_FOUND ? more : rc;
 }
 
 int smem_unlink(smem_context *ctx, const char *text)
