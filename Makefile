@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 C_BUILD := build/c
+DEATH_BUILD := build/death
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -37,10 +38,16 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
 
+$(DEATH_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
+
+test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c model test-python  ## set up all that is needed and run every test
+test: test-c test-death model test-python  ## set up all that is needed and run every test
 
 demo: build $(VENV)/.demo  ## hillshade of a real elevation model, computed in worker processes
 	$(BIN)/python examples/hillshade.py

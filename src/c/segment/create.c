@@ -8,6 +8,7 @@
  */
 #include "segment/header.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
 #include "segment/sweep.h"
@@ -75,6 +76,7 @@ static int smem__clear_name(smem__birth *birth)
         smem__found_close(&old);
         smem__target target = {.backend = *b, .candidate = old.candidate, .name = birth->name};
         rc = smem__last_one_out(ctx, &target, &birth->gate, NULL);
+        SMEM__POINT("create.cleared", "a stale segment of the name is gone, a living one is not");
         if (rc != 1 && rc != -ENOENT && !replace)
             return rc == 0 || rc == -EBUSY ? SMEM_E_EXISTS : rc;
     }
@@ -98,6 +100,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
             smem__found_close(&old);
             if (rc != 0)
                 return rc;
+            SMEM__POINT("create.displaced", "one older segment of the name has it no more");
         }
     }
     return 0;
@@ -147,6 +150,7 @@ static int smem__birth_write(smem__birth *birth)
     size_t magic = sizeof(((smem__layout *)0)->magic);
     int rc = found->backend->poke(&found->object, birth->header + magic,
                                   birth->header_size - magic, magic);
+    SMEM__POINT("create.lacks-magic", "the header is written but for its magic");
     atomic_thread_fence(memory_order_seq_cst); /* magic last */
     return rc ? rc : found->backend->poke(&found->object, birth->header, magic, 0);
 }
@@ -160,9 +164,11 @@ static int smem__birth_publish(smem__birth *birth)
         return SMEM_E_PLACE; /* no way to name a file here */
     if (rc != 0 || !replace)
         return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+    SMEM__POINT("create.published-beside", "the new segment stands; others may have its name");
     rc = smem__displace(birth, birth->found.header.nonce);
     if (rc != 0) { /* two of one name must not stay */
         smem__take_name(birth->ctx, &birth->found, birth->name, &birth->gate);
+        SMEM__POINT("create.withdrawn", "an old one kept the name; the new one has none");
     }
     return rc;
 }
@@ -171,6 +177,7 @@ static void smem__birth_undo(smem__birth *birth)
 {
     smem__layout *header = smem__birth_layout(birth);
     bool discarded = birth->found.backend->discard(&birth->found.object) == 0;
+    SMEM__POINT("create.discarded", "a create that failed has removed what it made");
     /* What could not be removed stays journalled: the sweep finds it. */
     if (discarded && header->journal)
         smem__journal_remove(&birth->gate, header->journal - 1, header->nonce);
@@ -186,12 +193,14 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     memcpy(&found->header, birth->header, sizeof found->header);
     found->dtype = birth->header + sizeof found->header;
     rc = smem__birth_write(birth);
+    SMEM__POINT("create.complete", "the header is complete; posix: without a name");
     if (rc == 0)
         rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;
     }
+    SMEM__POINT("create.mapped", "complete and mapped; posix: without a name");
     rc = smem__birth_publish(birth);
     if (rc != 0) {
         smem__unmap_new(*out);
@@ -199,6 +208,7 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
         smem__birth_undo(birth);
         return rc;
     }
+    SMEM__POINT("create.published", "the segment is found by its name");
     found->backend->close(&found->object);
     return 0;
 }

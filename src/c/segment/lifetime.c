@@ -1,5 +1,7 @@
 #include "segment/lifetime.h"
 
+#include "base/point.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,7 @@ int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
     int rc = found->backend->unlink(&ctx->place, name, &found->object);
     if (rc != 0)
         return rc;
+    SMEM__POINT("name.taken", "the segment has no name; the journal may still have it");
     if (found->header.journal && gate)
         smem__journal_remove(gate, found->header.journal - 1, found->header.nonce);
     return 0;
@@ -90,6 +93,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     if (rc == 0 && smem__may_judge(ctx, &found) && !smem__is_kept(ctx, &found, target->name)) {
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
+        SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
         if (!smem__in_flight(&flight))
             rc = smem__take_name(ctx, &found, target->name, gate) == 0;
     }

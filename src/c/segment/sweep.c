@@ -1,5 +1,6 @@
 #include "segment/sweep.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 
 #include <errno.h>
@@ -32,7 +33,9 @@ static int smem__sweep_temporary(void *arg, const char *name)
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
     if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
+        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
         smem__path_unlink(path);
+        SMEM__POINT("sweep.temporary-removed", "it is gone");
     }
     smem__file_close(&file);
     return 0;
@@ -135,6 +138,7 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
             if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
                 !smem__is_journalled(entries, count, segment->info.nonce) &&
                 smem__journal_add(gate, &entry, &slot) == 0) {
+                SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
                 header->journal = slot + 1;
             }
         }
