@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
+DEATH_BUILD := build/death
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -57,10 +58,16 @@ test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there 
 	  meson test -C $(CLANG_BUILD) --print-errorlogs; \
 	else echo "skipped: the build by clang (no clang here)"; fi
 
+$(DEATH_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
+
+test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c model test-python  ## set up all that is needed and run every test
+test: test-c test-death model test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py

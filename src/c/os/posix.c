@@ -11,6 +11,7 @@
  */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -81,6 +82,7 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
         smem__file_discard(&out->file);
         return smem__room_code(rc);
     }
+    SMEM__POINT("posix.reserved", "zero bytes without a name, locked");
     out->size = size;
     out->kernel_id = (int64_t)out->file.inode;
     out->writable = true;
@@ -96,8 +98,10 @@ static int smem__posix_own_name(const smem__place *place, const char *path, smem
     rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc == 0) {
         rc = smem__file_is_at(old, path);
-        if (rc == 1)
+        if (rc == 1) {
+            SMEM__POINT("posix.name-owned", "who replaces holds the old segment's byte 1");
             return 0;
+        }
         if (rc == 0)
             rc = -EAGAIN;
     }
@@ -172,6 +176,7 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
         smem__file_close(&out->file);
         return rc;
     }
+    SMEM__POINT("posix.opened", "the segment is locked by an fd, not by a mapping yet");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
     out->writable = reach == SMEM__WRITE;
@@ -210,6 +215,7 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
+    SMEM__POINT("posix.private-pinned", "the page that carries the lock is mapped");
     int fd = smem__file_reopen(&object->file);
     rc = fd < 0 ? fd : 0;
     if (fd >= 0) {
@@ -236,6 +242,7 @@ static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
     void *base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
     if (base == MAP_FAILED)
         return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
+    SMEM__POINT("posix.mapped", "the segment is mapped");
     *out = (smem__mapping){.base = base,
                            .size = object->size,
                            .kernel_id = object->kernel_id,
@@ -251,6 +258,7 @@ static void smem__posix_unmap(smem__mapping *mapping)
 {
     smem__unpin(mapping->pin, 1);
     smem__sys.munmap(mapping->base, mapping->size);
+    SMEM__POINT("posix.unmapped", "the segment is not mapped any more; nobody has looked yet");
 }
 
 static int smem__posix_relay(const smem__file *file, smem__mapping *mapping)
@@ -285,6 +293,7 @@ static int smem__posix_loosen(const smem__place *place, const char *name, smem__
     if (rc != 0)
         return rc;
     rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_relay(&file, mapping) : -ENOENT;
+    SMEM__POINT("posix.loosened", "at exit: mapped, and the mapping holds no lock");
     smem__file_close(&file);
     return rc;
 }
@@ -298,8 +307,10 @@ static void smem__posix_tighten(const smem__place *place, const char *name, smem
         smem__file_open(path, place->uid, true, &file) != 0)
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
-        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0)
+        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
         smem__posix_relay(&file, mapping);
+        SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
+    }
     smem__file_close(&file);
 }
 
@@ -324,6 +335,7 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
         smem__file_close(&out->file);
         return rc == -EAGAIN ? -EBUSY : rc;
     }
+    SMEM__POINT("posix.claimed", "nobody maps it, and nobody can");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
     out->writable = true;
@@ -338,10 +350,13 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
         rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc != 0)
         return rc;
+    SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
     rc = smem__file_is_at(&object->file, path);
-    if (rc == 1)
-        return smem__path_unlink(path);
-    return rc == 0 ? -ENOENT : rc;
+    if (rc != 1)
+        return rc == 0 ? -ENOENT : rc;
+    rc = smem__path_unlink(path);
+    SMEM__POINT("posix.unlinked", "the name is gone");
+    return rc;
 }
 
 static bool smem__posix_is_current(const smem__place *place, const char *name, unsigned candidate,

@@ -1,6 +1,7 @@
 /* Starting a program that belongs to nobody, and becoming one. */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -20,6 +21,7 @@ int smem__spawn(const char *path, char *const arguments[])
     int status = 0, rc = -smem__sys.spawn(&pid, path, arguments);
     if (rc != 0)
         return rc;
+    SMEM__POINT("spawn.started", "the reaper was started and may not be on its own yet");
     while (smem__sys.waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return errno == ECHILD ? 0 : -errno; /* the program waits for any child itself */
@@ -78,5 +80,6 @@ int smem__detach_from_parent(void)
         _exit(0);
     if (smem__sys.setsid() < 0 || smem__sys.chdir("/") != 0)
         return -errno;
+    SMEM__POINT("spawn.detached", "the reaper is a process on its own and guards nothing yet");
     return 0;
 }

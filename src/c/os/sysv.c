@@ -13,6 +13,7 @@
  */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -65,6 +66,7 @@ static int smem__sysv_attach(smem__object *object, const void *at, int flags)
             return -ENOENT;
         return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
     }
+    SMEM__POINT("sysv.attached", "one attachment more: to make, look, map, claim or loosen");
     object->probe = probe;
     object->writable = !(flags & SHM_RDONLY);
     return 0;
@@ -72,8 +74,10 @@ static int smem__sysv_attach(smem__object *object, const void *at, int flags)
 
 static void smem__sysv_close(smem__object *object)
 {
-    if (object->probe)
+    if (object->probe) {
         smem__sys.shmdt(object->probe);
+        SMEM__POINT("sysv.detached", "what was attached to look or to claim is so no more");
+    }
     object->probe = NULL;
 }
 
@@ -103,6 +107,8 @@ int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__obje
         rc = -EBUSY;
     if (rc != 0)
         smem__sysv_close(out);
+    else
+        SMEM__POINT("sysv.key-claimed", "found by its key alone, by the sweep: nobody attaches it");
     return rc;
 }
 
@@ -133,6 +139,7 @@ static int smem__sysv_create_code(int rc)
 static int smem__sysv_discard(smem__object *object)
 {
     int rc = smem__sys.shmctl(object->id, IPC_RMID, NULL) == 0 ? 0 : -errno;
+    SMEM__POINT("sysv.discarded", "a create that failed has removed it; it is attached still");
     smem__sysv_close(object);
     return rc == -EINVAL || rc == -EIDRM ? 0 : rc;
 }
@@ -145,14 +152,17 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
     int id = smem__sys.shmget(key, size, flags);
     if (id < 0)
         return smem__sysv_create_code(-errno);
+    SMEM__POINT("sysv.made", "journalled, zero bytes, nobody attaches it");
     *out = (smem__object){.file = {.fd = -1, .uid = place->uid, .mode = mode},
                           .id = id,
                           .key = key,
                           .size = size,
                           .kernel_id = id};
     int rc = smem__sysv_attach(out, NULL, 0);
-    if (rc != 0)
+    if (rc != 0) {
         smem__sys.shmctl(id, IPC_RMID, NULL);
+        SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
+    }
     return rc;
 }
 
@@ -210,10 +220,12 @@ static int smem__sysv_map(smem__object *object, int mode, uint64_t data_offset, 
 
 static void smem__sysv_unmap(smem__mapping *mapping)
 {
-    if (mapping->shares)
-        smem__sys.shmdt(mapping->base);
-    else
+    if (!mapping->shares) {
         smem__sys.munmap(mapping->base, mapping->size);
+        return;
+    }
+    smem__sys.shmdt(mapping->base);
+    SMEM__POINT("sysv.unmapped", "the segment is not attached any more; nobody has looked yet");
 }
 
 /* SHM_REMAP: one unsplit attachment in the place of however many pieces
@@ -253,6 +265,8 @@ static int smem__sysv_claim(const smem__place *place, const char *name, unsigned
         rc = -EBUSY;
     if (rc != 0)
         smem__sysv_close(out);
+    else
+        SMEM__POINT("sysv.claimed", "nobody else attaches it, and who would waits at the gate");
     return rc;
 }
 
@@ -263,7 +277,10 @@ static int smem__sysv_unlink(const smem__place *place, const char *name, smem__o
     int rc = smem__sysv_stat(object->id, place->uid, &st);
     if (rc != 0)
         return rc;
-    return smem__sys.shmctl(object->id, IPC_RMID, NULL) == 0 ? 0 : -errno;
+    if (smem__sys.shmctl(object->id, IPC_RMID, NULL) != 0)
+        return -errno;
+    SMEM__POINT("sysv.unlinked", "the key is gone; the journal still has it");
+    return 0;
 }
 
 static bool smem__sysv_is_current(const smem__place *place, const char *name, unsigned candidate,

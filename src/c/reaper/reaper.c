@@ -10,6 +10,8 @@
  * that it takes to see that it lives through an honorary member.
  */
 #include "os/backend.h"
+
+#include "base/point.h"
 #include "segment/context.h"
 #include "segment/family.h"
 #include "segment/sweep.h"
@@ -34,6 +36,7 @@ static void smem__reap_rest(smem__reaper *reaper)
 {
     smem_reclaimed ignored;
     smem__sweep(&reaper->ctx, &ignored);
+    SMEM__POINT("reaper.swept", "what the dead family kept is gone");
     smem__nap(SMEM__SOON_MS);
     smem__sweep(&reaper->ctx, &ignored);
 }
@@ -91,6 +94,7 @@ static int smem__wait_for_end(smem__reaper *reaper)
 static void smem__serve(smem__reaper *reaper, const char *path)
 {
     int rc;
+    SMEM__POINT("reaper.guarding", "byte 1 of the family's file is held");
     if (smem__watch_open(path, &reaper->watch) == 0)
         rc = smem__guard(reaper);
     else
@@ -100,6 +104,7 @@ static void smem__serve(smem__reaper *reaper, const char *path)
         smem__family_bury(&reaper->ctx.place, &reaper->family, &reaper->file);
     else
         smem__file_close(&reaper->file);
+    SMEM__POINT("reaper.buried", "the family's file is gone; what only it kept is not");
     smem__reap_rest(reaper);
 }
 

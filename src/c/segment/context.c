@@ -1,5 +1,6 @@
 #include "segment/context.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -175,9 +176,11 @@ void smem_leave(smem_context *ctx)
             ctx->dying = ctx->family.tag;
         smem__retry_refused(ctx, 0);
         smem__leave_segments(ctx);
+        SMEM__POINT("leave.segments-left", "own segments are unlinked or left to others");
         if (last) {
             smem_reclaimed ignored;
             smem__sweep(ctx, &ignored);
+            SMEM__POINT("leave.swept", "what the ended family kept is gone, its file is not");
             smem__family_bury(&ctx->place, &ctx->family, &file);
             ctx->dying = 0;
         }
@@ -234,6 +237,7 @@ int smem_new_family(smem_context *ctx, const char *name)
     pthread_rwlock_wrlock(&ctx->fork_lock);
     rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {
+        SMEM__POINT("family.in-both", "a member of the old family and of the new one");
         left = ctx->family;
         ctx->family = made;
         ctx->next_reaper_us = 0;

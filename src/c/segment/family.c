@@ -1,5 +1,6 @@
 #include "segment/family.h"
 
+#include "base/point.h"
 #include "segment/record.h"
 
 #include <errno.h>
@@ -14,7 +15,9 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->tag = tag;
     out->device = file->device;
     out->inode = file->inode;
-    return smem__file_pin(file, place->page, &out->pin);
+    int rc = smem__file_pin(file, place->page, &out->pin);
+    SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
+    return rc;
 }
 
 static int smem__new_tag(uint32_t *tag)
@@ -33,6 +36,7 @@ static int smem__family_make(const smem__place *place, const char *path, uint32_
     if (rc != 0)
         return rc;
     rc = smem__file_write(made, &record, sizeof record, 0);
+    SMEM__POINT("family.written", "a family's file, complete and locked, without its name");
     if (rc == 0) /* with the shared lock on byte 0, since it was made */
         rc = smem__file_publish(made, path);
     if (rc != 0)
@@ -47,13 +51,16 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
     smem__record record;
     int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
+        SMEM__POINT("family.found-dead", "who joins holds the exclusive lock of a dead family");
         if (smem__file_is_at(file, path) == 1)
             smem__path_unlink(path);
+        SMEM__POINT("family.cleared", "the dead family's file is gone, the new one not made");
         return -EAGAIN;
     }
     if (rc == 0)
         rc = smem__record_hold(place, file);
     if (rc == 0) {
+        SMEM__POINT("family.locked", "the shared lock is held by an fd, not by a mapping yet");
         rc = smem__file_is_at(file, path);
         rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
     }
@@ -176,7 +183,9 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
+        SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         smem__unpin(family->pin, place->page);
+        SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
     }
     smem__file_close(&file);
@@ -193,14 +202,17 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
         smem__file_is_at(&known, path) == 1)
         return;
     int rc = smem__file_open(path, place->uid, true, &file);
-    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
+    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0) {
+        SMEM__POINT("family.remade", "the file that somebody removed is there with its tag");
         rc = smem__file_open(path, place->uid, true, &file);
+    }
     if (rc == 0) {
         if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
             smem__record_hold(place, &file) == 0 &&
             smem__record_add_honorary(place, &file, parent) == 0 &&
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
+            SMEM__POINT("family.restored", "a member by the new file");
             family->pin = pin;
             family->inode = file.inode;
             family->device = file.device;
@@ -217,11 +229,14 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
     /* One's children may have listed oneself as their honorary member. */
     bool known = smem__process_find(place, smem__process_self(), &self) == 0;
     smem__unpin(family->pin, place->page);
+    SMEM__POINT("family.left", "a member no more, though its segments are mapped");
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
-    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1)
+    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1) {
+        SMEM__POINT("family.ended", "it was the last: the exclusive lock is held");
         return true;
+    }
     smem__file_close(file);
     return false;
 }
@@ -232,6 +247,7 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     if (smem__place_path(place, place->uid, 'f', family->name, path) == 0 &&
         smem__file_is_at(file, path) == 1)
         smem__path_unlink(path);
+    SMEM__POINT("family.buried", "its file is gone");
     smem__file_close(file);
 }
 
@@ -285,6 +301,7 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
     smem__record record;
     int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
+        SMEM__POINT("family.over", "the reaper holds the exclusive lock");
         rc = smem__place_path(place, place->uid, 'f', family->name, path);
         if (rc == 0)
             rc = smem__file_is_at(file, path);
@@ -340,8 +357,12 @@ static void smem__family_bury_file(smem__family_query *query, const char *path)
     if (smem__file_open(path, query->place->uid, true, &file) != 0)
         return;
     if (smem__record_is_dead(query->place, &file, NULL, &record) == 1 &&
-        smem__file_is_at(&file, path) == 1 && smem__path_unlink(path) == 0)
-        query->buried++;
+        smem__file_is_at(&file, path) == 1) {
+        SMEM__POINT("family.bury-claimed", "a sweep holds the exclusive lock of a dead family");
+        if (smem__path_unlink(path) == 0)
+            query->buried++;
+        SMEM__POINT("family.bury-done", "the dead family's file is gone");
+    }
     smem__file_close(&file);
 }
 
@@ -366,20 +387,19 @@ unsigned smem__family_bury_dead(const smem__place *place)
     return query.buried;
 }
 
-static int smem__family_count_file(smem__family_query *query, const char *path, smem__file *file)
+static int smem__family_count_one(void *arg, const char *name)
 {
-    (void)path;
-    smem__family_record record;
-    if (smem__family_is_dead(query->place, file, NULL, &record) == 1)
+    smem__family_query *query = arg;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    if (smem__family_look(query->place, name, path, &file) != 0)
+        return 0;
+    if (smem__family_seems_alive(query->place, &file) == 0)
         query->dead++;
     else
         query->alive++;
+    smem__file_close(&file);
     return 0;
-}
-
-static int smem__family_count_one(void *arg, const char *name)
-{
-    return smem__family_visit(arg, name, smem__family_count_file);
 }
 
 int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead)

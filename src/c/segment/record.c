@@ -1,5 +1,6 @@
 #include "segment/record.h"
 
+#include "base/point.h"
 #include "sharedmem.h"
 
 #include <errno.h>
@@ -68,6 +69,7 @@ int smem__record_add_honorary(const smem__place *place, const smem__file *file, 
     int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
     if (rc != 0)
         return rc;
+    SMEM__POINT("record.locked", "the list of honorary members is locked");
     rc = smem__record_read(file, &record);
     for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
         smem__process *slot = &record.honorary[i];
@@ -77,6 +79,7 @@ int smem__record_add_honorary(const smem__place *place, const smem__file *file, 
             continue;
         rc = smem__file_write(file, &parent, sizeof parent,
                               offsetof(smem__record, honorary) + (size_t)i * sizeof parent);
+        SMEM__POINT("record.listed", "the parent is listed, its child no member yet");
         break;
     }
     smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);

@@ -1,6 +1,7 @@
 /* Creating, attaching and dropping. */
 #include "segment/segment.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -62,6 +63,7 @@ static void smem__drop_mapping(smem_context *ctx, smem_segment *segment)
     bool test = !segment->nameless && !segment->spared &&
                 !(segment->info.flags & SMEM_PERSISTENT) && segment->info.owner == ctx->place.uid;
     segment->backend->unmap(&segment->mapping);
+    SMEM__POINT("drop.unmapped", "the last reference is gone; whether nobody uses it is not known");
     if (test)
         smem__test(ctx, &target);
 }
@@ -155,7 +157,10 @@ static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t no
     }
     smem_segment *segment;
     int rc = smem__map_new(ctx, found, mode, &segment);
-    return rc ? rc : smem__table_enter(ctx, segment, out);
+    if (rc != 0)
+        return rc;
+    SMEM__POINT("attach.mapped", "mapped, and held open or within the gate as well");
+    return smem__table_enter(ctx, segment, out);
 }
 
 /* Can nobody reach it any more? To be asked before it is held. */
@@ -186,6 +191,7 @@ static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owne
     smem__found_release(&found, &gate);
     if (rc == 0 && spared)
         (*out)->spared = true;
+    SMEM__POINT("attach.done", "mapped; a ticket that led here is still in flight");
     return rc;
 }
 
@@ -313,8 +319,10 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
         return rc;
     rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), smem__judge,
                                ctx, ticket);
+    SMEM__POINT("ticket.issued", "in flight, and nobody knows the ticket");
     if (rc == 0 && !smem_is_current(segment)) {
         smem__ticket_free(header->books, *ticket);
+        SMEM__POINT("ticket.withdrawn", "the name was gone: the ticket is free again");
         rc = SMEM_E_UNLINKED;
     }
     smem__end(ctx);

@@ -1,5 +1,6 @@
 #include "segment/sweep.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 
 #include <errno.h>
@@ -31,8 +32,11 @@ static int smem__sweep_temporary(void *arg, const char *name)
     if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
-    if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1)
+    if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
+        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
         smem__path_unlink(path);
+        SMEM__POINT("sweep.temporary-removed", "it is gone");
+    }
     smem__file_close(&file);
     return 0;
 }
@@ -58,7 +62,7 @@ static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
         return rc == 0 || rc == SMEM_E_FORMAT; /* a stranger on our key */
     if (ours) {
         smem__count_flight(ctx, &found->header, &flight);
-        if ((found->header.flags & SMEM_PERSISTENT) || smem__in_flight(&flight))
+        if (smem__is_kept(ctx, found, "") || smem__in_flight(&flight))
             return false;
     }
     found->header.journal = 0; /* the caller removes the entry */
@@ -133,8 +137,10 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
                                            SMEM_READ_WRITE);
             if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
                 !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0)
+                smem__journal_add(gate, &entry, &slot) == 0) {
+                SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
                 header->journal = slot + 1;
+            }
         }
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
