@@ -1,4 +1,4 @@
-"""Tutorial and how-to guides: every console session is typed and compared with what is shown.
+"""README, tutorial and how-to guides: every console session is typed and compared with what is shown.
 
 The ``console`` blocks of a page are one session of a shell, in namespaces of its own,
 so that nothing but what the page starts is seen. Numbers (pids, sizes, inodes), the
@@ -60,7 +60,7 @@ def isolated() -> list[str]:
     return [*command, "bash", "-c", "mount -t tmpfs tmpfs /dev/shm && exec bash session.sh"]
 
 
-SESSIONS = [page for page in PAGES if console(page)]
+SESSIONS = [page for page in [ROOT / "README.rst", *PAGES] if console(page)]
 
 
 @pytest.mark.parametrize("page", SESSIONS, ids=named)
