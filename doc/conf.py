@@ -30,6 +30,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|multiprocessing|concurrent|pickle|copy|os|mmap|ast|joblib)\b.*"),
     # Built-in exceptions and types, which no page here describes.
     ("py:.*", r"[A-Z][A-Za-z]*Error|Exception|str|int|bytes|tuple|list|bool|None"),
+    # Attributes, which numpydoc links though they stand in the same list.
+    ("py:obj", "dtype|status"),
     ("c:identifier", ".*"),  # of the C standard, or shown in a block of the header
 ]
 
@@ -42,6 +44,9 @@ numpydoc_class_members_toctree = False
 numpydoc_validation_exclude = {
     r"Error$",  # what leads to one and what to do is in the table of exceptions
     r"\.(SegmentInfo|SharedArray)$",  # nobody calls them; their attributes are described
+    r"testing\.(Death|Leak)$",  # the same
+    r"shmarray\.",  # numpy-sharedmem's names and parameters
+    r"testing\.deaths$",  # a generator has Yields, no Returns
     r"pickling\.register$",  # an ndarray's class is all that it takes
 }
 numpydoc_validation_checks = {

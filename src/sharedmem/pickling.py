@@ -111,7 +111,7 @@ def register(cls: type[np.ndarray]) -> None:
     ----------
     cls : type
         A subclass of `numpy.ndarray` whose instances may lie in shared memory.
-        Those of `SharedArray` are registered when they are defined.
+        Those of `sharedmem.SharedArray` are registered when they are defined.
     """
     ForkingPickler.register(cls, reduce_in_flight)
 

@@ -26,12 +26,12 @@ __all__ = ["create", "create_copy", "ones", "shmarray", "zeros"]
 
 
 class shmarray(SharedArray):
-    """A `SharedArray` that is made as numpy-sharedmem made its own.
+    """A `sharedmem.SharedArray` that is made as numpy-sharedmem made its own.
 
     Parameters
     ----------
     ctypesArray : array in shared memory
-        A `SharedArray`, a view of one, or the `ctypesArray` of another
+        A `sharedmem.SharedArray`, a view of one, or the `ctypesArray` of another
         `shmarray`. The memory is used, not copied.
     shape : int or sequence of int
     dtype : data-type, default float64

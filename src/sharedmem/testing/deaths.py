@@ -58,7 +58,9 @@ def deaths(
     Parameters
     ----------
     function : callable
-        Called with `args` in each child, which then ends by ``os._exit``.
+        Called in each child, which then ends by ``os._exit``.
+    *args : object
+        What it is called with.
     within : iterable of str, optional
         Names of modules whose lines are steps; the name of a package stands for
         all that is in it. The function's own module when not given.

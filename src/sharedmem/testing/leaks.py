@@ -70,7 +70,7 @@ class Leak:
 
 
 class LeakError(AssertionError):
-    """Something was left behind. `leaks` lists it."""
+    """Something was left behind. ``leaks`` lists it."""
 
     def __init__(self, leaks: Iterable[Leak]) -> None:
         self.leaks = tuple(leaks)
@@ -347,6 +347,11 @@ def leak_guard(patience: float = PATIENCE) -> Iterator[None]:
         Seconds to wait for processes and threads that are just ending. The wait
         ends at once when nothing is left, and looks again whenever a process
         ends that has something.
+
+    Yields
+    ------
+    None
+        Nothing; what counts is what is left afterwards.
 
     Raises
     ------
