@@ -103,7 +103,12 @@ def run(name: str) -> str:
     environment = {**os.environ, "PATH": search_path(), "CC": "clang", "CXX": "clang++"}
     for command in commands():
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         if done.returncode != 0:
             print(done.stdout, end="", flush=True)

@@ -49,7 +49,9 @@ MAY_INCLUDE = {
 }
 # Headers of C itself, and what is no system call: threads and fork handlers.
 NO_KERNEL = {
-    *("assert ctype errno inttypes limits stdalign stdarg stdatomic stdbool stddef stdint stdio").split(),
+    *(
+        "assert ctype errno inttypes limits stdalign stdarg stdatomic stdbool stddef stdint stdio"
+    ).split(),
     *("stdlib string pthread").split(),
 }
 # Functions of libc that segment/ calls: none talks to the kernel but for memory.
@@ -73,7 +75,9 @@ def test_c_arrows_go_down(path: Path) -> None:
             assert folder == "os" or name.removesuffix(".h") in NO_KERNEL, f"<{name}> belongs to os/"
         else:
             allowed = MAY_INCLUDE[folder]
-            assert name.startswith(tuple(each for each in allowed if each.endswith("/"))) or name in allowed
+            assert (
+                name.startswith(tuple(each for each in allowed if each.endswith("/"))) or name in allowed
+            )
 
 
 def test_extension_knows_the_public_header_only() -> None:
@@ -143,7 +147,9 @@ def test_python_arrows_go_down(path: Path) -> None:
     name = ".".join(parts[:2]) if parts[0] == "_core" else parts[0]
     assert name in LEVEL, f"say in MODULES what {name} may import"
     for line, target in imported(path):
-        assert LEVEL[target] <= LEVEL[name], f"{relative(path)}:{line} imports {target}, which stands above"
+        assert LEVEL[target] <= LEVEL[name], (
+            f"{relative(path)}:{line} imports {target}, which stands above"
+        )
 
 
 # ---- what is public is documented --------------------------------------------
@@ -313,7 +319,9 @@ def test_c_file_is_one_concept_long(path: Path) -> None:
 def test_no_file_is_a_drawer() -> None:
     """A file is named for its one concept."""
     drawers = {"util", "utils", "common", "helper", "helpers", "misc"}
-    assert not [relative(path) for path in files() if drawers & set(re.split(r"\W|_", relative(path).lower()))]
+    assert not [
+        relative(path) for path in files() if drawers & set(re.split(r"\W|_", relative(path).lower()))
+    ]
 
 
 # Words that tell how the project was made, not what it is.
@@ -346,7 +354,9 @@ def quoted(path: Path) -> set[str]:
 def test_meson_lists_every_python_file() -> None:
     """What is in src/sharedmem is installed."""
     there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
-    installed = {path for path in there if path.endswith((".py", ".pyi", ".py.in")) or path == "py.typed"}
+    installed = {
+        path for path in there if path.endswith((".py", ".pyi", ".py.in")) or path == "py.typed"
+    }
     assert installed - quoted(PACKAGE / "meson.build") == set()
 
 
@@ -357,11 +367,37 @@ def test_meson_lists_every_c_file() -> None:
 
 # The extension's name has the Python and the machine in it.
 WHEEL = {
+    "pytest_sharedmem.py",
+    "sharedmem-*.dist-info/METADATA",
+    "sharedmem-*.dist-info/RECORD",
+    "sharedmem-*.dist-info/WHEEL",
+    "sharedmem-*.dist-info/entry_points.txt",
+    "sharedmem-*.dist-info/licenses/LICENSE",
     "sharedmem/__init__.py",
+    "sharedmem/__main__.py",
     "sharedmem/_core/__init__.py",
     "sharedmem/_core/errors.py",
     "sharedmem/_core/segment.*.so",
     "sharedmem/_core/segment.pyi",
+    "sharedmem/_core/sharedmem-reaper",
+    "sharedmem/cli/__init__.py",
+    "sharedmem/cli/clean.py",
+    "sharedmem/cli/completion.py",
+    "sharedmem/cli/doctor.py",
+    "sharedmem/cli/errors.py",
+    "sharedmem/cli/files.py",
+    "sharedmem/cli/image.py",
+    "sharedmem/cli/list.py",
+    "sharedmem/cli/output.py",
+    "sharedmem/cli/plot.py",
+    "sharedmem/cli/probes.py",
+    "sharedmem/cli/segments.py",
+    "sharedmem/cli/show.py",
+    "sharedmem/cli/statistics.py",
+    "sharedmem/cli/system.py",
+    "sharedmem/cli/watch.py",
+    "sharedmem/compat/__init__.py",
+    "sharedmem/compat/shmarray.py",
     "sharedmem/creation.py",
     "sharedmem/dtypes.py",
     "sharedmem/errors.py",
@@ -371,10 +407,9 @@ WHEEL = {
     "sharedmem/pickling.py",
     "sharedmem/py.typed",
     "sharedmem/sharedarray.py",
-    "sharedmem-*.dist-info/METADATA",
-    "sharedmem-*.dist-info/RECORD",
-    "sharedmem-*.dist-info/WHEEL",
-    "sharedmem-*.dist-info/licenses/LICENSE",
+    "sharedmem/testing/__init__.py",
+    "sharedmem/testing/deaths.py",
+    "sharedmem/testing/leaks.py",
 }
 
 
@@ -383,10 +418,21 @@ def test_wheel_holds_what_is_listed(tmp_path: Path) -> None:
     pytest.importorskip("mesonpy", reason="no meson-python: the package was built elsewhere")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
-    command += ["--no-build-isolation", f"-Cbuild-dir={tmp_path / 'build'}", "-w", str(tmp_path), str(ROOT)]
-    built = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=90)
+    command += [
+        "--no-build-isolation",
+        f"-Cbuild-dir={tmp_path / 'build'}",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
+    built = subprocess.run(
+        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=90
+    )
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    plain = [re.sub(r"(segment)\..*(\.so)", r"\1.*\2", re.sub(r"-[^/]+(\.dist-info)", r"-*\1", n)) for n in names]
+    plain = [
+        re.sub(r"(segment)\..*(\.so)", r"\1.*\2", re.sub(r"-[^/]+(\.dist-info)", r"-*\1", n))
+        for n in names
+    ]
     assert sorted(plain) == sorted(WHEEL)

@@ -100,7 +100,12 @@ def test_crash_of_the_tutorial_leaves_nothing(tmp_path: Path) -> None:
     """A killed program neither takes an array from others nor keeps one in memory."""
     command = [sys.executable, "-W", "error", TUTORIAL / "crash.py"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
     ) as crash:
         try:
             printed, _ = crash.communicate(timeout=60)
@@ -127,9 +132,14 @@ def test_after_prints_what_before_did_under_fork(lesson: str, method: str, tmp_p
     """The old script works under fork alone; the new one prints the same under any start method."""
     before = [sys.executable, FORKSERVER / f"{lesson}_before.py"]
     wanted = run(*before, "fork", cwd=tmp_path)
-    assert run(sys.executable, "-W", "error", FORKSERVER / f"{lesson}_after.py", method, cwd=tmp_path) == wanted
+    assert (
+        run(sys.executable, "-W", "error", FORKSERVER / f"{lesson}_after.py", method, cwd=tmp_path)
+        == wanted
+    )
     if method != "fork":
-        done = subprocess.run([*before, method], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        done = subprocess.run(
+            [*before, method], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
         assert done.returncode == 1
         assert LESSONS[lesson] in done.stderr
 
@@ -144,7 +154,10 @@ def test_shared_memory_s_successor_computes_the_same(tmp_path: Path) -> None:
 def test_joblib_s_workers_write_into_a_shared_array(tmp_path: Path) -> None:
     """Rows go to joblib's workers by name, and results come back through an array."""
     pytest.importorskip("joblib")
-    assert run(sys.executable, "-W", "error", EXAMPLES / "joblib_rows.py", cwd=tmp_path) == "sum: 799984.0\n"
+    assert (
+        run(sys.executable, "-W", "error", EXAMPLES / "joblib_rows.py", cwd=tmp_path)
+        == "sum: 799984.0\n"
+    )
 
 
 def test_ranks_of_a_node_fill_one_array(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def console(page: Path) -> list[tuple[str, str]]:
     """Command and shown output of each prompt on a page."""
     prompts: list[tuple[str, str]] = []
     pattern = r"((?:^ *\.\. not run:.*\n+)?)^( *)\.\. code-block:: console\n\n((?:\2 +.*\n|\n)+)"
-    for excuse, _, body in re.findall(pattern, page.read_text("utf-8") + "\n", re.M):
+    for excuse, _, body in re.findall(pattern, page.read_text("utf-8") + "\n", re.MULTILINE):
         if not excuse:
-            for part in re.split(r"^\$ ", textwrap.dedent(body), flags=re.M)[1:]:
+            for part in re.split(r"^\$ ", textwrap.dedent(body), flags=re.MULTILINE)[1:]:
                 typed = re.match(r"(?:.*\\\n)*.*\n?", part)
                 assert typed is not None
                 prompts.append((typed[0].rstrip("\n"), part[typed.end() :]))
@@ -103,7 +103,9 @@ def test_reading_finds_prompts_and_outputs(tmp_path: Path) -> None:
 LITERAL = re.compile(r"\.\. literalinclude:: (\S+)")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if LITERAL.search(page.read_text("utf-8"))], ids=named)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if LITERAL.search(page.read_text("utf-8"))], ids=named
+)
 def test_included_script_is_one_that_the_tests_run(page: Path) -> None:
     """What a page includes is there, and test_examples.py knows it."""
     tests = (ROOT / "tests/test_examples.py").read_text("utf-8")
@@ -118,5 +120,7 @@ def test_included_script_is_one_that_the_tests_run(page: Path) -> None:
 def test_index_lists_every_page(folder: str) -> None:
     """The table of contents of a folder has all of its pages, and no other."""
     index = (ROOT / "doc" / folder / "index.rst").read_text("utf-8")
-    listed = re.findall(r"^   ([\w-]+)$", index[index.index("toctree") :], re.M)
-    assert sorted(listed) == sorted(page.stem for page in PAGES if page.parent.name == folder and page.stem != "index")
+    listed = re.findall(r"^   ([\w-]+)$", index[index.index("toctree") :], re.MULTILINE)
+    assert sorted(listed) == sorted(
+        page.stem for page in PAGES if page.parent.name == folder and page.stem != "index"
+    )

@@ -21,7 +21,7 @@ TOOLS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 def blocks(language: str) -> list[str]:
     """The blocks of code in this language, in order."""
-    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README, re.M)
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
     return [textwrap.dedent(block).strip("\n") + "\n" for block in found]
 
 
@@ -41,7 +41,9 @@ def test_first_block_prints_what_its_comment_says(method: str, tmp_path: Path) -
     guard = "if __name__ == '__main__':\n"
     assert said and guard in block
     script = tmp_path / "first.py"
-    script.write_text(block.replace(guard, f"{guard}    multiprocessing.set_start_method({method!r})\n"), "utf-8")
+    script.write_text(
+        block.replace(guard, f"{guard}    multiprocessing.set_start_method({method!r})\n"), "utf-8"
+    )
     assert run(sys.executable, "-W", "error", script, cwd=tmp_path).splitlines() == said
 
 
@@ -81,7 +83,7 @@ def test_pip_extras_exist() -> None:
     for target in installs:
         extra = re.fullmatch(r"\.(?:\[(\w+)\])?", target)
         assert extra, target
-        assert extra[1] is None or re.search(rf"^{extra[1]} = \[", project, re.M), target
+        assert extra[1] is None or re.search(rf"^{extra[1]} = \[", project, re.MULTILINE), target
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     setup, install = (each.split() for each in commands() if each.startswith("meson"))
     build = folder / "build"
-    run(*[str(build) if each == "build/lib" else each for each in setup], f"--prefix={folder}", "--libdir=lib", cwd=ROOT)
+    run(
+        *[str(build) if each == "build/lib" else each for each in setup],
+        f"--prefix={folder}",
+        "--libdir=lib",
+        cwd=ROOT,
+    )
     run(*[str(build) if each == "build/lib" else each for each in install], cwd=ROOT)
     return folder
 
@@ -101,7 +108,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_c(source: Path, program: Path, installed: Path) -> None:
     """Build a C program as the guide says, with the flags that pkg-config knows."""
     flags = run(
-        "pkg-config", "--cflags", "--libs", "sharedmem", cwd=installed, PKG_CONFIG_PATH=f"{installed}/lib/pkgconfig"
+        "pkg-config",
+        "--cflags",
+        "--libs",
+        "sharedmem",
+        cwd=installed,
+        PKG_CONFIG_PATH=f"{installed}/lib/pkgconfig",
     ).split()
     warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
     run("cc", *warnings, "-o", program, source, *flags, f"-Wl,-rpath,{installed}/lib", cwd=installed)
@@ -114,7 +126,8 @@ def test_c_block_attaches_the_array(installed: Path, tmp_path: Path) -> None:
     body = block.replace("\n...\n", "\nfirst[info->shape[1]] = 5;\n")
     source = tmp_path / "block.c"
     source.write_text(
-        "#include <sharedmem.h>\n#include <stdio.h>\n\nint main(void)\n{\n" + body + "return 0;\n}\n", "utf-8"
+        "#include <sharedmem.h>\n#include <stdio.h>\n\nint main(void)\n{\n" + body + "return 0;\n}\n",
+        "utf-8",
     )
     build_c(source, tmp_path / "block", installed)
     a = sharedmem.zeros((3, 4), name="readings")
@@ -131,6 +144,6 @@ def test_c_example_builds_with_the_installed_library(installed: Path, tmp_path: 
 
 def test_citation_has_the_version_of_the_project() -> None:
     """CITATION.cff cites the version that is built."""
-    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
-    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)
+    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
     assert project and cited and cited[1] == project[1] == sharedmem.__version__

@@ -105,7 +105,9 @@ def draw(name: str, *arguments: str, text: str | None = None) -> None:
     if text is None:
         environ = os.environ | {"COLUMNS": str(COLUMNS), "LINES": str(LINES)}
         command = [str(COMMAND), *arguments]
-        plain = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=False).stdout
+        plain = subprocess.run(
+            command, env=environ, stdout=subprocess.PIPE, text=True, check=False
+        ).stdout
     lines = [line.rstrip() for line in plain.rstrip("\n").split("\n")]
     (HERE / f"{name}.txt").write_text("\n".join([title, *lines]) + "\n")
 

@@ -136,7 +136,8 @@ int main(int argc, char **argv)
     int rc = smem_open(NULL, &ctx); /* this process takes part */
     if (rc != 0)
         return failed("open shared memory for", name, rc);
-    int status = creates ? create(ctx, name) : sums ? sum_of(ctx, name) : scale(ctx, name, factor);
+    int status = creates ? create(ctx, name) : sums ? sum_of(ctx, name)
+                                                    : scale(ctx, name, factor);
     smem_close(ctx);
     return status;
 }

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import sharedmem
 from visitor import wait_for
+
+import sharedmem
 
 STATION = Path(__file__).with_name('station.py')
 

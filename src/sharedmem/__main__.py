@@ -1,4 +1,4 @@
-"""``python -m sharedmem``"""
+"""What ``python -m sharedmem`` runs."""
 
 from __future__ import annotations
 

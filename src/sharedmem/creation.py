@@ -22,7 +22,14 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     make,
 )
-from sharedmem._core.segment import BACKENDS, NO_RESERVE, PERSISTENT, REPLACE, replace_reference, segment_of
+from sharedmem._core.segment import (
+    BACKENDS,
+    NO_RESERVE,
+    PERSISTENT,
+    REPLACE,
+    replace_reference,
+    segment_of,
+)
 from sharedmem.names import array_of, explain_exists
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
@@ -68,7 +75,13 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _too_big(shape: tuple[int, ...]) -> Exception:
-    return make(SegmentSizeError, 75, f"array of shape {shape} is too big for the address space", "check shape and dtype", None)
+    return make(
+        SegmentSizeError,
+        75,
+        f"array of shape {shape} is too big for the address space",
+        "check shape and dtype",
+        None,
+    )
 
 
 def _flags(persistent: bool, replace: bool, reserve: bool) -> int:
@@ -157,7 +170,8 @@ def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype
 
 def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype as NumPy would make them: 'S' becomes 'S1', and the shape
-    of a subarray dtype goes to the array."""
+    of a subarray dtype goes to the array.
+    """
     probe = np.empty(0, dtypes.check(dtype))
     return _shape((*_shape(shape), *probe.shape[1:])), probe.dtype
 
@@ -291,7 +305,9 @@ def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     return _new(shape, dtype, order, **sharing)
 
 
-def ones(shape: Shape, dtype: DTypeLike | None = None, order: Order = "C", **sharing: Any) -> SharedArray:
+def ones(
+    shape: Shape, dtype: DTypeLike | None = None, order: Order = "C", **sharing: Any
+) -> SharedArray:
     """A new shared array of ones, as `numpy.ones`.
 
     Parameters
@@ -739,7 +755,9 @@ def array(
     return _finish(_like(source, None, order, None, sharing), source)
 
 
-def asshared(a: ArrayLike, dtype: DTypeLike | None = None, order: OrderLike = "K", **sharing: Any) -> SharedArray:
+def asshared(
+    a: ArrayLike, dtype: DTypeLike | None = None, order: OrderLike = "K", **sharing: Any
+) -> SharedArray:
     """`a` itself where it lies in shared memory, else a shared copy.
 
     Parameters

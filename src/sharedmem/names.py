@@ -100,7 +100,15 @@ class SegmentInfo:
 
     @property
     def status(self) -> str:
-        """Why it is there: 'mapped', 'persistent', 'in flight', 'elsewhere' or 'stale'."""
+        """Why it is there: 'mapped', 'persistent', 'in flight', 'elsewhere' or 'stale'.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3, name='status-example')
+        >>> sharedmem.stat('status-example').status
+        'mapped'
+        """
         if self._info.mapped:
             return "mapped"
         if self._info.persistent:
@@ -162,9 +170,7 @@ def array_of(segment: Segment) -> SharedArray:
     return array
 
 
-def attach(
-    name: str, mode: Literal["r+", "r", "c"] = "r+", *, owner: int | None = None
-) -> SharedArray:
+def attach(name: str, mode: Literal["r+", "r", "c"] = "r+", *, owner: int | None = None) -> SharedArray:
     """The shared array of this name, as it was made: shape, strides, dtype.
 
     Parameters

@@ -15,7 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT = 60, SKIPPED = 77, IDS = 1 << 16 };
+enum { TIME_LIMIT = 60,
+       SKIPPED = 77,
+       IDS = 1 << 16 };
 
 static check_test *first, **last = &first;
 static char directory[64];

@@ -67,7 +67,7 @@ double *at(smem_segment *segment, int i)
 }
 
 int receive(smem_context *ctx, const smem_info *info, int mode, uint64_t ticket,
-                   smem_segment **out)
+            smem_segment **out)
 {
     return smem_receive(ctx, info->backend, info->name, info->nonce, mode, ticket, out);
 }

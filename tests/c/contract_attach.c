@@ -336,7 +336,8 @@ static void *attach_and_detach(void *arg)
 /* Threads attach and detach one segment in all modes at once, while the process forks. */
 TEST(threads_share_a_context)
 {
-    enum { THREADS = 4, FORKS = 10 };
+    enum { THREADS = 4,
+           FORKS = 10 };
     smem_context *ctx = check_open(NULL);
     smem_segment *segment = create(ctx, check_name("threads"));
     pthread_t threads[THREADS];

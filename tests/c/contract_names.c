@@ -344,7 +344,8 @@ static void attach_or_create(check_peer *parent, void *arg)
 /* Of processes that attach or create one name at once, one creates and all get that one. */
 TEST(attach_or_create_race)
 {
-    enum { CHILDREN = 12, ROUNDS = 5 };
+    enum { CHILDREN = 12,
+           ROUNDS = 5 };
     for (int round = 0; round < ROUNDS; round++) {
         check_peer children[CHILDREN];
         job todo = {.name = check_name("race")};

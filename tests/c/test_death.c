@@ -31,7 +31,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { POINTS = 512, REPEATS = 3, SHARE = 8, CASE_LIMIT = 30, RUN_LIMIT = 7200 };
+enum { POINTS = 512,
+       REPEATS = 3,
+       SHARE = 8,
+       CASE_LIMIT = 30,
+       RUN_LIMIT = 7200 };
 
 /* Where somebody dies: at the [at]th passing of a point. -1: at its end. */
 typedef struct death {
@@ -337,7 +341,8 @@ static void run_plan(const plan *plan)
 
 static const char *kinship_name(enum kinship kinship)
 {
-    return kinship == INHERITS ? "forked" : kinship == JOINS ? "of the family" : "of another family";
+    return kinship == INHERITS ? "forked" : kinship == JOINS ? "of the family"
+                                                             : "of another family";
 }
 
 static void say_death(const char *who, const death *death)

@@ -24,8 +24,7 @@ static smem__layout valid(void)
 {
     static const int64_t shape[] = {3, 4}, strides[] = {40, 8};
     const smem_spec spec = {
-        .dtype = "'<f8'", .itemsize = 8, .ndim = 2, .shape = shape, .strides = strides,
-        .start = 16, .nbytes = 136};
+        .dtype = "'<f8'", .itemsize = 8, .ndim = 2, .shape = shape, .strides = strides, .start = 16, .nbytes = 136};
     smem__layout header;
     memset(&header, 0, sizeof header);
     CHECK_OK(smem__header_make(&spec, PAGE, &header));
@@ -228,7 +227,10 @@ static void mutate(smem__layout *header)
     case 6: header->name_length = (uint32_t)random_value(); break;
     case 7: header->size = random_value(); break;
     case 8: ((char *)header)[random_word() % sizeof *header] = (char)random_word(); break;
-    case 9: case 10: case 11: case 12: header->shape[random_word() % 3] = (int64_t)random_value(); break;
+    case 9:
+    case 10:
+    case 11:
+    case 12: header->shape[random_word() % 3] = (int64_t)random_value(); break;
     default: header->strides[random_word() % 3] = (int64_t)random_value(); break;
     }
 }

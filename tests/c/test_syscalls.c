@@ -76,7 +76,7 @@ enum call {
 #define NUMBER(name, type, bad, parameters, arguments) CALL_##name,
     CALLS(NUMBER)
 #undef NUMBER
-    CALL_COUNT
+        CALL_COUNT
 };
 
 static const char *const call_names[] = {

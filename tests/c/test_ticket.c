@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE = 32 * SMEM__BOOKS, ALIVE = 7, DEAD = 8, UNKNOWN = 9 };
+enum { TABLE = 32 * SMEM__BOOKS,
+       ALIVE = 7,
+       DEAD = 8,
+       UNKNOWN = 9 };
 enum { SERIAL_AT = 38 }; /* in a book's word; an odd one is being opened */
 
 static smem__layout header;
@@ -16,7 +19,8 @@ static smem__layout header;
 static int judge(void *arg, uint32_t family)
 {
     (void)arg;
-    return family == DEAD ? 0 : family == UNKNOWN ? -5 : 1;
+    return family == DEAD ? 0 : family == UNKNOWN ? -5
+                                                  : 1;
 }
 
 static int take(uint32_t family, uint64_t *ticket)
@@ -236,7 +240,9 @@ TEST(serial_wraps)
 
 /* ---- threads ------------------------------------------------------------------ */
 
-enum { THREADS = 8, HELD = 64, ROUNDS = 2000 };
+enum { THREADS = 8,
+       HELD = 64,
+       ROUNDS = 2000 };
 
 static _Atomic int owner[SMEM__BOOKS][32];
 static atomic_uint pinned;

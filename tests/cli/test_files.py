@@ -72,7 +72,7 @@ def test_save_does_not_overwrite(name, tmp_path):
 def test_file_that_appears_meanwhile(tmp_path):
     """What another program has put under the name while the file was written stays."""
     path = tmp_path / "a.npy"
-    with pytest.raises(FileExistsError), written(path, overwrite=False) as file:
+    with pytest.raises(FileExistsError), written(path, overwrite=False) as file:  # noqa: PT012
         file.write(b"mine")
         path.write_text("precious")
     assert path.read_text() == "precious" and [path] == list(tmp_path.iterdir())

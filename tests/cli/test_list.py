@@ -150,7 +150,9 @@ def test_reader_that_ends_early(make):
 def test_full_disk():
     """Output that cannot be written is an error in one line."""
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
+        done = subprocess.run(
+            [*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED
+        )
     assert (done.returncode, done.stderr) == (1, "sharedmem: No space left on device\n")
 
 

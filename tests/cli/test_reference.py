@@ -21,4 +21,6 @@ def test_page_is_complete():
             option = action.option_strings[-1] if action.option_strings else action.metavar or ""
             assert option in usage or option == "--help", (name, option)
     assert all(f"\n``{field}``" in text for field in FIELDS)
-    assert all((PAGE.parent / line.split()[-1]).exists() for line in text.splitlines() if "image::" in line)
+    assert all(
+        (PAGE.parent / line.split()[-1]).exists() for line in text.splitlines() if "image::" in line
+    )

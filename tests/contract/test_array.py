@@ -362,8 +362,20 @@ def test_order_of_likes(backend, prototype, order):
 
 
 @pytest.mark.parametrize(
-    "function", ["empty", "zeros", "ones", "full", "copy", "fromiter", "empty_like", "zeros_like"]
-    + ["ones_like", "full_like", "array"],
+    "function",
+    [
+        "empty",
+        "zeros",
+        "ones",
+        "full",
+        "copy",
+        "fromiter",
+        "empty_like",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "array",
+    ],
 )
 def test_parameters_are_numpys(function):
     """Parameters have NumPy's names, places and defaults.
@@ -1517,7 +1529,9 @@ def test_array_of_five_gigabytes(backend):
 @pytest.mark.parametrize("order", "CF")
 def test_strides_beyond_four_gigabytes(backend, order):
     """Strides of more than 32 bits are kept."""
-    a = sharedmem.zeros((2, BEYOND) if order == "C" else (BEYOND, 2), "u1", order, backend=backend, reserve=False)
+    a = sharedmem.zeros(
+        (2, BEYOND) if order == "C" else (BEYOND, 2), "u1", order, backend=backend, reserve=False
+    )
     a[-1, -1] = 7
     for b in sharedmem.attach(a.name), pickle.loads(pickle.dumps(a)), pickle.loads(pickle.dumps(a.T)).T:
         assert (b.shape, b.strides, int(b[-1, -1])) == (a.shape, a.strides, 7)

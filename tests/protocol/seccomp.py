@@ -29,7 +29,10 @@ def refuse(*names):
     code += struct.pack("HBBI", _RETURN, 0, 0, _ALLOW)
     program = _Program(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
-    arguments = (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0)
+    arguments = (
+        (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+        (_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0),
+    )
     for each in arguments:
         if libc.prctl(*each) != 0:
             raise OSError(ctypes.get_errno(), "no seccomp filter here")

@@ -232,9 +232,7 @@ def test_honorary_member_in_a_pid_namespace_that_ended(
     assert kernel.held() == before
 
 
-def test_honorary_member_in_another_pid_namespace(
-    container, reaper, backend, family, tmp_path
-):
+def test_honorary_member_in_another_pid_namespace(container, reaper, backend, family, tmp_path):
     """A parent whose reaper answers for it keeps what is in flight, though others cannot see it."""
     before = kernel.held()
     there = container(("pid",), family, honorary(tmp_path, backend))

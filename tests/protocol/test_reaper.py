@@ -165,7 +165,10 @@ def test_nothing_is_left_when_many_families_are_killed_together(member, reaper, 
     members = [member(f"{family}-{i}") for i in range(6)]
     for each in members:
         do(each, "sent = [None] * 200")
-        do(each, f"for i in range(200): sent[i] = bytes(ForkingPickler.dumps(sharedmem.zeros(9, backend={backend!r})))")
+        do(
+            each,
+            f"for i in range(200): sent[i] = bytes(ForkingPickler.dumps(sharedmem.zeros(9, backend={backend!r})))",
+        )
     reapers = [reaper(f"{family}-{i}") for i in range(6)]
     assert len(kernel.segments() - before["segments"]) == 1200
     for each in reapers:

@@ -53,5 +53,6 @@ const char *smem_error_remedy(int code)
 int smem_error_errno(int code)
 {
     const smem__status_row *row = smem__row(code);
-    return row ? row->twin : code == INT_MIN ? EINVAL : -code;
+    return row ? row->twin : code == INT_MIN ? EINVAL
+                                             : -code;
 }

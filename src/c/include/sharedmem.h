@@ -116,7 +116,7 @@ enum smem_status {
 #define SMEM_STATUS_ENUM(name, number, twin, text, remedy) SMEM_E_##name = -(number),
     SMEM_STATUS_MAP(SMEM_STATUS_ENUM)
 #undef SMEM_STATUS_ENUM
-    SMEM_STATUS_END = 0
+        SMEM_STATUS_END = 0
 };
 
 /* Describe a result code. The strings are static; unknown codes get a text too. */
@@ -126,7 +126,9 @@ const char *smem_error_remedy(int code);
 /* The errno that stands for the code: -code for system errors, the twin else. */
 int smem_error_errno(int code);
 
-enum smem_backend { SMEM_ANY = 0, SMEM_POSIX = 1, SMEM_SYSV = 2 };
+enum smem_backend { SMEM_ANY = 0,
+                    SMEM_POSIX = 1,
+                    SMEM_SYSV = 2 };
 
 enum smem_mode {
     SMEM_READ_WRITE = 0,   /* 'r+': changes are seen by all */

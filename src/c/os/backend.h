@@ -55,7 +55,9 @@ typedef struct smem__file {
     uint32_t uid, mode;
 } smem__file;
 
-enum smem__lock { SMEM__UNLOCKED, SMEM__SHARED, SMEM__EXCLUSIVE };
+enum smem__lock { SMEM__UNLOCKED,
+                  SMEM__SHARED,
+                  SMEM__EXCLUSIVE };
 
 /* Open an existing regular file; never follows a link, never blocks.
    -ENOENT; SMEM_E_SECURITY unless a regular file owned by [uid]. */
@@ -82,7 +84,9 @@ int smem__file_locked(const smem__file *file, uint64_t byte);
 /* One try. -EAGAIN when another open file holds a lock that excludes it. */
 int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte);
 /* Tries for a while: SMEM_E_BUSY when the other side does not let go. */
-enum smem__patience { SMEM__AT_ONCE = 1, SMEM__BRIEFLY = 40, SMEM__LONG = 10000 }; /* turns */
+enum smem__patience { SMEM__AT_ONCE = 1,
+                      SMEM__BRIEFLY = 40,
+                      SMEM__LONG = 10000 }; /* turns */
 int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte,
                          enum smem__patience patience);
 /* Is this very file what [path] names? 1, 0 or an error. */
@@ -185,7 +189,9 @@ typedef struct smem__object {
 
 /* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
    moment, within the gate), so that nobody who drops is refused for his sake. */
-enum smem__reach { SMEM__LOOK, SMEM__READ, SMEM__WRITE };
+enum smem__reach { SMEM__LOOK,
+                   SMEM__READ,
+                   SMEM__WRITE };
 
 typedef struct smem__mapping {
     void *base;

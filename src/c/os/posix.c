@@ -19,7 +19,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-enum { SMEM__BYTE_MAP = 0, SMEM__BYTE_UNLINK = 1 };
+enum { SMEM__BYTE_MAP = 0,
+       SMEM__BYTE_UNLINK = 1 };
 
 static int smem__room_code(int rc)
 {

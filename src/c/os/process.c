@@ -169,7 +169,8 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
         return rc;
     smem__maps_query query = {prefix, name, size};
     rc = smem__maps_each(pid, smem__maps_match_name, &query);
-    return rc == 1 ? 0 : rc < 0 ? rc : -ENOENT;
+    return rc == 1 ? 0 : rc < 0 ? rc
+                                : -ENOENT;
 }
 
 typedef struct smem__mapping_query {

@@ -18,7 +18,10 @@
 
 /* The end of a file is reported before the locks of its process are gone: look
    soon, and once more in case that it took longer (a large process). */
-enum { SMEM__SOON_MS = 50, SMEM__LATER_MS = 500, SMEM__REST = 10, SMEM__REST_MAX_MS = 1000 };
+enum { SMEM__SOON_MS = 50,
+       SMEM__LATER_MS = 500,
+       SMEM__REST = 10,
+       SMEM__REST_MAX_MS = 1000 };
 
 typedef struct smem__reaper {
     smem_context ctx; /* a place, and no family: not a participant */

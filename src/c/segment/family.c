@@ -62,7 +62,8 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
     if (rc == 0) {
         SMEM__POINT("family.locked", "the shared lock is held by an fd, not by a mapping yet");
         rc = smem__file_is_at(file, path);
-        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
+        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN
+                                   : rc;
     }
     if (rc == 0)
         rc = smem__record_read(file, &record);
@@ -424,7 +425,8 @@ static int smem__family_judge_one(void *arg, const char *name)
     rc = smem__record_read(&file, &record);
     if (rc == 0 && record.tag == query->tag) {
         rc = smem__family_seems_alive(query->place, &file);
-        rc = rc < 0 ? rc : rc == 0 ? 2 : 1;
+        rc = rc < 0 ? rc : rc == 0 ? 2
+                                   : 1;
     }
     smem__file_close(&file);
     return rc == SMEM_E_FORMAT ? 0 : rc;

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMEM__BYTE_INSIDE = 0, SMEM__BYTE_JOURNAL = 1, SMEM__BYTE_GATES = 16 };
+enum { SMEM__BYTE_INSIDE = 0,
+       SMEM__BYTE_JOURNAL = 1,
+       SMEM__BYTE_GATES = 16 };
 
 /* Open the file and hold byte 0. -EAGAIN: it was removed meanwhile. */
 static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)

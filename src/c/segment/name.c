@@ -48,7 +48,8 @@ const smem__backend *const *smem__name_backends(int backend)
     static const smem__backend *const any[] = {&smem__posix, &smem__sysv, NULL};
     static const smem__backend *const posix[] = {&smem__posix, NULL};
     static const smem__backend *const sysv[] = {&smem__sysv, NULL};
-    return backend == SMEM_POSIX ? posix : backend == SMEM_SYSV ? sysv : any;
+    return backend == SMEM_POSIX ? posix : backend == SMEM_SYSV ? sysv
+                                                                : any;
 }
 
 const smem__backend *smem__backend_of(int number)

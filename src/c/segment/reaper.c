@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMEM__REAPER_LOOK_US = 1000000, SMEM__REAPER_RETRY_US = 60000000 };
+enum { SMEM__REAPER_LOOK_US = 1000000,
+       SMEM__REAPER_RETRY_US = 60000000 };
 
 char *smem__reaper_program(const char *given)
 {

@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-enum { SMEM__BYTE_HONORARY = 2, SMEM__BYTE_SPACES = 16 };
+enum { SMEM__BYTE_HONORARY = 2,
+       SMEM__BYTE_SPACES = 16 };
 
 int smem__record_read(const smem__file *file, smem__record *out)
 {

@@ -18,7 +18,9 @@
 
 #include "os/backend.h"
 
-enum { SMEM__BYTE_MEMBER = 0, SMEM__BYTE_REAPER = 1, SMEM__HONORARY = 16 };
+enum { SMEM__BYTE_MEMBER = 0,
+       SMEM__BYTE_REAPER = 1,
+       SMEM__HONORARY = 16 };
 
 #define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
 

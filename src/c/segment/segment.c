@@ -318,7 +318,7 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     if (rc != 0)
         return rc;
     rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), smem__judge,
-                               ctx, ticket);
+                           ctx, ticket);
     SMEM__POINT("ticket.issued", "in flight, and nobody knows the ticket");
     if (rc == 0 && !smem_is_current(segment)) {
         smem__ticket_free(header->books, *ticket);

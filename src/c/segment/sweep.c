@@ -243,7 +243,8 @@ int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight
         return rc;
     rc = smem__reclaim_candidates(ctx, &target);
     smem__end(ctx);
-    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc == -EBUSY ? 0 : rc;
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc == -EBUSY ? 0
+                                                           : rc;
 }
 
 int smem_reclaim(smem_context *ctx, smem_reclaimed *out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as _errno
 
+
 class SharedmemError(Exception):
     """Base of all exceptions of this library.
 

@@ -82,7 +82,9 @@ def _clean(of: Context, chosen: list[Row], in_flight: bool) -> tuple[list[bool],
     return freed, segments, families
 
 
-def _document(chosen: list[Row], freed: list[bool], more: int, families: int, done: bool) -> dict[str, Any]:
+def _document(
+    chosen: list[Row], freed: list[bool], more: int, families: int, done: bool
+) -> dict[str, Any]:
     segments = [
         {
             "name": row.info.name,
@@ -101,7 +103,9 @@ def _print(chosen: list[Row], freed: list[bool], more: int, families: int, done:
     if chosen:
         print_table(_COLUMNS, [_cells(row, was or not done) for row, was in zip(chosen, freed)])
     counted = [row.info.size for row, was in zip(chosen, freed) if was or not done]
-    parts = [f"{len(counted)} segment{'s' * (len(counted) != 1)}, {size(sum(counted))}"] if chosen else []
+    parts = (
+        [f"{len(counted)} segment{'s' * (len(counted) != 1)}, {size(sum(counted))}"] if chosen else []
+    )
     if more:
         parts.append(f"{more} segments that were never complete")
     if families:
@@ -117,7 +121,12 @@ def _print(chosen: list[Row], freed: list[bool], more: int, families: int, done:
 def _cells(row: Row, goes: bool) -> list[Cell]:
     reason = _reason(row) if goes else "kept: somebody uses it now"
     name = Cell(visible(row.info.name), "bold")
-    return [name, Cell(row.info.backend), Cell(size(row.info.size)), Cell(reason, "" if goes else "green")]
+    return [
+        name,
+        Cell(row.info.backend),
+        Cell(size(row.info.size)),
+        Cell(reason, "" if goes else "green"),
+    ]
 
 
 def run(options: Namespace) -> int:

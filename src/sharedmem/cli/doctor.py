@@ -58,7 +58,7 @@ def _version() -> Findings:
 
 def _room() -> Findings:
     if not os.path.isdir(DIRECTORY) or not os.access(DIRECTORY, os.W_OK | os.X_OK):
-        remedy = f"mount a tmpfs there, writable; until then sysv is used: mount -t tmpfs -o mode=1777 tmpfs {DIRECTORY}"
+        remedy = f"mount a tmpfs there (until then sysv is used): mount -t tmpfs -o mode=1777 tmpfs {DIRECTORY}"
         yield Finding("room", DIRECTORY, "warning", "missing or not writable", remedy)
         yield Finding("room", "default backend", "ok", "sysv")
         return
@@ -66,7 +66,10 @@ def _room() -> Findings:
     total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     state, remedy = "ok", ""
     if 0 < total <= _DOCKER_ROOM:
-        state, remedy = "warning", "enlarge it: docker run --shm-size=8g, Kubernetes emptyDir medium Memory"
+        state, remedy = (
+            "warning",
+            "enlarge it: docker run --shm-size=8g, Kubernetes emptyDir medium Memory",
+        )
     elif total and free < total // 10:
         state, remedy = "warning", "nearly full: sharedmem clean, or enlarge it"
     yield Finding("room", DIRECTORY, state, f"{size(free)} free of {size(total)}", remedy)
@@ -82,7 +85,11 @@ def _memory() -> Findings:
     tight = use > limit * 9 // 10
     remedy = "shared pages count for who touches them first: raise the limit" if tight else ""
     yield Finding(
-        "room", "memory cgroup", "warning" if tight else "ok", f"{size(use)} used of {size(limit)}", remedy
+        "room",
+        "memory cgroup",
+        "warning" if tight else "ok",
+        f"{size(use)} used of {size(limit)}",
+        remedy,
     )
 
 
@@ -107,7 +114,11 @@ def _sysv_limits() -> Findings:
     if _sysctl("kernel.shm_rmid_forced"):
         remedy = "sysctl -w kernel.shm_rmid_forced=0, or use posix"
         yield Finding(
-            "limits", "kernel.shm_rmid_forced", "warning", "1: what is in flight on sysv is destroyed", remedy
+            "limits",
+            "kernel.shm_rmid_forced",
+            "warning",
+            "1: what is in flight on sysv is destroyed",
+            remedy,
         )
 
 
@@ -124,7 +135,11 @@ def _process_limits() -> Findings:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     low = 0 <= files < 64
     yield Finding(
-        "limits", "RLIMIT_NOFILE", "warning" if low else "ok", f"{files:,}", "ulimit -n 1024" if low else ""
+        "limits",
+        "RLIMIT_NOFILE",
+        "warning" if low else "ok",
+        f"{files:,}",
+        "ulimit -n 1024" if low else "",
     )
     for name, remedy in (
         ("RLIMIT_AS", "arrays beyond it are NoRoomError: ulimit -v unlimited"),
@@ -148,7 +163,9 @@ def _features() -> Findings:
             yield Finding("kernel", what, "ok", "yes")
     chosen = system.read("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
     if chosen:
-        yield Finding("kernel", "shmem_enabled", "ok", chosen.partition("[")[2].partition("]")[0] or chosen)
+        yield Finding(
+            "kernel", "shmem_enabled", "ok", chosen.partition("[")[2].partition("]")[0] or chosen
+        )
 
 
 def _logind() -> Finding:
@@ -158,10 +175,10 @@ def _logind() -> Finding:
     if not removes:
         return Finding("surroundings", "logind RemoveIPC", "ok", "no")
     if os.geteuid() <= system.login_defs_uid():
-        return Finding("surroundings", "logind RemoveIPC", "ok", "yes, but not for system users as this one")
-    remedy = (
-        "names go at your last logout: RemoveIPC=no in /etc/systemd/logind.conf, or loginctl enable-linger"
-    )
+        return Finding(
+            "surroundings", "logind RemoveIPC", "ok", "yes, but not for system users as this one"
+        )
+    remedy = "names go at your last logout: RemoveIPC=no in /etc/systemd/logind.conf, or loginctl enable-linger"
     return Finding("surroundings", "logind RemoveIPC", "warning", "yes", remedy)
 
 
@@ -182,7 +199,9 @@ def _state() -> Findings:
     alive, dead = context.families()
     yield Finding("state", "family", "ok", found)
     remedy = "sharedmem clean --yes" if dead else ""
-    yield Finding("state", "families", "warning" if dead else "ok", f"{alive} alive, {dead} dead", remedy)
+    yield Finding(
+        "state", "families", "warning" if dead else "ok", f"{alive} alive, {dead} dead", remedy
+    )
     yield Finding("state", "reaper", "ok", reaper())
     all_rows = rows()
     stale = any(row.info.status == "stale" for row in all_rows)
@@ -206,14 +225,20 @@ _CHECKS: tuple[Callable[[], Findings], ...] = (
 
 def _print(found: list[Finding]) -> None:
     cells = [
-        [Cell(each.state, _STYLES[each.state]), Cell(each.what, "bold"), Cell(each.found), Cell(each.remedy)]
+        [
+            Cell(each.state, _STYLES[each.state]),
+            Cell(each.what, "bold"),
+            Cell(each.found),
+            Cell(each.remedy),
+        ]
         for each in found
     ]
     print_table(_COLUMNS, cells)
     counts = [sum(each.state == state for each in found) for state in ("problem", "warning")]
     print(
         ", ".join(
-            f"{count} {state}{'s' * (count != 1)}" for count, state in zip(counts, ("problem", "warning"))
+            f"{count} {state}{'s' * (count != 1)}"
+            for count, state in zip(counts, ("problem", "warning"))
         )
     )
 

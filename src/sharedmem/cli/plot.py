@@ -157,7 +157,8 @@ def _grey(level: float) -> Any:
 
 def _half_blocks(levels: np.ndarray) -> list[str]:
     """Upper half in the colour of the text, lower half in that of its background;
-    what is missing has no colour."""
+    what is missing has no colour.
+    """
     return ["".join(map(_half_block, *pair)) + "\033[0m" for pair in zip(levels[::2], levels[1::2])]
 
 

@@ -59,7 +59,9 @@ def tmpfile(directory: str) -> None:
 
 def locks(directory: str) -> None:
     """A lock of an open file that lives on in a mapping when the fd is closed."""
-    shared, exclusive = (struct.pack("hhqqi4x", kind, 0, 0, 1, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK))
+    shared, exclusive = (
+        struct.pack("hhqqi4x", kind, 0, 0, 1, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK)
+    )
     with _nameless(directory, _PAGE) as fd:
         again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
         try:

@@ -101,7 +101,10 @@ def _described(row: Row, array: np.ndarray) -> list[tuple[str, str]]:
         ("order", f"{_order(array)}, strides {info.strides}"),
         ("data", f"{info.nbytes:,} bytes ({size(info.nbytes)}), segment {info.size:,}"),
         ("in flight", _flight(row)),
-        ("created", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(info.created))}, family {alive}"),
+        (
+            "created",
+            f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(info.created))}, family {alive}",
+        ),
         ("permissions", f"{info.permissions:04o}, uid {info.owner}"),
     ]
     holders = [_holder(pid, command) for pid, command in row.holders]
@@ -121,7 +124,8 @@ def _range_text(found: dict[str, Any]) -> str:
 def _print(row: Row, array: np.ndarray, count: int) -> None:
     pairs = _described(row, array)
     pairs += [
-        (f"range {visible(name)}".rstrip(), _range_text(each)) for name, each in _statistics(array).items()
+        (f"range {visible(name)}".rstrip(), _range_text(each))
+        for name, each in _statistics(array).items()
     ]
     if count:
         values = _values(array, count)
@@ -155,7 +159,9 @@ def _draw(array: np.ndarray) -> None:
     if shown.ndim == 1:
         drawn = plot.lines(shown, max(width - 14, 10), _PLOT_HEIGHT)
     else:
-        colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        colours = (
+            sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        )
         drawn = plot.picture(shown, width - 1, max(height - 4, _PLOT_HEIGHT), colours)
     print("\n" + "\n".join(drawn))
 

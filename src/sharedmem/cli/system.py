@@ -65,7 +65,10 @@ def _logind_files() -> list[Path]:
     drop_ins = {
         path.name: path for folder in _LOGIND for path in Path(folder, "logind.conf.d").glob("*.conf")
     }
-    return [*[path for path in main if path.exists()][-1:], *(drop_ins[name] for name in sorted(drop_ins))]
+    return [
+        *[path for path in main if path.exists()][-1:],
+        *(drop_ins[name] for name in sorted(drop_ins)),
+    ]
 
 
 def remove_ipc() -> bool | None:
