@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 C_BUILD := build/c
+CLANG_BUILD := build/clang
+DEATH_BUILD := build/death
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -21,8 +23,20 @@ $(VENV)/.demo: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group demo
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group docs
+	touch $@
+
 $(VENV)/.bench: $(VENV)/.tools
 	-$(BIN)/python -m pip install -q --group bench
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.tools
+	-$(BIN)/python -m pip install -q --group lint
+	touch $@
+
+$(VENV)/.wheel: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group wheel
 	touch $@
 
 $(VENV)/.built: $(VENV)/.tools $(SOURCES)
@@ -37,13 +51,41 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
 
+test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
+	@if command -v clang >/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" CC=clang CXX=clang++ && export PATH CC CXX && \
+	  { test -e $(CLANG_BUILD)/build.ninja || meson setup $(CLANG_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
+	  meson test -C $(CLANG_BUILD) --print-errorlogs; \
+	else echo "skipped: the build by clang (no clang here)"; fi
+
+$(DEATH_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
+
+test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c model test-python  ## set up all that is needed and run every test
+test: test-c test-death model test-python  ## set up all that is needed and run every test
+
+test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
+	$(BIN)/python tests/matrix.py
+
+lint: build $(VENV)/.lint  ## run every linter that is found
+	$(BIN)/python tests/lint.py
+
+lint-fast: build $(VENV)/.lint  ## the linters that compile no C
+	$(BIN)/python tests/lint.py --fast
+
+wheel: $(VENV)/.wheel  ## build a manylinux wheel into dist and test it outside the tree
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/wheel.py
 
 demo: build $(VENV)/.demo  ## hillshade of a real elevation model, computed in worker processes
 	$(BIN)/python examples/hillshade.py
+
+pictures: build  ## draw the pictures of the command line's output again
+	unshare -rmipf --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && $(BIN)/python doc/images/make.py'
 
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
@@ -51,7 +93,10 @@ model:  ## check the lifetime protocol with Spin, where it is installed
 bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray
 	$(BIN)/python benchmarks/first_figures.py
 
+docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
+
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-python test demo model bench clean
+.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean

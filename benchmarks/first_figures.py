@@ -264,7 +264,9 @@ def many(count: int) -> None:
     live = [sharedmem.empty(8) for _ in range(count)]
     fds = len(os.listdir("/proc/self/fd")) - before
     again = clock(lambda: sharedmem.empty(8), 1000)
-    print(f"\n{count:,} live arrays: {fds} fds more; create + drop {one:.1f} us before, {again:.1f} us with them")
+    print(
+        f"\n{count:,} live arrays: {fds} fds more; create + drop {one:.1f} us before, {again:.1f} us with them"
+    )
     del live
 
 

@@ -657,7 +657,5 @@ arrays.append(sharedmem.zeros(3, backend='sysv'))
 
 def test_limit_of_segments_is_told(apart):
     """Where the kernel allows no more SysV segments, the error names the limit and the remedy."""
-    text = run_apart(
-        "mount -t tmpfs tmpfs /dev/shm && echo 10 > /proc/sys/kernel/shmmni", MANY
-    )
+    text = run_apart("mount -t tmpfs tmpfs /dev/shm && echo 10 > /proc/sys/kernel/shmmni", MANY)
     assert text.startswith("10 ") and "shmmni" in text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import os
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,13 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    """What a program prints that ends in order and in silence.
+
+    It has a family of its own, as one started from a shell: what its pools ended with
+    in flight goes with it.
+    """
+    environment = os.environ | {"SHAREDMEM_FAMILY": f"test-{secrets.token_hex(8)}"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=90, env=environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
     return done.stdout
 
@@ -55,16 +64,124 @@ def test_hillshade_by_workers_is_the_serial_one(method: str, tmp_path: Path) -> 
     assert picture.stat().st_size > 10_000
 
 
+# ---- tutorial ----------------------------------------------------------------
+
+TUTORIAL = EXAMPLES / "tutorial"
+START_METHODS = ["fork", "spawn", "forkserver"]
+
+
+@pytest.mark.parametrize("script", ["old_way", "first_array", "workers"])
+def test_tutorial_prints_what_it_shows(script: str, tmp_path: Path) -> None:
+    """The output that the tutorial shows, kept beside the script, is what it prints."""
+    shown = (TUTORIAL / f"{script}.txt").read_text("utf-8")
+    assert run(sys.executable, "-W", "error", TUTORIAL / f"{script}.py", cwd=tmp_path) == shown
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_tutorial_s_workers_do_not_mind_the_start_method(method: str, tmp_path: Path) -> None:
+    """Pool, executor and queue print the same under each start method."""
+    shown = (TUTORIAL / "workers.txt").read_text("utf-8")
+    assert run(sys.executable, "-W", "error", TUTORIAL / "workers.py", method, cwd=tmp_path) == shown
+
+
+def test_visitor_attaches_what_the_station_made(tmp_path: Path) -> None:
+    """The two programs of the tutorial meet by name; the killed one's array goes."""
+    with subprocess.Popen([sys.executable, TUTORIAL / "station.py"], cwd=tmp_path) as station:
+        try:
+            printed = run(sys.executable, "-W", "error", TUTORIAL / "visitor.py", cwd=tmp_path)
+        finally:
+            station.kill()
+    assert printed == (TUTORIAL / "visitor.txt").read_text("utf-8")
+    sharedmem.reclaim()
+    assert not sharedmem.exists("tide")
+
+
+def test_crash_of_the_tutorial_leaves_nothing(tmp_path: Path) -> None:
+    """A killed program neither takes an array from others nor keeps one in memory."""
+    command = [sys.executable, "-W", "error", TUTORIAL / "crash.py"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    ) as crash:
+        try:
+            printed, _ = crash.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(crash.pid, signal.SIGKILL)  # its station, if it failed
+    assert printed == (TUTORIAL / "crash.txt").read_text("utf-8")
+    assert crash.returncode == 0
+
+
+# ---- moving to other start methods, and from other libraries -------------------
+
+FORKSERVER = EXAMPLES / "forkserver"
+LESSONS = {  # what the old way says where there is no fork
+    "global": "'NoneType' object is not subscriptable",
+    "result": "counted somewhere else",
+    "closure": "local object 'main.<locals>.brighten'",
+}
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_after_prints_what_before_did_under_fork(lesson: str, method: str, tmp_path: Path) -> None:
+    """The old script works under fork alone; the new one prints the same under any start method."""
+    before = [sys.executable, FORKSERVER / f"{lesson}_before.py"]
+    wanted = run(*before, "fork", cwd=tmp_path)
+    assert (
+        run(sys.executable, "-W", "error", FORKSERVER / f"{lesson}_after.py", method, cwd=tmp_path)
+        == wanted
+    )
+    if method != "fork":
+        done = subprocess.run(
+            [*before, method], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+        assert done.returncode == 1
+        assert LESSONS[lesson] in done.stderr
+
+
+def test_shared_memory_s_successor_computes_the_same(tmp_path: Path) -> None:
+    """The pair of scripts for moving from multiprocessing.shared_memory agrees."""
+    scripts = [EXAMPLES / "migration" / f"shared_memory_{when}.py" for when in ("before", "after")]
+    before, after = (run(sys.executable, "-W", "error", script, cwd=tmp_path) for script in scripts)
+    assert before == after == "[ 0  1  4  9 16 25 36 49 64 81]\n"
+
+
+def test_joblib_s_workers_write_into_a_shared_array(tmp_path: Path) -> None:
+    """Rows go to joblib's workers by name, and results come back through an array."""
+    pytest.importorskip("joblib")
+    assert (
+        run(sys.executable, "-W", "error", EXAMPLES / "joblib_rows.py", cwd=tmp_path)
+        == "sum: 799984.0\n"
+    )
+
+
+def test_ranks_of_a_node_fill_one_array(tmp_path: Path) -> None:
+    """Each MPI rank writes its row of the array that rank 0 broadcast."""
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("no mpiexec")
+    printed = run(mpiexec, "-n", "3", sys.executable, EXAMPLES / "mpi_ranks.py", cwd=tmp_path)
+    assert printed == "column: [1. 2. 3.]\n"
+
+
+# ---- C ---------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C example, built as C99 with the installed header and the core's sources."""
     if COMPILER is None:
         pytest.skip("no C compiler")
     folder = tmp_path_factory.mktemp("c")
     core = folder / "core.o"
-    sources = sorted(
-        file for layer in ("base", "os", "segment") for file in glob.glob(str(ROOT / f"src/c/{layer}/*.c"))
-    )
+    # The reaper is a program of its own.
+    sources = sorted(set(glob.glob(str(ROOT / "src/c/*/*.c"))) - {str(ROOT / "src/c/reaper/reaper.c")})
     includes = ["-I", str(ROOT / "src/c"), "-I", str(ROOT / "src/c/include")]
     run(COMPILER, "-std=c11", "-O1", "-D_GNU_SOURCE", *includes, "-r", "-nostdlib", "-o", core, *sources)
     run(
@@ -72,7 +189,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "-I", sharedmem.get_include(), "-o", folder / "named_array",
         EXAMPLES / "c" / "named_array.c", core, "-lpthread",
     )  # fmt: skip
-    yield folder / "named_array"
+    return folder / "named_array"
 
 
 def test_python_attaches_what_a_c_program_made(program: Path) -> None:

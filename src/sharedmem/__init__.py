@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from sharedmem import errors
-from sharedmem._core.segment import VERSION as __version__
+from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
     asshared,
@@ -94,5 +94,17 @@ del register
 
 
 def get_include() -> str:
-    """The folder of ``sharedmem.h``, for C programs."""
+    """The folder of ``sharedmem.h``, for C programs.
+
+    Returns
+    -------
+    str
+        To be given to the compiler with ``-I``.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> os.listdir(sharedmem.get_include())
+    ['sharedmem.h']
+    """
     return os.path.join(os.path.dirname(__file__), "include")

@@ -1,21 +1,6 @@
 """Making shared arrays: NumPy's constructors, and what sharing adds to them.
 
-All of them take these keywords besides NumPy's own:
-
-name : str, optional
-    To attach by from anywhere: 1 to 200 bytes of UTF-8 without '/'. A random
-    one when not given.
-persistent : bool, default False
-    Stay until unlinked, though no process has the array.
-replace : bool, default False
-    Take the name from an array that has it; who uses that keeps its memory.
-backend : {'posix', 'sysv'}, optional
-    POSIX when not given, SysV when ``/dev/shm`` has no room.
-permissions : int, default 0o600
-    Of the segment. Owner read and write are required.
-reserve : bool, default True
-    Reserve the memory at once, so that a lack of room is an exception here and
-    never a bus error later.
+What sharing adds are keywords, the same for all of them; `empty` describes them.
 """
 
 from __future__ import annotations
@@ -42,6 +27,7 @@ from sharedmem._core.segment import (
     NO_RESERVE,
     PERSISTENT,
     REPLACE,
+    replace_reference,
     UNINITIALIZED,
     UNPUBLISHED,
     segment_of,
@@ -70,11 +56,13 @@ Shape = SupportsIndex | Iterable[SupportsIndex]
 Order = Literal["C", "F"]
 OrderLike = Literal["C", "F", "A", "K"]
 
-_NDIM_MAX = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+_NDIM_MAX = 64 if _NUMPY_2 else 32
 _INT64_MAX = 2**63 - 1
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    made: tuple[int, ...]
     try:
         made = (operator.index(shape),)
     except TypeError:
@@ -167,7 +155,8 @@ def _new(
         raise explain_exists(error) from None
     except NoRoomError as error:
         raise _explain_no_room(error, extents, made) from None
-    return over(segment, extents, made, 0, strides)
+    array: SharedArray = over(segment, extents, made, 0, strides)
+    return array
 
 
 _PLAIN = {
@@ -204,7 +193,8 @@ def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype
 
 def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype as NumPy would make them: 'S' becomes 'S1', and the shape
-    of a subarray dtype goes to the array."""
+    of a subarray dtype goes to the array.
+    """
     probe = np.empty(0, dtypes.check(dtype))
     return _shape((*_shape(shape), *probe.shape[1:])), probe.dtype
 
@@ -230,9 +220,91 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     dtype : data-type, default float64
         Any without pointers in it.
     order : {'C', 'F'}
+        Which index varies fastest in memory: the last or the first.
     **sharing
-        ``name, persistent, replace, backend, permissions, reserve``; see the
-        head of this module.
+        What sharing adds, by keyword only:
+
+        name : str, optional
+            To `attach` it by from anywhere: 1 to 200 bytes of UTF-8 without
+            ``'/'``. 128 random bits when not given.
+        persistent : bool, default False
+            Stay until it is unlinked, though no process has it.
+        replace : bool, default False
+            Take the name from an array that has it; who uses that keeps its
+            memory.
+        backend : {'posix', 'sysv'}, optional
+            POSIX when not given, and SysV when POSIX has no room.
+        permissions : int, default 0o600
+            Of the segment. Owner read and write have to be among them.
+        reserve : bool, default True
+            Reserve the memory now, so that a lack of room is an exception here
+            and not a bus error later.
+
+    Returns
+    -------
+    SharedArray
+        Of a segment of its own, which is freed when its last user anywhere is
+        gone.
+
+    Raises
+    ------
+    TypeError
+        If the dtype has pointers in it: object, StringDType.
+    ValueError
+        If the shape has negative extents, or an argument has no valid value.
+    SegmentSizeError
+        If the size is beyond the address space; a ``ValueError``.
+    SegmentNameError
+        If the name is empty, too long or has a ``'/'`` in it; a ``ValueError``.
+    SegmentExistsError
+        If an array of this name is mapped, in flight or persistent; a
+        ``FileExistsError``. Its ``holders`` are pid and command of who maps it.
+    NoRoomError
+        If neither backend has room, or the one that was asked for has none; a
+        ``MemoryError`` that says how much there is.
+    ShareLimitError
+        If the kernel's limit on segments is reached; an ``OSError``.
+    SegmentBusyError
+        If another process holds the lock of the name for seconds.
+
+    See Also
+    --------
+    zeros, full, copy : The same with contents.
+    attach_or_create : For processes that race.
+
+    Notes
+    -----
+    The kernel gives pages of zeros, so `empty` and `zeros` do the same, and neither
+    writes the data. With ``reserve=True`` the pages are taken here, on POSIX by
+    :manpage:`fallocate(2)`; with ``reserve=False`` when they are first written.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.empty((2, 3), 'i4').shape
+    (2, 3)
+    >>> with sharedmem.empty(4, name='empty-example', backend='sysv') as a:
+    ...     (a.name, a.backend)
+    ('empty-example', 'sysv')
+    """
+    array = _plain(shape, dtype, order, sharing, UNPUBLISHED | UNINITIALIZED)
+    return _new(shape, dtype, order, False, **sharing) if array is None else array
+
+
+def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
+    """A new shared array of zeros, as `numpy.zeros`.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        ``()`` and extents of zero are allowed.
+    dtype : data-type, default float64
+        Any without pointers in it.
+    order : {'C', 'F'}
+        Which index varies fastest in memory: the last or the first.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
 
     Returns
     -------
@@ -241,51 +313,105 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
 
     Raises
     ------
-    TypeError
-        For object dtypes and StringDType.
-    ValueError
-        For negative or overflowing sizes, bad names, unknown backends.
-    SegmentExistsError
-        If the name is in use; the text lists by whom.
-    NoRoomError
-        (a MemoryError) if there is no room for it.
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
 
     Examples
     --------
     >>> import sharedmem
-    >>> sharedmem.empty((2, 3), 'i4').shape
-    (2, 3)
-    """
-    array = _plain(shape, dtype, order, sharing, UNPUBLISHED | UNINITIALIZED)
-    return _new(shape, dtype, order, False, **sharing) if array is None else array
-
-
-def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
-    """A new shared array of zeros, as `numpy.zeros`. Keywords as for `empty`.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.zeros(2, int).sum()
-    np.int64(0)
+    >>> sharedmem.zeros(2, int).tolist()
+    [0, 0]
     """
     array = _plain(shape, dtype, order, sharing, UNPUBLISHED)
     return _new(shape, dtype, order, True, **sharing) if array is None else array
 
 
-def ones(shape: Shape, dtype: DTypeLike = None, order: Order = "C", **sharing: Any) -> SharedArray:
-    """A new shared array of ones, as `numpy.ones`. Keywords as for `empty`."""
+def ones(
+    shape: Shape, dtype: DTypeLike | None = None, order: Order = "C", **sharing: Any
+) -> SharedArray:
+    """A new shared array of ones, as `numpy.ones`.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        ``()`` and extents of zero are allowed.
+    dtype : data-type, default float64
+        Any without pointers in it.
+    order : {'C', 'F'}
+        Which index varies fastest in memory: the last or the first.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
+
+    Notes
+    -----
+    Others can attach it by name before it is filled; see `attach_or_create` and a
+    lock, or send it when it is ready.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.ones((2, 2)).sum(axis=0).tolist()
+    [2.0, 2.0]
+    """
     return _finish(_new(shape, float if dtype is None else dtype, order, False, **sharing), 1)
 
 
 def full(
     shape: Shape,
     fill_value: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: Order = "C",
     **sharing: Any,
 ) -> SharedArray:
-    """A new shared array of `fill_value`, as `numpy.full`. Keywords as for `empty`.
+    """A new shared array of `fill_value`, as `numpy.full`.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        ``()`` and extents of zero are allowed.
+    fill_value : scalar or array_like
+        What to fill it with; broadcast to `shape`.
+    dtype : data-type, optional
+        That of `fill_value` when not given.
+    order : {'C', 'F'}
+        Which index varies fastest in memory: the last or the first.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`. ``ValueError`` too if `fill_value` cannot be broadcast; then
+        nothing is made.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
 
     Examples
     --------
@@ -302,14 +428,23 @@ def full(
 def _strides_like(
     prototype: np.ndarray, dtype: np.dtype[Any], order: str, shape: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and strides that NumPy would give; its array is never touched."""
-    model = np.empty_like(prototype, dtype, order, False, shape)  # type: ignore[call-overload]
+    """Shape and strides that NumPy would give; its array is never touched.
+
+    Where `numpy.empty_like` of NumPy 1.26 fails it gives back a reference to the
+    dtype that it does not own, and the dtype would be freed in use.
+    """
+    try:
+        model = np.empty_like(prototype, dtype, order, False, shape)  # type: ignore[call-overload]
+    except (ValueError, MemoryError):
+        if not _NUMPY_2:
+            replace_reference(dtype)
+        raise
     return model.shape, model.strides
 
 
 def _like(
     prototype: ArrayLike,
-    dtype: DTypeLike,
+    dtype: DTypeLike | None,
     order: str,
     shape: Any,
     sharing: dict[str, Any],
@@ -325,7 +460,7 @@ def _like(
 
 def empty_like(
     prototype: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
@@ -333,51 +468,236 @@ def empty_like(
 ) -> SharedArray:
     """A new shared array like `prototype`, as `numpy.empty_like`.
 
-    `subok` is there for NumPy's sake: the result is a `SharedArray` always.
-    Other keywords as for `empty`.
+    Parameters
+    ----------
+    prototype : array_like
+        Whose shape, dtype and order are taken; it is not copied.
+    dtype : data-type, optional
+        That of the prototype when not given.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of its axes in memory, ``'A'`` is ``'F'`` if it is
+        Fortran contiguous and not C contiguous, else ``'C'``.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always. It is there because
+        NumPy has it.
+    shape : int or sequence of int, optional
+        Instead of the prototype's.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> sharedmem.empty_like(np.zeros((2, 3), "f4")).dtype
+    dtype('float32')
     """
     return _like(prototype, dtype, order, shape, sharing)
 
 
 def zeros_like(
     a: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
     **sharing: Any,
 ) -> SharedArray:
-    """A new shared array of zeros like `a`, as `numpy.zeros_like`. See `empty_like`."""
+    """A new shared array of zeros like `a`, as `numpy.zeros_like`.
+
+    Parameters
+    ----------
+    a : array_like
+        Whose shape, dtype and order are taken; it is not copied.
+    dtype : data-type, optional
+        That of the prototype when not given.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of its axes in memory, ``'A'`` is ``'F'`` if it is
+        Fortran contiguous and not C contiguous, else ``'C'``.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always. It is there because
+        NumPy has it.
+    shape : int or sequence of int, optional
+        Instead of the prototype's.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.zeros_like([[1, 2], [3, 4]]).tolist()
+    [[0, 0], [0, 0]]
+    """
     return _like(a, dtype, order, shape, sharing, True)
 
 
 def ones_like(
     a: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
     **sharing: Any,
 ) -> SharedArray:
-    """A new shared array of ones like `a`, as `numpy.ones_like`. See `empty_like`."""
+    """A new shared array of ones like `a`, as `numpy.ones_like`.
+
+    Parameters
+    ----------
+    a : array_like
+        Whose shape, dtype and order are taken; it is not copied.
+    dtype : data-type, optional
+        That of the prototype when not given.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of its axes in memory, ``'A'`` is ``'F'`` if it is
+        Fortran contiguous and not C contiguous, else ``'C'``.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always. It is there because
+        NumPy has it.
+    shape : int or sequence of int, optional
+        Instead of the prototype's.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> sharedmem.ones_like(np.zeros(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
     return _finish(_like(a, dtype, order, shape, sharing), 1)
 
 
 def full_like(
     a: ArrayLike,
     fill_value: ArrayLike,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     order: OrderLike = "K",
     subok: bool = True,
     shape: Shape | None = None,
     **sharing: Any,
 ) -> SharedArray:
-    """A new shared array of `fill_value` like `a`, as `numpy.full_like`. See `empty_like`."""
+    """A new shared array of `fill_value` like `a`, as `numpy.full_like`.
+
+    Parameters
+    ----------
+    a : array_like
+        Whose shape, dtype and order are taken; it is not copied.
+    fill_value : scalar or array_like
+        What to fill it with; broadcast to the shape.
+    dtype : data-type, optional
+        That of the prototype when not given.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of its axes in memory, ``'A'`` is ``'F'`` if it is
+        Fortran contiguous and not C contiguous, else ``'C'``.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always. It is there because
+        NumPy has it.
+    shape : int or sequence of int, optional
+        Instead of the prototype's.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    empty : The keywords, the exceptions.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> sharedmem.full_like(np.zeros((2, 3), order="F"), 7).flags.f_contiguous
+    True
+    """
     return _finish(_like(a, dtype, order, shape, sharing), fill_value)
 
 
 def copy(a: ArrayLike, order: OrderLike = "K", subok: bool = False, **sharing: Any) -> SharedArray:
-    """A shared copy of `a`, as `numpy.copy`. Keywords as for `empty`.
+    """A shared copy of `a`, as `numpy.copy`.
+
+    Parameters
+    ----------
+    a : array_like
+        What to copy, shared or not.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of the axes in memory.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone; independent of `a`.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    asshared : Copies only what is not shared yet.
+
+    Notes
+    -----
+    Each element is copied once, into the new segment. A list or other sequence is
+    made an array first.
 
     Examples
     --------
@@ -396,7 +716,7 @@ def _has_order(array: np.ndarray, order: str) -> bool:
 
 def array(
     object: Any,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     *,
     copy: bool | None = True,
     order: OrderLike = "K",
@@ -407,9 +727,53 @@ def array(
 ) -> SharedArray:
     """A shared array made of `object`, as `numpy.array`.
 
-    With ``copy=None`` an array that lies in shared memory and is as asked for
-    is returned as a view; with ``copy=False`` everything else is a ValueError.
-    Other keywords as for `empty`.
+    Parameters
+    ----------
+    object : array_like
+        What it is made of.
+    dtype : data-type, optional
+        That of `object` when not given.
+    copy : bool or None, default True
+        True copies always. None copies only if `object` does not lie in shared
+        memory as asked for. False never copies.
+    order : {'K', 'C', 'F', 'A'}
+        ``'K'`` keeps the order of the axes in memory.
+    subok : bool
+        Has no effect: the result is a `SharedArray` always.
+    ndmin : int
+        How many dimensions it has at least; new ones come first.
+    like : object, optional
+        Has no effect. It is there because NumPy has it.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        A new one, or with ``copy=None`` or ``copy=False`` a view of `object`.
+
+    Raises
+    ------
+    ValueError
+        If ``copy=False`` and a copy cannot be avoided.
+    TypeError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    asshared : ``copy=None``.
+
+    Notes
+    -----
+    The keywords of sharing apply to a new array; a view has the name, backend and
+    permissions of what it is a view of.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.array([1, 2, 3], 'f4', ndmin=2).shape
+    (1, 3)
     """
     source = np.asarray(object, dtype)
     if source.ndim < ndmin:
@@ -422,9 +786,41 @@ def array(
 
 
 def asshared(
-    a: ArrayLike, dtype: DTypeLike = None, order: OrderLike = "K", **sharing: Any
+    a: ArrayLike, dtype: DTypeLike | None = None, order: OrderLike = "K", **sharing: Any
 ) -> SharedArray:
-    """`a` itself if it lies in shared memory, as a view of class SharedArray; else a copy.
+    """`a` itself where it lies in shared memory, else a shared copy.
+
+    Parameters
+    ----------
+    a : array_like
+        What is to be shared.
+    dtype : data-type, optional
+        Another dtype than `a` has means a copy.
+    order : {'K', 'C', 'F', 'A'}
+        An order that `a` does not have means a copy.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        A view of `a`'s memory, or a new array. A copy is independent of `a`:
+        changes do not reach it.
+
+    Raises
+    ------
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    array, copy
+
+    Notes
+    -----
+    Finds the segment through any chain of views that NumPy makes, plain
+    `numpy.ndarray` among them.
 
     Examples
     --------
@@ -439,8 +835,40 @@ def asshared(
 def fromiter(iter: Iterable[Any], dtype: DTypeLike, count: int = -1, **sharing: Any) -> SharedArray:
     """A shared 1-d array of the items of an iterable, as `numpy.fromiter`.
 
-    The items are gathered in private memory first, since their number is not
-    known. Keywords as for `empty`.
+    Parameters
+    ----------
+    iter : iterable
+        Gives the items.
+    dtype : data-type
+        Of the items.
+    count : int, default -1
+        How many items to take; -1 takes all.
+    **sharing
+        ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
+        ``reserve``, as for `empty`.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone.
+
+    Raises
+    ------
+    ValueError
+        If the iterable has fewer items than `count`.
+    TypeError, SharedmemError
+        As `empty`.
+
+    Notes
+    -----
+    The items are gathered in private memory and copied once, since their number is
+    not known before.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.fromiter((i * i for i in range(4)), int).tolist()
+    [0, 1, 4, 9]
     """
     return copy(np.fromiter(iter, dtypes.check(dtype), count), **sharing)
 
@@ -456,12 +884,58 @@ def attach_or_create(
     permissions: int = 0o600,
     reserve: bool = True,
 ) -> SharedArray:
-    """Attach the array of this name, or create it with zeros; processes that race agree on one.
+    """Attach the array of this name, or create it with zeros; those who race agree on one.
+
+    Parameters
+    ----------
+    name : str
+        As for `empty`; it has to be given.
+    shape : int or sequence of int
+        Of the array to create, and what the one that is there must have.
+    dtype : data-type, default float64
+        As `shape`.
+    order : {'C', 'F'}
+        As `shape`.
+    persistent : bool, default False
+        Of the array to create: stay until unlinked.
+    backend : {'posix', 'sysv'}, optional
+        Where to create it. One that is there is taken on either; ``'posix:x'``
+        as a name looks on that one only.
+    permissions : int, default 0o600
+        Of the array to create.
+    reserve : bool, default True
+        Reserve the memory of the array to create.
+
+    Returns
+    -------
+    SharedArray
+        Writable; freed when its last user anywhere is gone.
 
     Raises
     ------
     LayoutMismatchError
-        If there is one of another shape, dtype or order; the text shows both.
+        If there is one of another shape, dtype or order; the text shows both. A
+        ``ValueError``.
+    TypeError, ValueError, SharedmemError
+        As `empty`.
+
+    See Also
+    --------
+    attach : Takes what is there as it is.
+
+    Notes
+    -----
+    Who comes first creates; nothing says who that was. The array is zeros until
+    somebody writes: let a value in it say that it is filled, or use a lock.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> first = sharedmem.attach_or_create('counters', 4, int)
+    >>> second = sharedmem.attach_or_create('counters', 4, int)
+    >>> first[1] = 7
+    >>> second.tolist()
+    [0, 7, 0, 0]
     """
     extents, made = _layout(shape, dtype)
     if order not in ("C", "F"):

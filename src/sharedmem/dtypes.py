@@ -54,7 +54,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
         "offsets": [field[1] for field in fields],
         "itemsize": dtype.itemsize,
     }
-    titles = [field[2] if len(field) > 2 else None for field in fields]
+    titles = [(*field, None)[2] for field in fields]
     if any(title is not None for title in titles):
         described["titles"] = titles
     if dtype.isalignedstruct:
@@ -84,7 +84,7 @@ def _rebuild(described: Any) -> np.dtype[Any]:
         return np.dtype((_rebuild(base), shape))
     if isinstance(described, list):  # the lists of .npy files, for C programs
         return np.lib.format.descr_to_dtype(described)
-    facts = dict(described)
+    facts: Any = dict(described)
     aligned, record = (bool(facts.pop(key, False)) for key in ("aligned", "record"))
     facts["formats"] = [_rebuild(item) for item in facts["formats"]]
     dtype = np.dtype(facts, align=aligned)

@@ -46,7 +46,20 @@ def _multiprocessing_parent() -> int:
     return _parent_of(os.getppid()) if by_server else os.getppid()
 
 
+def _is_command_line() -> bool:
+    """Whether this is the program ``sharedmem`` or ``python -m sharedmem``.
+
+    It looks at what there is, so it must not sweep it first. While ``-m`` imports
+    the package of a module, "-m" stands in the place of the program.
+    """
+    if sys.argv[:1] == ["-m"]:
+        return sys.orig_argv[-len(sys.argv)] == "sharedmem"
+    return os.path.basename(sys.argv[0] if sys.argv else "") == "sharedmem"
+
+
 def _join() -> Context:
+    if _is_command_line():
+        return Context(observe=True)
     try:
         return Context(None, _multiprocessing_parent(), None, _REAPER)
     except SegmentNameError as error:
@@ -57,18 +70,30 @@ def _join() -> Context:
 
 
 context = _join()
-os.environ.setdefault(_VARIABLE, context.family)
+if context.family:
+    os.environ.setdefault(_VARIABLE, context.family)
 
 
 def family() -> str:
     """The name of the family that this process belongs to.
 
-    Give it to other programs as ``SHAREDMEM_FAMILY`` to make them members.
+    Returns
+    -------
+    str
+        Give it to other programs as ``SHAREDMEM_FAMILY`` to make them members.
+
+    See Also
+    --------
+    new_family : Leave it.
+
+    Notes
+    -----
+    A family keeps what its members have in flight, and nothing else.
 
     Examples
     --------
-    >>> import sharedmem
-    >>> isinstance(sharedmem.family(), str)
+    >>> import os, sharedmem
+    >>> sharedmem.family() == os.environ['SHAREDMEM_FAMILY']
     True
     """
     return context.family
@@ -80,19 +105,33 @@ def new_family(name: str | None = None) -> str:
     Parameters
     ----------
     name : str, optional
-        Of the new family; random when not given. If one of that name lives,
-        this process joins it.
+        Of the new family; random when not given. If one of that name lives, this
+        process joins it.
 
     Returns
     -------
     str
-        The name, also put into ``os.environ["SHAREDMEM_FAMILY"]`` for the
-        programs that this one starts.
+        The name, also put into ``os.environ["SHAREDMEM_FAMILY"]`` for the programs
+        that this one starts.
+
+    Raises
+    ------
+    SegmentNameError
+        If it is not a valid name. The process stays in its family then.
+    NoRoomError, OSError
+        If the family's file cannot be made.
 
     Notes
     -----
-    What this process has put in flight before stays the old family's, and is
-    freed when that has no live participant.
+    What this process has put in flight before stays the old family's, and is freed
+    when that has no live participant. What it has attached stays attached.
+
+    Examples
+    --------
+    >>> import subprocess, sys
+    >>> program = "import sharedmem; print(sharedmem.new_family('of-its-own'))"
+    >>> subprocess.run([sys.executable, '-c', program], capture_output=True).stdout.split()
+    [b'of-its-own']
     """
     context.new_family(name)
     os.environ[_VARIABLE] = context.family
@@ -102,13 +141,30 @@ def new_family(name: str | None = None) -> str:
 def reclaim() -> tuple[int, int, int]:
     """Free what the dead left behind, now.
 
-    The library does this by itself every so often: every segment of the user
-    that no process maps, no valid ticket holds and that is not persistent goes.
-
     Returns
     -------
     segments, families, bytes : int
         How much was freed.
+
+    Raises
+    ------
+    OSError
+        If the directory or the journal cannot be read.
+
+    See Also
+    --------
+    list_segments : What there is.
+
+    Notes
+    -----
+    Frees every segment of the user that no process maps, no valid ticket holds and
+    that is not persistent; whoever made it. The library does this by itself every so
+    often, so there is seldom a need.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> segments, families, freed = sharedmem.reclaim()
     """
     return context.reclaim()
 

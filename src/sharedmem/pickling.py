@@ -36,9 +36,19 @@ _LOCKED = 1  # the array's writeable flag is off
 def by_content() -> Iterator[None]:
     """Within this context shared arrays are pickled by content, as plain arrays.
 
-    For pickles that outlive the memory: files, databases, other machines. It
-    holds for the thread (and asynchronous task) that enters it; a
-    `multiprocessing.Queue` pickles in a thread of its own.
+    Yields
+    ------
+    None
+        Nothing to be had; it is the block that counts.
+
+    Notes
+    -----
+    For pickles that outlive the memory: files, databases, other machines. Each
+    array is copied into its pickle, and what is loaded is a plain array.
+
+    It holds for the thread, and the asynchronous task, that enters it. A
+    `multiprocessing.Queue` pickles in a thread of its own: give it
+    ``np.array(a)`` instead.
 
     Examples
     --------
@@ -95,7 +105,14 @@ def reduce_in_flight(array: np.ndarray) -> Any:
 
 
 def register(cls: type[np.ndarray]) -> None:
-    """Let multiprocessing's pickler take a ticket for arrays of this very class."""
+    """Let multiprocessing's pickler take a ticket for arrays of this very class.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `numpy.ndarray` whose instances may lie in shared memory.
+        Those of `sharedmem.SharedArray` are registered when they are defined.
+    """
     ForkingPickler.register(cls, reduce_in_flight)
 
 
@@ -140,7 +157,7 @@ def load(
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise _explain_missing(error, backend, origin, family) from None
-    array = sharedarray.over(
+    array: np.ndarray = sharedarray.over(
         segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
     )
     if flags & _LOCKED:
@@ -202,10 +219,6 @@ class _Forgetter(pickle.Unpickler):
 def forget(pickled: bytes) -> int:
     """Take back what was pickled to be sent but will not be received.
 
-    Frees the tickets of all descriptors in `pickled`. Nothing else of the
-    pickle is loaded or run. A descriptor that was received already, or is
-    forgotten twice, has no ticket any more, and nobody else's is touched.
-
     Parameters
     ----------
     pickled : bytes-like
@@ -215,6 +228,31 @@ def forget(pickled: bytes) -> int:
     -------
     int
         How many descriptors with a ticket it held.
+
+    Raises
+    ------
+    ValueError
+        If `pickled` is no pickle, or one with extension codes: reading those
+        could run code.
+
+    Notes
+    -----
+    Frees the tickets of all descriptors in `pickled`, and the memory that they alone
+    kept. Nothing else of the pickle is loaded or run. A descriptor that was received
+    already, or is forgotten twice, has no ticket any more, and nobody else's is
+    touched.
+
+    Examples
+    --------
+    >>> from multiprocessing.reduction import ForkingPickler
+    >>> import sharedmem
+    >>> message = ForkingPickler.dumps({'rows': sharedmem.zeros(3, name='forget-example')})
+    >>> sharedmem.stat('forget-example').tickets
+    1
+    >>> sharedmem.forget(message)
+    1
+    >>> sharedmem.exists('forget-example')
+    False
     """
     import pickletools  # costs an import milliseconds that few need
 
@@ -235,27 +273,57 @@ def _reduce_plain(array: np.ndarray) -> Any:
     return before(array) if before is not None else array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
 
 
+_reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 _replaced: list[Any] = []  # the reducer of ndarrays that install() has put aside
 
 
 def install() -> None:
-    """Let ``np.asarray(shared)`` and its views, too, go by name through multiprocessing.
+    """Let plain arrays over shared memory, too, go by name through `multiprocessing`.
 
-    Ordinary arrays are pickled as ever. Undone by `uninstall`.
+    See Also
+    --------
+    uninstall : Undo it.
+
+    Notes
+    -----
+    Without it ``np.asarray(a)``, and what other libraries make of a shared array, is
+    sent by content, as any `numpy.ndarray`. It registers a reducer for
+    `numpy.ndarray` with multiprocessing's pickler, in this process; a forked child
+    has it too. Arrays in private memory are pickled as ever.
+
+    Examples
+    --------
+    >>> from multiprocessing.reduction import ForkingPickler
+    >>> import numpy as np, sharedmem
+    >>> plain = np.asarray(sharedmem.zeros(10_000))
+    >>> len(ForkingPickler.dumps(plain)) > 80_000
+    True
+    >>> sharedmem.install()
+    >>> message = ForkingPickler.dumps(plain)
+    >>> len(message) < 300
+    True
+    >>> sharedmem.forget(message)
+    1
+    >>> sharedmem.uninstall()
     """
-    reducers = ForkingPickler._extra_reducers
-    if reducers.get(np.ndarray) is not _reduce_plain:
-        _replaced[:] = [reducers.get(np.ndarray)]
+    if _reducers.get(np.ndarray) is not _reduce_plain:
+        _replaced[:] = [_reducers.get(np.ndarray)]
         ForkingPickler.register(np.ndarray, _reduce_plain)
 
 
 def uninstall() -> None:
-    """Undo `install`; a reducer that was there before is there again."""
-    reducers = ForkingPickler._extra_reducers
-    if reducers.get(np.ndarray) is not _reduce_plain:
+    """Undo `install`; a reducer that was there before is there again.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.install()
+    >>> sharedmem.uninstall()
+    """
+    if _reducers.get(np.ndarray) is not _reduce_plain:
         return
     before = _replaced.pop()
     if before is None:
-        del reducers[np.ndarray]
+        del _reducers[np.ndarray]
     else:
-        reducers[np.ndarray] = before
+        _reducers[np.ndarray] = before

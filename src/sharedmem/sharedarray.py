@@ -20,16 +20,25 @@ class SharedArray(np.ndarray):
     """An array in a shared segment, with `numpy.memmap`'s manners.
 
     Views and slices keep the class and the memory; results of ufuncs and
-    reductions are plain arrays and scalars. The memory is unmapped when the
-    last view of it in this process is gone, and freed when that was the last
-    one anywhere.
+    reductions are plain arrays and scalars. Not made by calling the class: by
+    `empty` and its relatives, by `attach`, and by unpickling.
+
+    Notes
+    -----
+    The memory is unmapped when the last view of it in this process is gone, and
+    freed when that was the last one anywhere and nothing is in flight.
 
     Pickled it is a descriptor of some 200 bytes, and what is loaded is the same
-    memory. Through `multiprocessing` the descriptor keeps the memory alive
-    until it is received. A plain ``pickle.dumps`` does not: keep the array
-    until the other side has it. A pickle on disk is a name, not the data.
+    memory. Through `multiprocessing` the descriptor keeps the memory alive until it
+    is received. A plain ``pickle.dumps`` does not: keep the array until the other
+    side has it. A pickle on disk is a name, not the data.
 
-    Made by `sharedmem.empty` and its relatives, and by `sharedmem.attach`.
+    A copy (``a.copy()``, ``a + 0``, `copy.deepcopy`, an index with a list) is in
+    private memory. ``np.asarray(a)`` is a plain view of the shared memory.
+
+    References
+    ----------
+    "Subclassing ndarray" in NumPy's documentation; `numpy.memmap`.
 
     Examples
     --------
@@ -39,6 +48,14 @@ class SharedArray(np.ndarray):
     >>> b[0] = 7
     >>> a
     SharedArray([7., 0., 0.], backend='posix', name='...')
+
+    The name is taken away at the end of a block, the memory goes with the last view:
+
+    >>> with sharedmem.zeros(3, name='array-example') as a:
+    ...     sharedmem.exists('array-example')
+    True
+    >>> sharedmem.exists('array-example'), a.is_current()
+    (False, False)
     """
 
     __slots__ = ()
@@ -55,18 +72,56 @@ class SharedArray(np.ndarray):
 
     @property
     def name(self) -> str:
-        """The name to `attach` the whole segment by."""
+        """The name to `attach` the whole segment by.
+
+        A view has the name of the array that it is a view of.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            If this is not in shared memory, as a copy is not.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.zeros(3, name='name-example')[1:].name
+        'name-example'
+        """
         return self._segment().name
 
     @property
     def backend(self) -> str:
-        """'posix' or 'sysv'."""
+        """``'posix'`` or ``'sysv'``.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            If this is not in shared memory.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.zeros(3, backend='sysv').backend
+        'sysv'
+        """
         return self._segment().backend
 
     def is_current(self) -> bool:
         """Whether the name still leads to this memory.
 
-        False after `unlink`, and when another array has taken the name.
+        Returns
+        -------
+        bool
+            False after `unlink`, when another array has taken the name, and for arrays
+            in private memory.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3, name='current-example')
+        >>> b = sharedmem.ones(3, name='current-example', replace=True)
+        >>> a.is_current(), b.is_current()
+        (False, True)
         """
         segment = segment_of(self)
         return segment is not None and segment.is_current()
@@ -74,13 +129,25 @@ class SharedArray(np.ndarray):
     def unlink(self) -> None:
         """Take the name away: nobody can attach it any more.
 
-        Who has it keeps the memory, this array too. Descriptors in flight can
-        not be received any more.
-
         Raises
         ------
         SegmentNotFoundError
-            If it has no name any more.
+            If it has no name any more, or is not in shared memory.
+        SegmentBusyError
+            If another process holds the lock of the name for seconds.
+
+        Notes
+        -----
+        Who has it keeps the memory, this array too. Descriptors in flight cannot be
+        received any more. Pickled from now on it goes by content.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3)
+        >>> a.unlink()
+        >>> a.tolist()
+        [0.0, 0.0, 0.0]
         """
         self._segment().unlink()
 
@@ -117,7 +184,7 @@ class SharedArray(np.ndarray):
             return text
         return f"{text[:-1]}, backend={segment.backend!r}, name={segment.name!r})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:
+    def __deepcopy__(self, memo: dict[int, Any] | None, /) -> np.ndarray:  # type: ignore[override]
         return np.array(self, subok=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -136,4 +203,5 @@ def over(
     cls: type[np.ndarray] = SharedArray,
 ) -> Any:
     """An array over a segment, whose base is the segment. NumPy checks the bounds."""
-    return np.ndarray.__new__(cls, shape, dtype, segment, offset, strides)
+    buffer: Any = segment
+    return np.ndarray.__new__(cls, shape, dtype, buffer, offset, strides)

@@ -163,7 +163,10 @@ static unsigned each_id(bool say, bool and_remove)
 
 unsigned check_left(bool say)
 {
-    return each_file(say ? say_file : NULL) + each_id(say, false);
+    unsigned segments = each_id(say, false);
+    if (segments == 0)
+        atomic_store(&made->count, 0); /* none of those comes back */
+    return each_file(say ? say_file : NULL) + segments;
 }
 
 const char *check_directory(void)

@@ -19,6 +19,15 @@ static smem_segment *make(smem_context *ctx, const int64_t *count, unsigned flag
     return segment;
 }
 
+/* A participant that may keep as much as it drops here. */
+static smem_context *open_warm(const char *family)
+{
+    CHECK_EQ(setenv("SHAREDMEM_CACHE", "100000000", 1), 0);
+    smem_context *ctx = check_open(family);
+    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
+    return ctx;
+}
+
 static smem_statistics stats(smem_context *ctx)
 {
     smem_statistics out;
@@ -33,7 +42,7 @@ enum { SIZES = 2 };
 TEST(cache_private_is_reused)
 {
     for (int i = 0; i < SIZES; i++) {
-        smem_context *ctx = check_open(NULL);
+        smem_context *ctx = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0);
         double *data = at(segment, 0);
         uint64_t nonce = smem_info_of(segment)->nonce;
@@ -57,7 +66,7 @@ TEST(cache_private_is_reused)
 TEST(cache_published_gets_another_identity)
 {
     for (int i = 0; i < SIZES; i++) {
-        smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *again, *attached;
         smem_publish(segment);
         smem_info info = facts(segment);
@@ -84,7 +93,7 @@ TEST(cache_published_gets_another_identity)
 /* Nobody attaches what is not published, used or idle. */
 TEST(cache_private_is_not_found)
 {
-    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
     smem_segment *segment = make(ctx, &sizes[0], 0), *attached;
     smem_info info = facts(segment);
     for (int idle = 0; idle < 2; idle++) {
@@ -106,7 +115,7 @@ TEST(cache_private_is_not_found)
 TEST(cache_leaves_what_others_use)
 {
     for (int i = 0; i < SIZES; i++) {
-        smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
         smem_info info;
         uint64_t ticket;
@@ -147,7 +156,7 @@ static void keep_inherited(check_peer *parent, void *arg)
 TEST(cache_and_fork)
 {
     for (int i = 0; i < SIZES; i++) {
-        smem_context *ctx = check_open(NULL);
+        smem_context *ctx = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *idle = make(ctx, &sizes[i], 0), *again;
         job todo = {ctx, NULL, segment, 0};
         *at(segment, 0) = 5;
@@ -181,7 +190,7 @@ static void publish_and_end(check_peer *parent, void *arg)
 /* A child may send what it inherited before its parent told anybody of it. */
 TEST(cache_child_publishes)
 {
-    smem_context *ctx = check_open(NULL), *other = check_open(smem_family_name(ctx));
+    smem_context *ctx = open_warm(NULL), *other = open_warm(smem_family_name(ctx));
     smem_segment *segment = make(ctx, &sizes[0], 0), *received;
     smem_info info = facts(segment);
     job todo = {ctx, NULL, segment, 0};
@@ -201,7 +210,7 @@ TEST(cache_child_publishes)
 /* Only what was made without a name, for its owner alone, with its pages, is kept. */
 TEST(cache_refuses)
 {
-    smem_context *ctx = check_open(NULL);
+    smem_context *ctx = open_warm(NULL);
     smem_spec spec = vector(NULL);
     smem_segment *segment;
     spec.backend = backend;
@@ -228,7 +237,7 @@ TEST(cache_refuses)
 /* Another shape and dtype that fit take the place; what does not fit is made anew. */
 TEST(cache_fits)
 {
-    smem_context *ctx = check_open(NULL);
+    smem_context *ctx = open_warm(NULL);
     smem_segment *segment = make(ctx, &sizes[1], 0);
     const int64_t shape[] = {3, 5, 7}, fewer[] = {LARGE - 8192}, half[] = {LARGE / 2};
     double *data = at(segment, 0);
@@ -283,18 +292,17 @@ TEST(cache_bound)
     CHECK(!check_exists(&newest));
     smem_close(ctx);
     smem_close(other);
-    CHECK_EQ(setenv("SHAREDMEM_CACHE", "0", 1), 0);
+    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
     ctx = check_open(NULL);
     smem_detach(make(ctx, &sizes[0], 0));
     CHECK_EQ(stats(ctx).idle, 0);
     smem_close(ctx);
-    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
 }
 
 static void keep_and_wait(check_peer *parent, void *arg)
 {
     (void)arg;
-    smem_context *ctx = check_open(NULL);
+    smem_context *ctx = open_warm(NULL);
     smem_segment *segment = make(ctx, &sizes[1], 0);
     smem_publish(segment);
     smem_detach(segment);
@@ -306,7 +314,7 @@ static void keep_and_wait(check_peer *parent, void *arg)
 /* What a killed process had idle goes like all that it had. */
 TEST(cache_of_the_dead)
 {
-    smem_context *ctx = check_open(NULL);
+    smem_context *ctx = open_warm(NULL);
     check_peer child = check_fork(keep_and_wait, NULL);
     CHECK_EQ(check_hear(&child), 1 + (backend == SMEM_POSIX));
     CHECK_OK(smem_reclaim(ctx, NULL));

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int backend;
@@ -216,6 +217,34 @@ TEST(died_half_made)
     smem_close(ctx);
 }
 
+/* The finer clock has begun a second that the coarser one has not. */
+static void wait_for_clocks_to_differ(void)
+{
+    struct timespec fine, coarse;
+    do {
+        clock_gettime(CLOCK_REALTIME, &fine);
+        clock_gettime(CLOCK_REALTIME_COARSE, &coarse);
+    } while (fine.tv_sec == coarse.tv_sec);
+}
+
+static void create_and_die_at_the_turn(check_peer *parent, void *arg)
+{
+    wait_for_clocks_to_differ();
+    create_and_die(parent, arg);
+}
+
+/* What was half-made at the turn of a second is not taken for older than its entry. */
+TEST(died_half_made_at_the_turn_of_a_second)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    check_peer child = check_fork(create_and_die_at_the_turn, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
 /* What was half-made is no obstacle to who creates the name next. */
 TEST(create_after_a_half_made_one)
 {
@@ -226,6 +255,64 @@ TEST(create_after_a_half_made_one)
     CHECK_EQ(check_wait(&child), 0);
     CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &segment));
     smem_detach(segment);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+}
+
+static int rename_and_die(const char *old, const char *path)
+{
+    (void)old, (void)path;
+    _exit(EXIT_SUCCESS);
+}
+
+static int remove_and_die(int id, int command, struct shmid_ds *buf)
+{
+    if (command == IPC_RMID)
+        _exit(EXIT_SUCCESS);
+    return real.shmctl(id, command, buf);
+}
+
+/* Child: die when the new segment is complete and the old one still has its name. */
+static void replace_and_die(check_peer *parent, void *arg)
+{
+    smem_segment *segment;
+    smem_context *ctx = check_open(NULL);
+    (void)parent;
+    (void)arg;
+    smem__sys.rename = rename_and_die;
+    smem__sys.shmctl = remove_and_die;
+    create_on(ctx, backend, check_name("a"), SMEM_REPLACE | SMEM_PERSISTENT, &segment);
+    CHECK(false);
+}
+
+/* Who dies while replacing leaves no second segment of the name that persists. */
+TEST(died_replacing)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *old;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &old));
+    check_peer child = check_fork(replace_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_EQ(smem_is_current(old), 1);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_detach(old);
+    CHECK_EQ(check_left(false), 1); /* the family's file */
+    smem_close(ctx);
+}
+
+/* Unlinking takes the name from both, when nobody has reclaimed in between. */
+TEST(unlink_after_who_died_replacing)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *old, *found;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &old));
+    check_peer child = check_fork(replace_and_die, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(smem_unlink(ctx, check_name("a")));
+    CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    smem_detach(old);
     CHECK_OK(smem_reclaim(ctx, NULL));
     smem_close(ctx);
 }

@@ -12,12 +12,16 @@
 #include "check.h"
 
 #include "os/syscalls.h"
+#include "segment/family.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,7 +58,19 @@ static int backend;
     X(shmdt, int, -1, (const void *at), (at))                                                  \
     X(shmctl, int, -1, (int id, int command, struct shmid_ds *buf), (id, command, buf))        \
     X(opendir, DIR *, NULL, (const char *path), (path))                                        \
-    X(getrandom, ssize_t, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))
+    X(getrandom, ssize_t, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))    \
+    X(spawn, int, armed.error, (pid_t *pid, const char *path, char *const arguments[]),        \
+      (pid, path, arguments))                                                                  \
+    X(waitpid, pid_t, -1, (pid_t pid, int *status, int options), (pid, status, options))       \
+    X(fork, pid_t, -1, (void), ())                                                             \
+    X(setsid, pid_t, -1, (void), ())                                                           \
+    X(chdir, int, -1, (const char *path), (path))                                              \
+    X(inotify_init, int, -1, (int flags), (flags))                                             \
+    X(inotify_add_watch, int, -1, (int fd, const char *path, uint32_t mask), (fd, path, mask)) \
+    X(pidfd_open, int, -1, (pid_t pid, unsigned flags), (pid, flags))                          \
+    X(read, ssize_t, -1, (int fd, void *buf, size_t size), (fd, buf, size))                    \
+    X(poll, int, -1, (struct pollfd * fds, unsigned long count, int timeout_ms),               \
+      (fds, count, timeout_ms))
 
 enum call {
 #define NUMBER(name, type, bad, parameters, arguments) CALL_##name,
@@ -78,7 +94,7 @@ typedef struct fault {
 
 static fault armed; /* at 0: none */
 static unsigned calls_seen;
-static bool fired;
+static bool *fired; /* shared with what the operation forks */
 static smem__syscalls real;
 
 static bool fails(enum call call)
@@ -88,7 +104,7 @@ static bool fails(enum call call)
     calls_seen++;
     if (calls_seen != armed.at && !(armed.for_good && calls_seen > armed.at))
         return false;
-    fired = true;
+    *fired = true;
     errno = armed.error;
     return true;
 }
@@ -111,6 +127,8 @@ static int closing_close(int fd)
 static void replace_table(void)
 {
     real = smem__sys;
+    fired = mmap(NULL, sizeof *fired, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(fired != MAP_FAILED);
 #define REPLACE(name, type, bad, parameters, arguments) smem__sys.name = failing_##name;
     CALLS(REPLACE)
 #undef REPLACE
@@ -161,6 +179,18 @@ static const struct {
     {CALL_opendir, true, {EMFILE, EACCES}},
     {CALL_getrandom, true, {ENOSYS}},
     {CALL_getrandom, false, {EINTR}},
+    {CALL_spawn, true, {EAGAIN, ENOMEM, ENOENT}},
+    {CALL_waitpid, true, {ECHILD}},
+    {CALL_waitpid, false, {EINTR}},
+    {CALL_fork, true, {EAGAIN, ENOMEM}},
+    {CALL_setsid, true, {EPERM}},
+    {CALL_chdir, true, {EACCES}},
+    {CALL_inotify_init, true, {EMFILE, ENOSYS}},
+    {CALL_inotify_add_watch, true, {ENOSPC, ENOMEM}},
+    {CALL_pidfd_open, true, {ENOSYS, EMFILE}},
+    {CALL_read, true, {EAGAIN, EIO}},
+    {CALL_poll, true, {ENOMEM}},
+    {CALL_poll, false, {EINTR}},
 };
 
 /* ---- operations -------------------------------------------------------------- */
@@ -440,6 +470,30 @@ static int reclaim(scene *s)
     return smem_reclaim(s->ctx, NULL);
 }
 
+static int give_up(scene *s)
+{
+    int rc = smem_reclaim_segment(s->ctx, smem_info_of(s->held), 1);
+    return rc == 1 ? SMEM_E_BUSY : rc; /* freed though it is held: no such result */
+}
+
+static int note_mapping(void *arg, int number, int64_t kernel_id, int pid, const char *command)
+{
+    CHECK(number == SMEM_POSIX || number == SMEM_SYSV);
+    CHECK(kernel_id >= 0 && pid > 0 && *command != '\0');
+    ++*(int *)arg;
+    return 0;
+}
+
+static int look_around(scene *s)
+{
+    int rows = 0, rc = smem_mappings(s->ctx, note_mapping, &rows);
+    unsigned alive = 1, dead = 0;
+    if (rc == 0)
+        rc = smem_families(s->ctx, &alive, &dead);
+    CHECK(dead == 0 && (alive > 0 || rc != 0));
+    return rc;
+}
+
 static int leave(scene *s)
 {
     smem_leave(s->ctx);
@@ -460,6 +514,96 @@ static int open_another(scene *s)
     if (rc == 0)
         smem_close(ctx);
     return rc;
+}
+
+/* ---- the reaper's ---------------------------------------------------------------- */
+
+static void reopen(smem_context **ctx, smem_options options)
+{
+    smem_close(*ctx);
+    options.directory = check_directory();
+    CHECK_OK(smem_open(&options, ctx));
+}
+
+static void with_reaper(scene *s)
+{
+    setenv("SHAREDMEM_REAPER", "1", 1);
+    CHECK(getenv("SMEM_TEST_REAPER") != NULL); /* by tests/c/meson.build */
+    reopen(&s->ctx, (smem_options){.reaper = getenv("SMEM_TEST_REAPER")});
+}
+
+/* Whether a reaper could be started is nothing to who creates. */
+static void created_all_the_same(scene *s, int rc)
+{
+    if (armed.call == CALL_spawn || armed.call == CALL_waitpid)
+        CHECK_OK(rc);
+    usable_or_nothing(s, rc);
+}
+
+static pid_t honorary;
+
+static void with_honorary(scene *s)
+{
+    fflush(stderr);
+    honorary = fork();
+    CHECK(honorary >= 0);
+    if (honorary == 0)
+        for (;;)
+            pause();
+    reopen(&s->other, (smem_options){.parent = honorary});
+}
+
+static void end_honorary(scene *s, int rc)
+{
+    (void)s;
+    (void)rc;
+    CHECK_EQ(kill(honorary, SIGKILL), 0);
+    CHECK_EQ(waitpid(honorary, NULL, 0), honorary);
+}
+
+/* One look at a family that lives. */
+static int guard(scene *s)
+{
+    smem__place place;
+    smem__family family;
+    smem__file file;
+    smem__watch watch;
+    char path[SMEM__PATH_MAX];
+    const char *name = smem_family_name(s->other);
+    int rc = smem__place_find(&place, check_directory());
+    if (rc == 0)
+        rc = smem__place_path(&place, place.uid, 'f', name, path);
+    if (rc == 0)
+        rc = smem__family_guard(&place, name, &family, &file);
+    if (rc != 0)
+        return rc;
+    rc = smem__watch_open(path, &watch);
+    if (rc == 0) {
+        rc = smem__family_has_ended(&place, &family, &file, &watch);
+        CHECK(rc != 1);
+        if (rc == 0 && armed.call == CALL_pidfd_open)
+            CHECK_EQ(watch.blind, *fired);
+        if (rc == 0)
+            rc = smem__watch_wait(&watch, 0);
+        smem__watch_close(&watch);
+    }
+    smem__file_close(&file);
+    return rc > 0 ? 0 : rc;
+}
+
+/* The reaper's first steps, which cannot be taken in this process. */
+static int detach_from_parent(scene *s)
+{
+    int status;
+    pid_t pid = fork();
+    (void)s;
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        int rc = smem__detach_from_parent();
+        _exit(rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return status == 0 ? 0 : -ECHILD;
 }
 
 /* ---- running one operation with one fault --------------------------------------- */
@@ -484,7 +628,7 @@ static void run_scene(const operation *op, const fault *what)
         op->prepare(&s);
     int rc = run_armed(op, &s, what);
     CHECK(rc <= 0);
-    if (fired && what->error == EINTR && !what->for_good && what->call != CALL_close)
+    if (*fired && what->error == EINTR && !what->for_good && what->call != CALL_close)
         CHECK_OK(rc);
     if (op->judge)
         op->judge(&s, rc);
@@ -507,15 +651,17 @@ static bool run_child(const operation *op, const fault *what, bool *out)
     CHECK(pid >= 0);
     if (pid == 0) {
         alarm(LIMIT);
-        fired = false;
+        *fired = false;
         run_scene(op, what);
-        exit(fired ? 17 : 0); /* not _exit: a leak checker has its say here */
+        exit(EXIT_SUCCESS); /* not _exit: a leak checker has its say here */
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
-    *out = WIFEXITED(status) && WEXITSTATUS(status) == 17;
+    while (waitpid(-1, NULL, 0) > 0) {
+    } /* orphans come here: a reaper, which ends with its family */
+    *out = *fired;
     if (WIFSIGNALED(status))
         fprintf(stderr, "ended by signal %d\n", WTERMSIG(status));
-    return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || *out);
+    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
 }
 
 /* What a process leaves behind whose calls failed to the end is the next one's to take. */
@@ -555,6 +701,7 @@ static void run_places(const operation *op, enum call call, int error, bool for_
 static void run_all(const operation *op)
 {
     replace_table();
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
     fault none = {CALL_COUNT, 0, 0, false};
     bool came;
     CHECK(run_fault(op, &none, &came));
@@ -621,6 +768,10 @@ OPERATION(stat_held, hold, stat_name, unharmed)
 OPERATION(reclaim_beside_held, hold, reclaim, unharmed)
 /* Reclaiming takes what is stale, now or next time. */
 OPERATION(reclaim_stale, make_stale, reclaim, NULL)
+/* One segment is not freed while somebody maps it, also when what is in flight is given up. */
+OPERATION(give_up_held, hold, give_up, unharmed)
+/* Looking at families and mappings changes nothing, and takes no living family for dead. */
+OPERATION(look_at_all, hold, look_around, unharmed)
 /* Leaving spares what others map. */
 OPERATION(leave_with_shared, hold_and_attach, leave, NULL)
 /* Leaving takes one's own names, or leaves them to the next sweep. */
@@ -629,6 +780,13 @@ OPERATION(leave_with_own, make, leave, NULL)
 OPERATION(change_family, hold, new_family, unharmed)
 /* A participant that could not join has left nothing. */
 OPERATION(join, hold, open_another, unharmed)
+
+/* A create succeeds though its reaper could not be started. */
+OPERATION(create_with_reaper, with_reaper, create, created_all_the_same)
+/* A reaper that cannot look does not take a family for dead. */
+OPERATION(guard_living, with_honorary, guard, end_honorary)
+/* A reaper that cannot let go of its parent ends. */
+OPERATION(reaper_starts, NULL, detach_from_parent, NULL)
 
 int main(int argc, char **argv)
 {

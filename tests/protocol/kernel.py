@@ -1,45 +1,131 @@
-"""What the kernel holds for this user, asked without the library under test."""
+"""What the kernel holds for a user, this one by default, asked without the library under test."""
 
+import fcntl
 import os
+import struct
+import time
+from pathlib import Path
 
 DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
+PATIENCE = 5  # seconds; for a reaper that does not end
 
 
-def files(kind):
-    """Names of our files of one kind: 's' segments, 'f' families."""
-    prefix = f"smem.{os.geteuid()}.{kind}."
+def _uid(uid):
+    return os.geteuid() if uid is None else uid
+
+
+def files(kind, uid=None):
+    """Names of a user's files of one kind: 's' segments, 'f' families."""
+    prefix = f"smem.{_uid(uid)}.{kind}."
     return {entry.removeprefix(prefix) for entry in os.listdir(DIRECTORY) if entry.startswith(prefix)}
 
 
-def posix_segments():
+def posix_segments(uid=None):
     """Names of the POSIX segments that still have one."""
-    return files("s")
+    return files("s", uid)
 
 
-def sysv_segments():
+def sysv_segments(uid=None):
     """Ids of the user's SysV segments, those marked for destruction included."""
     with open(SYSV_TABLE) as table:
         columns = table.readline().split()
         rows = [dict(zip(columns, line.split())) for line in table]
-    return {int(row["shmid"]) for row in rows if int(row["uid"]) == os.geteuid()}
+    return {int(row["shmid"]) for row in rows if int(row["uid"]) == _uid(uid)}
 
 
-def segments():
+def segments(uid=None):
     """Every segment of the user on either backend."""
-    return {("posix", name) for name in posix_segments()} | {("sysv", id) for id in sysv_segments()}
+    posix = {("posix", name) for name in posix_segments(uid)}
+    return posix | {("sysv", id) for id in sysv_segments(uid)}
 
 
-def families():
+def families(uid=None):
     """Names of the family files."""
-    return files("f")
+    return files("f", uid)
 
 
-def user_file():
+def user_file(uid=None):
     """Whether the per-user file is there: a gate is held or a SysV segment journalled."""
-    return os.path.exists(f"{DIRECTORY}/smem.{os.geteuid()}.u.journal")
+    return os.path.exists(f"{DIRECTORY}/smem.{_uid(uid)}.u.journal")
 
 
-def held():
-    """All that the library keeps in the kernel, to be compared before and after."""
-    return {"segments": segments(), "families": families(), "user file": user_file()}
+def held(uid=None):
+    """All that the library keeps in the kernel for a user, to be compared before and after.
+
+    A reaper that is ending its family is waited for: it holds some of that.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while any(map(_is_ending, _reapers())) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return {
+        "segments": segments(uid),
+        "families": families(uid),
+        "user file": user_file(uid),
+    }
+
+
+def _reapers():
+    """Pid, uid and family of all reapers."""
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+            if command[:1] == [b"sharedmem-reaper"]:
+                yield int(entry.name), entry.stat().st_uid, os.fsdecode(command[2])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def reapers(family=None):
+    """Pids of the reapers of a family, or of all families."""
+    return {pid for pid, _, its in _reapers() if family in (None, its)}
+
+
+def _lock(family, byte, uid=None):
+    """How a byte of the family's file is locked, F_UNLCK when there is no such file."""
+    path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
+    layout = "hhqqi4x"  # struct flock
+    try:
+        with open(path, "rb") as file:
+            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+    except FileNotFoundError:
+        return fcntl.F_UNLCK
+    return struct.unpack(layout, answer)[0]
+
+
+def is_guarded(family, uid=None):
+    """Whether somebody holds the byte of the family's file that is a reaper's."""
+    return _lock(family, 1, uid) != fcntl.F_UNLCK
+
+
+def _is_ending(reaper):
+    """Whether it works, and its family has no member any more."""
+    pid, uid, family = reaper
+    try:
+        return state(pid) != "T" and _lock(family, 0, uid) != fcntl.F_RDLCK
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wakeups(pid):
+    """How often a process has gone to sleep."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError("the kernel does not count")
+
+
+def sleeps_for_ever(pid):
+    """Whether a process is in a poll(2) without a timeout; PermissionError where it is secret."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    if len(call) < 4:
+        return False  # running
+    if os.uname().machine != "x86_64":  # ppoll(fds, count, no timeout, ...)
+        return int(call[0]) == 73 and int(call[3], 16) == 0
+    return int(call[0]) == 7 and int(call[3], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+
+
+def state(pid):
+    """The letter that says what a process does: 'S' sleeps, 'T' is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -39,9 +39,13 @@ DEATHS = {
 }
 
 
-def environment(family=None):
-    """This process's environment, with a family of the given name instead of its own."""
-    return os.environ | ({} if family is None else {"SHAREDMEM_FAMILY": family})
+def environment(family=None, reaper=False):
+    """This process's environment, with a family of the given name instead of its own.
+
+    With [reaper] that family has one; else it depends on how the tests were started.
+    """
+    changes = {} if family is None else {"SHAREDMEM_FAMILY": family}
+    return os.environ | changes | ({"SHAREDMEM_REAPER": "1"} if reaper else {})
 
 
 def python(source, *args):
@@ -134,6 +138,10 @@ class Processes:
     def program(self, source, *args, environ=None):
         """Start a script; by default it inherits this process's family."""
         return self._keep(Program(python(source, *args), environ))
+
+    def start(self, command, environ=None):
+        """Start a program given by its command line."""
+        return self._keep(Program(command, environ))
 
     def orphan(self, command, environ=None):
         """Start a program none of whose ancestors is a participant.

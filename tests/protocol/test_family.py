@@ -45,9 +45,7 @@ def test_family_named_in_the_environment(processes, backend, family):
     )
     assert member.hear() == "joined"
     command = python(SEND_AND_EXIT, backend)
-    sent = subprocess.run(
-        command, env=environment(family), stdout=subprocess.PIPE, check=True
-    ).stdout
+    sent = subprocess.run(command, env=environment(family), stdout=subprocess.PIPE, check=True).stdout
     sharedmem.reclaim()
     array = pickle.loads(sent)
     assert (array == 7).all()
@@ -66,9 +64,7 @@ def test_name_of_a_dead_family_revives_nothing(processes, backend, family):
     """A family that takes a dead one's name does not take over what that had in flight."""
     before = kernel.held()
     command = python(SEND_AND_EXIT, backend)
-    sent = subprocess.run(
-        command, env=environment(family), stdout=subprocess.PIPE, check=True
-    ).stdout
+    sent = subprocess.run(command, env=environment(family), stdout=subprocess.PIPE, check=True).stdout
     namesake = processes.program(
         "import sharedmem, sys; sharedmem.reclaim(); print('joined', flush=True); sys.stdin.readline()",
         environ=environment(family),
@@ -85,8 +81,9 @@ def send_from_a_new_family(pipe, backend):
     pipe.send(sharedmem.full(1000, 7.0, backend=backend))
 
 
-def test_new_family_is_a_family_of_its_own(processes, backend):
+def test_new_family_is_a_family_of_its_own(processes, backend, monkeypatch):
     """What a child sent after new_family() does not outlive the child, though its parent lives."""
+    monkeypatch.setenv("SHAREDMEM_REAPER", "0")  # which would be ending the family at the same time
     before = kernel.held()
     pid, child = processes.fork_with_pipe(send_from_a_new_family, backend)
     assert processes.wait(pid) == 0

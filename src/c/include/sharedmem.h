@@ -72,7 +72,8 @@ extern "C" {
 enum {
     SMEM_NAME_MAX = 200,     /* bytes of a name, without the final NUL */
     SMEM_NDIM_MAX = 64,      /* as NumPy */
-    SMEM_DTYPE_MAX = 16384   /* bytes of a dtype's text */
+    SMEM_DTYPE_MAX = 16384,  /* bytes of a dtype's text */
+    SMEM_FORMAT = 2          /* version of a segment's format */
 };
 
 /*
@@ -179,6 +180,9 @@ typedef struct smem_info {
     uint32_t family;       /* tag of the creator's family */
     uint32_t origin;       /* tag of the boot and namespace it lives in */
     int64_t kernel_id;     /* inode of a POSIX segment, shmid of a SysV one */
+    int mapped;            /* 1: somebody maps it, by the kernel's word */
+    int elsewhere;         /* 1: its families cannot be seen from here (another
+                              /dev/shm, one IPC namespace): it is not judged */
     int ndim;
     int64_t shape[SMEM_NDIM_MAX];
     int64_t strides[SMEM_NDIM_MAX];
@@ -200,13 +204,17 @@ typedef struct smem_options {
     int parent;            /* pid of a multiprocessing parent, or 0 */
     const char *directory; /* NULL: /dev/shm */
     const char *reaper;    /* program to start; NULL: the installed one, if any */
+    int observe;           /* 1: look only, for tools */
 } smem_options;
 
 /*
  * Become a participant: join or make a family. Keeps no fd and starts no
  * process; the first call that maps a segment starts the family's reaper, a
  * small program that frees what is left when all participants are killed, and
- * ends with the family. SHAREDMEM_REAPER=0 in the environment forbids it. [options] may be NULL. A forked child uses its parent's context as it is.
+ * ends with the family. SHAREDMEM_REAPER=0 in the environment forbids it.
+ * [options] may be NULL. A forked child uses its parent's context as it is.
+ * An observer joins no family, and frees nothing but what it is asked to; it
+ * becomes a participant when it first creates, receives or issues a ticket.
  * SMEM_E_PLACE when neither /dev/shm nor a fall-back directory can be used;
  * SMEM_E_SECURITY when somebody else's file stands where ours must be.
  */
@@ -278,6 +286,7 @@ void smem_detach(smem_segment *segment);
 
 /* The bytes of the data, smem_info.nbytes of them. */
 void *smem_data(const smem_segment *segment);
+/* How it was attached: enum smem_mode. */
 int smem_mode_of(const smem_segment *segment);
 /* Valid as long as the segment. */
 const smem_info *smem_info_of(const smem_segment *segment);
@@ -293,18 +302,30 @@ int smem_unlink_segment(smem_segment *segment);
 
 /* ---- names ------------------------------------------------------------ */
 
+/* Take a name away. Who has the segment attached keeps its memory. */
 int smem_unlink(smem_context *ctx, const char *name);
 /* Fill [info] (then smem_info_clear() it) and, unless NULL, [flight]. */
 int smem_stat(smem_context *ctx, const char *name, smem_info *info, smem_flight *flight);
+/* Free what smem_stat() put into [info]; the struct itself is the caller's. */
 void smem_info_clear(smem_info *info);
 
-/* Call [visit] for each segment of the user; stops when it returns not 0. */
+/* Call [visit] for each segment of the user; stops when it returns not 0.
+   Neither this nor smem_stat() changes anything or is in anybody's way. */
 typedef int smem_visit(void *arg, const smem_info *info, const smem_flight *flight);
 int smem_list(smem_context *ctx, smem_visit *visit, void *arg);
 
 /* Call [visit] for each process whose /proc/PID/maps shows the segment. */
 typedef int smem_visit_holder(void *arg, int pid, const char *command);
 int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *visit, void *arg);
+
+/* The same for all segments in one pass over /proc; other files of the same file
+   system and other SysV segments come along. [kernel_id] as in smem_info. */
+typedef int smem_visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
+                               const char *command);
+int smem_mappings(smem_context *ctx, smem_visit_mapping *visit, void *arg);
+
+/* Count the user's families; those that are dead have left a file only. */
+int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead);
 
 /* ---- in flight -------------------------------------------------------- */
 
@@ -334,11 +355,19 @@ typedef struct smem_reclaimed {
  */
 int smem_reclaim(smem_context *ctx, smem_reclaimed *out);
 
+/*
+ * The same for this very segment (backend, name, nonce and kernel_id count);
+ * [in_flight] 1: also when tickets hold it, whose descriptors can then not be
+ * received any more. 1 freed; 0 not, since somebody maps it, a ticket holds it or
+ * it is persistent. SMEM_E_NOT_FOUND.
+ */
+int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight);
+
 /* ---- warm memory ------------------------------------------------------ */
 
 /*
- * What a process drops stays mapped for what it makes next, up to a bound
- * ($SHAREDMEM_CACHE in bytes, 0: none). It comes back when a segment cannot be
+ * What a process drops stays mapped for what it makes next, up to a bound for all
+ * of its family ($SHAREDMEM_CACHE in bytes; none when it is not set). It comes back when a segment cannot be
  * made for want of room, when the process ends, and by
  */
 uint64_t smem_trim(smem_context *ctx, uint64_t keep); /* bytes freed */

@@ -80,6 +80,8 @@ int smem__file_replace(const smem__place *place, smem__file *file, const char *p
 void smem__file_close(smem__file *file);
 /* Renew links and size. */
 int smem__file_stat(smem__file *file);
+/* What others have locked the byte with, taking nothing: an enum smem__lock or an error. */
+int smem__file_locked(const smem__file *file, uint64_t byte);
 /* One try. -EAGAIN when another open file holds a lock that excludes it. */
 int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte);
 /* Tries for a while: SMEM_E_BUSY when the other side does not let go. */
@@ -103,9 +105,6 @@ int smem__path_rename(const char *path, const char *to);
 
 /* Sleep until it can be had. */
 int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte);
-/* Would the exclusive lock on [byte] be refused? 1, 0 or an error. An
-   observation, not a claim; a file that is open for reading only will do. */
-int smem__file_is_locked(const smem__file *file, uint64_t byte);
 
 /* Give the processor away for a moment; [turn] counts the calls of one wait. */
 void smem__backoff(unsigned turn);
@@ -137,10 +136,11 @@ int smem__process_self(void);
 int smem__process_parent(int pid);
 /* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
 int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
-/* Visit each process that maps this inode of a POSIX or id of a SysV segment. */
-typedef int smem__visit_process(void *arg, int pid, const char *command);
-int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
-                          smem__visit_process *visit, void *arg);
+/* Visit what each process maps that can be seen from here: inodes of the place's
+   file system, ids of SysV segments; each of a process as often as it maps it. */
+typedef int smem__visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
+                                const char *command);
+int smem__process_each_mapping(const smem__place *place, smem__visit_mapping *visit, void *arg);
 int smem__random(void *buf, size_t size);
 /* 128 random bits in hexadecimal. */
 enum { SMEM__RANDOM_NAME = 33 };
@@ -198,8 +198,15 @@ typedef struct smem__object {
     uint64_t size;
     int64_t kernel_id; /* inode or shmid */
     bool writable;
+    bool mapped;     /* when it was looked at, somebody else mapped it */
     bool apart;        /* to be mapped so that part() can keep the data mapped */
 } smem__object;
+
+/* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
+   moment, within the gate), so that nobody who drops is refused for his sake. */
+enum smem__reach { SMEM__LOOK,
+                   SMEM__READ,
+                   SMEM__WRITE };
 
 typedef struct smem__mapping {
     void *base;
@@ -228,9 +235,9 @@ typedef struct smem__backend {
     int (*publish)(const smem__place *place, const char *name, bool replace, smem__object *object);
     /* Undo a create that was not published. Not 0: it is still there. */
     int (*discard)(smem__object *object);
-    /* Find by name and hold. -ENOENT; -EAGAIN: being ended, try again. */
+    /* Find by name and hold, or look. -ENOENT; -EAGAIN: being ended, try again. */
     int (*open)(const smem__place *place, const char *name, unsigned candidate, uint32_t uid,
-                bool writable, smem__object *out);
+                enum smem__reach reach, smem__object *out);
     int (*read)(const smem__object *object, void *buf, size_t size, uint64_t offset);
     /* Write into the header of an object that is open for writing. */
     int (*poke)(const smem__object *object, const void *buf, size_t size, uint64_t offset);
@@ -274,8 +281,8 @@ extern const smem__backend smem__sysv;
 
 /* The SysV key that [candidate] stands for. Never IPC_PRIVATE. */
 int32_t smem__sysv_key(uint32_t uid, const char *name, unsigned candidate);
-/* The name of the segment behind [key] is not known: hold it by its key. */
-int smem__sysv_open_key(int32_t key, uint32_t uid, smem__object *out);
+/* The name of the segment behind [key] is not known: look at it by its key. */
+int smem__sysv_look_key(int32_t key, uint32_t uid, smem__object *out);
 /* Claim by key what nobody has attached; [changed]: when it was made. */
 int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__object *out);
 

@@ -9,6 +9,7 @@
  */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -102,6 +103,7 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
     int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
     if (fd < 0)
         return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
+    SMEM__POINT("file.opened-or-made", "the user's file is there, perhaps empty; nobody is inside");
     int rc = smem__file_adopt(fd, uid, out);
     return rc ? rc : smem__file_set_mode(out, 0600);
 }
@@ -143,10 +145,12 @@ static int smem__file_make_once(const smem__place *place, smem__file *out)
         fd = smem__open_temporary(place);
     if (fd < 0)
         return fd;
+    SMEM__POINT("file.made", "an empty file without a name, or of kind 't'; nothing locks it");
     int rc = smem__file_adopt(fd, place->uid, out);
     bool named = rc == 0 && out->links > 0;
     if (rc == 0)
         rc = smem__file_lock(out, SMEM__SHARED, 0);
+    SMEM__POINT("file.locked", "as before, and it holds the shared lock");
     if (rc == 0 && named)
         rc = smem__file_stat(out);
     if (rc == 0 && named && out->links == 0)
@@ -172,8 +176,11 @@ int smem__file_publish(smem__file *file, const char *path)
     int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
     if (rc == -ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
         rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? -errno : 0;
-    if (rc == 0)
+    if (rc == 0) {
+        SMEM__POINT("file.linked", "the file has its name; one of kind 't' has that one, too");
         smem__unlink_temporary(file);
+        SMEM__POINT("file.published", "the file has its name only");
+    }
     return rc;
 }
 
@@ -196,10 +203,13 @@ int smem__file_replace(const smem__place *place, smem__file *file, const char *p
         rc = smem__file_publish(file, temporary);
     if (rc != 0)
         return rc;
-    if (smem__sys.rename(temporary, path) != 0) {
-        rc = -errno;
-        smem__sys.unlink(temporary);
+    SMEM__POINT("file.replacement-linked", "the new segment is complete under a random name");
+    if (smem__sys.rename(temporary, path) == 0) {
+        SMEM__POINT("file.replaced", "the name leads to the new segment, the old one has none");
+        return 0;
     }
+    rc = -errno;
+    smem__sys.unlink(temporary);
     return rc;
 }
 
@@ -242,12 +252,15 @@ int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64
     return smem__lock_by(file, F_OFD_SETLKW, lock, byte);
 }
 
-int smem__file_is_locked(const smem__file *file, uint64_t byte)
+int smem__file_locked(const smem__file *file, uint64_t byte)
 {
     struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
-    if (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
-        return -errno;
-    return request.l_type != F_UNLCK;
+    while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
+        if (errno != EINTR)
+            return -errno;
+    return request.l_type == F_UNLCK   ? SMEM__UNLOCKED
+           : request.l_type == F_RDLCK ? SMEM__SHARED
+                                       : SMEM__EXCLUSIVE;
 }
 
 void smem__backoff(unsigned turn)

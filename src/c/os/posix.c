@@ -11,6 +11,7 @@
  */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -99,6 +100,7 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
         smem__file_discard(&out->file);
         return smem__room_code(rc);
     }
+    SMEM__POINT("posix.reserved", "zero bytes without a name, locked");
     out->size = size;
     out->kernel_id = (int64_t)out->file.inode;
     out->writable = true;
@@ -114,8 +116,10 @@ static int smem__posix_own_name(const smem__place *place, const char *path, smem
     rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc == 0) {
         rc = smem__file_is_at(old, path);
-        if (rc == 1)
+        if (rc == 1) {
+            SMEM__POINT("posix.name-owned", "who replaces holds the old segment's byte 1");
             return 0;
+        }
         if (rc == 0)
             rc = -EAGAIN;
     }
@@ -156,8 +160,25 @@ static void smem__posix_close(smem__object *object)
 }
 
 /* nlink 0: the lock was got on a segment that lost its name in between. */
+static int smem__posix_hold(smem__object *object)
+{
+    object->mapped = false;
+    int rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc == 0)
+        rc = smem__file_stat(&object->file);
+    return rc == 0 && object->file.links == 0 ? -EAGAIN : rc;
+}
+
+/* An exclusive lock is somebody's claim: he has proved that nobody maps it. */
+static int smem__posix_look(smem__object *object)
+{
+    int lock = smem__file_locked(&object->file, SMEM__BYTE_MAP);
+    object->mapped = lock == SMEM__SHARED;
+    return lock < 0 ? lock : 0;
+}
+
 static int smem__posix_open(const smem__place *place, const char *name, unsigned candidate,
-                            uint32_t uid, bool writable, smem__object *out)
+                            uint32_t uid, enum smem__reach reach, smem__object *out)
 {
     (void)candidate;
     char path[SMEM__PATH_MAX];
@@ -165,21 +186,18 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
         return -ENOENT;
     int rc = smem__place_path(place, uid, 's', name, path);
     if (rc == 0)
-        rc = smem__file_open(path, uid, writable, &out->file);
+        rc = smem__file_open(path, uid, reach == SMEM__WRITE, &out->file);
     if (rc != 0)
         return rc;
-    rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_MAP);
-    if (rc == 0)
-        rc = smem__file_stat(&out->file);
-    if (rc == 0 && out->file.links == 0)
-        rc = -EAGAIN;
+    rc = reach == SMEM__LOOK ? smem__posix_look(out) : smem__posix_hold(out);
     if (rc != 0) {
         smem__file_close(&out->file);
         return rc;
     }
+    SMEM__POINT("posix.opened", "the segment is locked by an fd, not by a mapping yet");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
-    out->writable = writable;
+    out->writable = reach == SMEM__WRITE;
     return 0;
 }
 
@@ -215,6 +233,7 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
+    SMEM__POINT("posix.private-pinned", "the page that carries the lock is mapped");
     int fd = smem__file_reopen(&object->file, false);
     rc = fd < 0 ? fd : 0;
     if (fd >= 0) {
@@ -284,6 +303,7 @@ static int smem__posix_map(const smem__place *place, smem__object *object, int m
                                     object->writable && object->size >= SMEM__APART_FROM};
     rc = out->apart ? smem__posix_map_apart(place, object, out)
                     : smem__posix_map_shared(place, object->file.fd, prot, out);
+    SMEM__POINT("posix.mapped", "the segment is mapped");
     if (rc == 0 && mode == SMEM_READ_ONLY &&
         (rc = smem__mapping_protect(out, data_offset)) != 0)
         smem__sys.munmap(out->base, object->size);
@@ -316,6 +336,7 @@ static void smem__posix_unmap(smem__mapping *mapping)
 {
     smem__unpin(mapping->pin, 1);
     smem__sys.munmap(mapping->base, mapping->size);
+    SMEM__POINT("posix.unmapped", "the segment is not mapped any more; nobody has looked yet");
 }
 
 static bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
@@ -343,6 +364,7 @@ static int smem__posix_loosen(const smem__place *place, const char *name, smem__
     if (rc != 0)
         return rc;
     rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping, mapping->size, 0) : -ENOENT;
+    SMEM__POINT("posix.loosened", "at exit: mapped, and the mapping holds no lock");
     smem__file_close(&file);
     return rc;
 }
@@ -356,8 +378,10 @@ static void smem__posix_tighten(const smem__place *place, const char *name, smem
         smem__file_open(path, place->uid, true, &file) != 0)
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
-        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0)
+        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
         smem__posix_lay(file.fd, mapping, mapping->size, 0);
+        SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
+    }
     smem__file_close(&file);
 }
 
@@ -382,6 +406,7 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
         smem__file_close(&out->file);
         return rc == -EAGAIN ? -EBUSY : rc;
     }
+    SMEM__POINT("posix.claimed", "nobody maps it, and nobody can");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
     out->writable = true;
@@ -396,10 +421,13 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
         rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
     if (rc != 0)
         return rc;
+    SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
     rc = smem__file_is_at(&object->file, path);
-    if (rc == 1)
-        return smem__path_unlink(path);
-    return rc == 0 ? -ENOENT : rc;
+    if (rc != 1)
+        return rc == 0 ? -ENOENT : rc;
+    rc = smem__path_unlink(path);
+    SMEM__POINT("posix.unlinked", "the name is gone");
+    return rc;
 }
 
 static int smem__posix_rename(const smem__place *place, const char *name, const char *to,

@@ -42,10 +42,12 @@ int smem__random_name(char out[SMEM__RANDOM_NAME])
     return smem__random_identity(out, &ignored);
 }
 
+/* The clock that shm_ctime is taken from: the finer one runs ahead of it, by up to
+   a tick, and what was made just now would seem older than its journal entry. */
 int64_t smem__now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(CLOCK_REALTIME_COARSE, &t);
     return t.tv_sec;
 }
 
@@ -178,44 +180,56 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
                                 : -ENOENT;
 }
 
-typedef struct smem__holder_query {
-    bool sysv;
-    uint64_t inode, device;
-} smem__holder_query;
+typedef struct smem__mapping_query {
+    uint64_t device;
+    int pid;
+    char command[64]; /* empty until the first mapping was found */
+    smem__visit_mapping *visit;
+    void *arg;
+    int rc; /* of the visitor */
+} smem__mapping_query;
+
+static void smem__process_command(int pid, char *command, size_t size)
+{
+    if (smem__proc_read(pid, "comm", command, size) < 0)
+        strcpy(command, "?");
+    command[strcspn(command, "\n")] = '\0';
+}
 
 /* address perms offset major:minor inode path: the inode of a SysV segment is
    its id, its path "/SYSV<key>". */
-static int smem__maps_match_inode(void *arg, char *line)
+static int smem__maps_visit(void *arg, char *line)
 {
-    const smem__holder_query *query = arg;
+    smem__mapping_query *query = arg;
     uint64_t inode;
     unsigned major, minor;
     int path = 0;
     if (sscanf(line, "%*s %*s %*s %x:%x %" SCNu64 " %n", &major, &minor, &inode, &path) != 3 ||
-        path == 0 || inode != query->inode)
+        path == 0)
         return 0;
     bool sysv = strncmp(line + path, "/SYSV", 5) == 0;
-    return sysv == query->sysv && (sysv || makedev(major, minor) == query->device);
+    if (!sysv && makedev(major, minor) != query->device)
+        return 0;
+    if (!*query->command)
+        smem__process_command(query->pid, query->command, sizeof query->command);
+    query->rc = query->visit(query->arg, sysv ? SMEM_SYSV : SMEM_POSIX, (int64_t)inode,
+                             query->pid, query->command);
+    return query->rc;
 }
 
-int smem__process_holders(const smem__place *place, int backend, int64_t kernel_id,
-                          smem__visit_process *visit, void *arg)
+int smem__process_each_mapping(const smem__place *place, smem__visit_mapping *visit, void *arg)
 {
-    smem__holder_query query = {backend == SMEM_SYSV, (uint64_t)kernel_id, place->device};
     DIR *proc = smem__sys.opendir("/proc");
     if (!proc)
         return -errno;
     int rc = 0;
     for (struct dirent *entry; rc == 0 && (entry = readdir(proc));) {
-        int pid = atoi(entry->d_name);
-        char command[64];
-        if (!isdigit((unsigned char)entry->d_name[0]) ||
-            smem__maps_each(pid, smem__maps_match_inode, &query) != 1)
+        smem__mapping_query query = {.device = place->device, .visit = visit, .arg = arg};
+        if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        if (smem__proc_read(pid, "comm", command, sizeof command) < 0)
-            strcpy(command, "?");
-        command[strcspn(command, "\n")] = '\0';
-        rc = visit(arg, pid, command);
+        query.pid = atoi(entry->d_name);
+        smem__maps_each(query.pid, smem__maps_visit, &query); /* not all can be read */
+        rc = query.rc;
     }
     closedir(proc);
     return rc;

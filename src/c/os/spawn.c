@@ -1,6 +1,7 @@
 /* Starting a program that belongs to nobody, and becoming one. */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -20,6 +21,7 @@ int smem__spawn(const char *path, char *const arguments[])
     int status = 0, rc = -smem__sys.spawn(&pid, path, arguments);
     if (rc != 0)
         return rc;
+    SMEM__POINT("spawn.started", "the reaper was started and may not be on its own yet");
     while (smem__sys.waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return errno == ECHILD ? 0 : -errno; /* the program waits for any child itself */
@@ -45,13 +47,15 @@ static int smem__close_all(void)
     }
     closedir(listed);
     /* Nobody shall get 0 to 2 for something else. */
-    while ((own = smem__sys.open("/dev/null", O_RDWR, 0)) >= 0 && own < 2) {
-    }
+    do
+        own = smem__sys.open("/dev/null", O_RDWR, 0);
+    while ((own >= 0 && own < 2) || (own < 0 && errno == EINTR));
     return own < 0 ? -errno : 0;
 }
 
 /* Signals meant for the programs of a terminal, a job or a session: this
-   process ends when they have ended. */
+   process ends when they have ended. It was started with all of them blocked,
+   so that none comes before this. */
 static void smem__ignore_signals(void)
 {
     static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGUSR1,
@@ -65,6 +69,7 @@ static void smem__ignore_signals(void)
 
 int smem__detach_from_parent(void)
 {
+    smem__ignore_signals();
     int rc = smem__close_all();
     if (rc != 0)
         return rc;
@@ -73,8 +78,8 @@ int smem__detach_from_parent(void)
         return -errno;
     if (pid > 0)
         _exit(0);
-    smem__ignore_signals();
     if (smem__sys.setsid() < 0 || smem__sys.chdir("/") != 0)
         return -errno;
+    SMEM__POINT("spawn.detached", "the reaper is a process on its own and guards nothing yet");
     return 0;
 }

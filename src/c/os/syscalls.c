@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -30,7 +31,17 @@ static int smem__lock_call(int fd, int command, struct flock *lock)
 static int smem__spawn_call(pid_t *pid, const char *path, char *const arguments[])
 {
     static char *const nothing[] = {NULL};
-    return posix_spawn(pid, path, NULL, NULL, arguments, nothing);
+    posix_spawnattr_t attributes;
+    sigset_t all;
+    sigfillset(&all);
+    int rc = posix_spawnattr_init(&attributes);
+    if (rc != 0)
+        return rc;
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &all);
+    rc = posix_spawn(pid, path, NULL, &attributes, arguments, nothing);
+    posix_spawnattr_destroy(&attributes);
+    return rc;
 }
 
 static int smem__pidfd_call(pid_t pid, unsigned flags)

@@ -47,6 +47,7 @@ typedef struct smem__syscalls {
     DIR *(*opendir)(const char *path);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
     /* the reaper's, and how it is started */
+    /* all signals blocked, no environment; returns the error */
     int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);
     pid_t (*waitpid)(pid_t pid, int *status, int options);
     pid_t (*fork)(void);

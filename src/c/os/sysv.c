@@ -13,6 +13,7 @@
  */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -52,7 +53,8 @@ static int smem__sysv_find(int32_t key, uint32_t uid, smem__object *out)
                           .id = id,
                           .key = key,
                           .size = st.shm_segsz,
-                          .kernel_id = id};
+                          .kernel_id = id,
+                          .mapped = st.shm_nattch != 0};
     return 0;
 }
 
@@ -64,6 +66,7 @@ static int smem__sysv_attach(smem__object *object, const void *at, int flags)
             return -ENOENT;
         return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
     }
+    SMEM__POINT("sysv.attached", "one attachment more: to make, look, map, claim or loosen");
     object->probe = probe;
     object->writable = !(flags & SHM_RDONLY);
     return 0;
@@ -83,15 +86,17 @@ static int smem__sysv_attach_aligned(const smem__place *place, smem__object *obj
 
 static void smem__sysv_close(smem__object *object)
 {
-    if (object->probe)
+    if (object->probe) {
         smem__sys.shmdt(object->probe);
+        SMEM__POINT("sysv.detached", "what was attached to look or to claim is so no more");
+    }
     object->probe = NULL;
 }
 
-int smem__sysv_open_key(int32_t key, uint32_t uid, smem__object *out)
+int smem__sysv_look_key(int32_t key, uint32_t uid, smem__object *out)
 {
     int rc = smem__sysv_find(key, uid, out);
-    return rc ? rc : smem__sysv_attach(out, NULL, 0);
+    return rc ? rc : smem__sysv_attach(out, NULL, SHM_RDONLY);
 }
 
 /* The count is looked at before, too: a segment that somebody uses is not
@@ -114,16 +119,18 @@ int smem__sysv_claim_key(int32_t key, uint32_t uid, int64_t *changed, smem__obje
         rc = -EBUSY;
     if (rc != 0)
         smem__sysv_close(out);
+    else
+        SMEM__POINT("sysv.key-claimed", "found by its key alone, by the sweep: nobody attaches it");
     return rc;
 }
 
 static int smem__sysv_open(const smem__place *place, const char *name, unsigned candidate,
-                           uint32_t uid, bool writable, smem__object *out)
+                           uint32_t uid, enum smem__reach reach, smem__object *out)
 {
     int rc = smem__sysv_find(smem__sysv_key(uid, name, candidate), uid, out);
     if (rc == SMEM_E_SECURITY) /* a foreign segment on our key is none of ours */
         rc = -ENOENT;
-    return rc ? rc : smem__sysv_attach_aligned(place, out, writable ? 0 : SHM_RDONLY);
+    return rc ? rc : smem__sysv_attach_aligned(place, out, reach == SMEM__WRITE ? 0 : SHM_RDONLY);
 }
 
 static int smem__sysv_create_code(int rc)
@@ -143,6 +150,7 @@ static int smem__sysv_create_code(int rc)
 static int smem__sysv_discard(smem__object *object)
 {
     int rc = smem__sys.shmctl(object->id, IPC_RMID, NULL) == 0 ? 0 : -errno;
+    SMEM__POINT("sysv.discarded", "a create that failed has removed it; it is attached still");
     smem__sysv_close(object);
     return rc == -EINVAL || rc == -EIDRM ? 0 : rc;
 }
@@ -155,15 +163,17 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
     int id = smem__sys.shmget(key, size, flags);
     if (id < 0)
         return smem__sysv_create_code(-errno);
+    SMEM__POINT("sysv.made", "journalled, zero bytes, nobody attaches it");
     *out = (smem__object){.file = {.fd = -1, .uid = place->uid, .mode = mode},
                           .id = id,
                           .key = key,
                           .size = size,
                           .kernel_id = id};
     int rc = smem__sysv_attach_aligned(place, out, 0);
-    if (rc != 0)
+    if (rc != 0) {
         smem__sys.shmctl(id, IPC_RMID, NULL);
-    else if (reserve && smem__huge_is_worth(place, size))
+        SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
+    } else if (reserve && smem__huge_is_worth(place, size))
         smem__huge_populate(out->probe, size); /* else its pages come when they are touched */
     return rc;
 }
@@ -224,10 +234,12 @@ static int smem__sysv_map(const smem__place *place, smem__object *object, int mo
 
 static void smem__sysv_unmap(smem__mapping *mapping)
 {
-    if (mapping->shares)
-        smem__sys.shmdt(mapping->base);
-    else
+    if (!mapping->shares) {
         smem__sys.munmap(mapping->base, mapping->size);
+        return;
+    }
+    smem__sys.shmdt(mapping->base);
+    SMEM__POINT("sysv.unmapped", "the segment is not attached any more; nobody has looked yet");
 }
 
 /* SHM_REMAP: one unsplit attachment in the place of however many pieces
@@ -267,6 +279,8 @@ static int smem__sysv_claim(const smem__place *place, const char *name, unsigned
         rc = -EBUSY;
     if (rc != 0)
         smem__sysv_close(out);
+    else
+        SMEM__POINT("sysv.claimed", "nobody else attaches it, and who would waits at the gate");
     return rc;
 }
 
@@ -277,7 +291,10 @@ static int smem__sysv_unlink(const smem__place *place, const char *name, smem__o
     int rc = smem__sysv_stat(object->id, place->uid, &st);
     if (rc != 0)
         return rc;
-    return smem__sys.shmctl(object->id, IPC_RMID, NULL) == 0 ? 0 : -errno;
+    if (smem__sys.shmctl(object->id, IPC_RMID, NULL) != 0)
+        return -errno;
+    SMEM__POINT("sysv.unlinked", "the key is gone; the journal still has it");
+    return 0;
 }
 
 static bool smem__sysv_is_current(const smem__place *place, const char *name, unsigned candidate,

@@ -10,6 +10,8 @@
  * that it takes to see that it lives through an honorary member.
  */
 #include "os/backend.h"
+
+#include "base/point.h"
 #include "segment/context.h"
 #include "segment/family.h"
 #include "segment/sweep.h"
@@ -28,12 +30,18 @@ typedef struct smem__reaper {
     smem__watch watch;
 } smem__reaper;
 
-static void smem__reap_all(smem__reaper *reaper)
+/*
+ * The family is over, and by now everybody judges it so. Twice, since who looks
+ * at a segment hides it for a moment: the reaper of a family that was killed
+ * together with this one, say, which may have judged it before.
+ */
+static void smem__reap_rest(smem__reaper *reaper)
 {
     smem_reclaimed ignored;
-    reaper->ctx.dying = reaper->family.tag;
     smem__sweep(&reaper->ctx, &ignored);
-    smem__family_bury(&reaper->ctx.place, &reaper->family, &reaper->file);
+    SMEM__POINT("reaper.swept", "what the dead family kept is gone");
+    smem__nap(SMEM__SOON_MS);
+    smem__sweep(&reaper->ctx, &ignored);
 }
 
 /* Milliseconds to rest, so that many deaths in a row do not make it busy. */
@@ -41,23 +49,22 @@ static int smem__reap_some(smem__reaper *reaper)
 {
     smem_reclaimed ignored;
     uint64_t start = smem__monotonic_us();
+    reaper->ctx.guarded = reaper->family.tag;
     smem__sweep(&reaper->ctx, &ignored);
+    reaper->ctx.guarded = 0;
     uint64_t rest = (smem__monotonic_us() - start) * SMEM__REST / 1000;
     if (rest < SMEM__SOON_MS)
         return SMEM__SOON_MS;
     return rest > SMEM__REST_MAX_MS ? SMEM__REST_MAX_MS : (int)rest;
 }
 
-/* 1: the family is over. */
+/* As smem__family_has_ended(). */
 static int smem__reap(smem__reaper *reaper, int *rest)
 {
     smem__watch *watch = &reaper->watch;
     int rc = smem__family_has_ended(&reaper->ctx.place, &reaper->family, &reaper->file, watch);
-    if (rc == 1) {
-        smem__reap_all(reaper);
-        return 1;
-    }
-    *rest = smem__reap_some(reaper);
+    if (rc == 0)
+        *rest = smem__reap_some(reaper);
     return rc;
 }
 
@@ -86,21 +93,47 @@ static int smem__wait_for_end(smem__reaper *reaper)
     return rc;
 }
 
+/* Until no member holds the file that this reaper has opened. */
+static void smem__serve(smem__reaper *reaper, const char *path)
+{
+    int rc;
+    SMEM__POINT("reaper.guarding", "byte 1 of the family's file is held");
+    if (smem__watch_open(path, &reaper->watch) == 0)
+        rc = smem__guard(reaper);
+    else
+        rc = smem__wait_for_end(reaper);
+    smem__watch_close(&reaper->watch);
+    if (rc == 1)
+        smem__family_bury(&reaper->ctx.place, &reaper->family, &reaper->file);
+    else
+        smem__file_close(&reaper->file);
+    SMEM__POINT("reaper.buried", "the family's file is gone; what only it kept is not");
+    smem__reap_rest(reaper);
+}
+
+/* Members whose file was removed make another one, with the same tag. */
+static int smem__serve_all(smem__reaper *reaper, const char *name)
+{
+    char path[SMEM__PATH_MAX];
+    smem__place *place = &reaper->ctx.place;
+    int rc = smem__place_path(place, place->uid, 'f', name, path);
+    for (uint32_t tag = 0; rc == 0; tag = reaper->family.tag) {
+        rc = smem__family_guard(place, name, &reaper->family, &reaper->file);
+        if (rc != 0 || (tag && tag != reaper->family.tag))
+            break;
+        smem__serve(reaper, path);
+    }
+    return rc;
+}
+
 int main(int count, char **arguments)
 {
     static smem__reaper reaper; /* a large struct, and one of it */
-    char path[SMEM__PATH_MAX];
     if (count != 3 || smem__detach_from_parent() != 0)
         return 2;
-    smem__place *place = &reaper.ctx.place;
     pthread_mutex_init(&reaper.ctx.table_lock, NULL);
-    if (smem__place_find(place, arguments[1]) != 0 ||
-        smem__place_path(place, place->uid, 'f', arguments[2], path) != 0 ||
-        smem__family_guard(place, arguments[2], &reaper.family, &reaper.file) != 0)
-        return 1;
-    if (smem__watch_open(path, &reaper.watch) == 0)
-        smem__guard(&reaper);
-    else
-        smem__wait_for_end(&reaper);
-    return 0;
+    int rc = smem__place_find(&reaper.ctx.place, arguments[1]);
+    if (rc == 0)
+        rc = smem__serve_all(&reaper, arguments[2]);
+    return rc != 0;
 }

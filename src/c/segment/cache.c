@@ -11,22 +11,12 @@
 enum { SMEM__IDLE_MAX = 1024,
        SMEM__LOOKED_AT = 16 };
 
-/* Of a share of the memory: a 512 MB array comes back warm on a machine of 8 GB,
-   and what lies idle is never more than what starting one more program takes. */
-static const uint64_t smem__cache_most = (uint64_t)512 << 20;
-enum { SMEM__SHARE_OF_MEMORY = 16 };
-
 void smem__cache_open(smem_context *ctx)
 {
     const char *wish = smem__environment("SHAREDMEM_CACHE");
-    uint64_t share = smem__memory_available() / SMEM__SHARE_OF_MEMORY;
-    ctx->cache.bound = share < smem__cache_most ? share : smem__cache_most;
-    if (wish && *wish) {
-        char *end;
-        unsigned long long bytes = strtoull(wish, &end, 10);
-        if (*end == '\0')
-            ctx->cache.bound = bytes;
-    }
+    char *end = NULL;
+    unsigned long long bytes = wish ? strtoull(wish, &end, 10) : 0;
+    ctx->cache.bound = end && end != wish && *end == '\0' ? bytes : 0;
 }
 
 /* ---- the list (caller holds table_lock) ------------------------------------ */

@@ -25,7 +25,7 @@
 
 #include "segment/context.h"
 
-/* How much may be kept: $SHAREDMEM_CACHE in bytes, or a share of the memory. */
+/* How much may be kept: $SHAREDMEM_CACHE in bytes; nothing when it is not set. */
 void smem__cache_open(smem_context *ctx);
 
 /*

@@ -1,5 +1,6 @@
 #include "segment/context.h"
 
+#include "base/point.h"
 #include "segment/cache.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
@@ -79,6 +80,19 @@ static void smem__unlist_context(smem_context *ctx)
     pthread_mutex_unlock(&smem__all_lock);
 }
 
+/* What the dead left may have filled the place to the last page, and joining
+   takes one. */
+static int smem__join(smem_context *ctx, const char *name)
+{
+    smem_reclaimed freed;
+    int rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    if (rc != SMEM_E_NO_ROOM && rc != -ENOSPC)
+        return rc;
+    if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
+        rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    return rc == -ENOSPC ? SMEM_E_NO_ROOM : rc;
+}
+
 int smem_open(const smem_options *options, smem_context **out)
 {
     static const smem_options none;
@@ -89,13 +103,14 @@ int smem_open(const smem_options *options, smem_context **out)
     if (!ctx)
         return -ENOMEM;
     ctx->parent = options->parent;
+    ctx->observes = options->observe;
     ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
     smem__cache_open(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
-    if (rc == 0)
-        rc = smem__family_find(&ctx->place, options->family, ctx->parent, &ctx->family);
+    if (rc == 0 && !ctx->observes)
+        rc = smem__join(ctx, options->family);
     if (rc == 0) {
         ctx->next = smem__all;
         smem__all = ctx;
@@ -106,7 +121,7 @@ int smem_open(const smem_options *options, smem_context **out)
         free(ctx);
         return rc;
     }
-    if (smem__begin(ctx) == 0) {
+    if (!ctx->observes && smem__begin(ctx) == 0) {
         smem__sweep_sometimes(ctx);
         smem__end(ctx);
     }
@@ -127,10 +142,15 @@ static int smem__rejoin(smem_context *ctx)
     return rc;
 }
 
+void smem__participate(smem_context *ctx)
+{
+    ctx->observes = false; /* the next smem__begin() joins */
+}
+
 int smem__begin(smem_context *ctx)
 {
     pthread_rwlock_rdlock(&ctx->fork_lock);
-    while (!ctx->family.pin) {
+    while (!ctx->family.pin && !ctx->observes) {
         pthread_rwlock_unlock(&ctx->fork_lock);
         int rc = smem__rejoin(ctx);
         if (rc != 0)
@@ -161,9 +181,11 @@ void smem_leave(smem_context *ctx)
             ctx->dying = ctx->family.tag;
         smem__retry_refused(ctx, 0);
         smem__leave_segments(ctx);
+        SMEM__POINT("leave.segments-left", "own segments are unlinked or left to others");
         if (last) {
             smem_reclaimed ignored;
             smem__sweep(ctx, &ignored);
+            SMEM__POINT("leave.swept", "what the ended family kept is gone, its file is not");
             smem__family_bury(&ctx->place, &ctx->family, &file);
             ctx->dying = 0;
         }
@@ -200,6 +222,14 @@ int smem_family_alive(smem_context *ctx, uint32_t tag)
     return rc;
 }
 
+static bool smem__has_segments(smem_context *ctx)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    bool any = ctx->count > 0;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return any;
+}
+
 int smem_new_family(smem_context *ctx, const char *name)
 {
     smem__family made, left;
@@ -208,9 +238,11 @@ int smem_new_family(smem_context *ctx, const char *name)
     int rc = smem__random_name(text);
     if (rc != 0)
         return rc;
+    smem__participate(ctx);
     pthread_rwlock_wrlock(&ctx->fork_lock);
     rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {
+        SMEM__POINT("family.in-both", "a member of the old family and of the new one");
         smem__cache_trim(ctx, 0); /* its share is the old family's */
         left = ctx->family;
         ctx->family = made;
@@ -219,6 +251,9 @@ int smem_new_family(smem_context *ctx, const char *name)
             smem__family_bury(&ctx->place, &left, &file);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
+    /* What is mapped here was the old family's reaper's to free after a death. */
+    if (rc == 0 && smem__has_segments(ctx))
+        smem__reaper_ensure(ctx);
     return rc;
 }
 

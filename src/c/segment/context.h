@@ -29,6 +29,7 @@ struct smem_segment {
     smem_info info;      /* a checked copy, never the live header */
     uint32_t journal;    /* 1 + slot, or 0 */
     bool nameless;       /* this process took the name away, or saw it gone */
+    bool spared;         /* stale when an observer attached it: let others free it */
     unsigned references; /* table_lock */
     smem_segment *next;  /* in its bucket or bin; table_lock */
     bool recyclable;     /* SMEM__RECYCLABLE */
@@ -68,7 +69,9 @@ struct smem_context {
     smem__family family;     /* changed under fork_lock exclusive; pin and inode of a
                                 restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
+    uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
     int parent;
+    _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */
     size_t bucket_count, count;
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
@@ -81,6 +84,9 @@ struct smem_context {
     _Atomic uint64_t journal_inode; /* of the journal our SysV segments stand in */
     smem_context *next;      /* all contexts of the process, for fork */
 };
+
+/* What an observer does first when others will count on it. */
+void smem__participate(smem_context *ctx);
 
 /* Enter and leave an operation: joins a family again after smem_leave(). */
 int smem__begin(smem_context *ctx);

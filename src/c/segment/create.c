@@ -8,6 +8,8 @@
  */
 #include "segment/cache.h"
 #include "segment/header.h"
+
+#include "base/point.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
 #include "segment/sweep.h"
@@ -48,6 +50,8 @@ static int smem__birth_header(smem__birth *birth)
     if (rc != 0)
         return rc;
     header->nonce |= header->nonce == 0;
+    if (ctx->cache.bound == 0) /* nobody would give it out again: it may as well be seen */
+        header->state = SMEM__PUBLISHED;
     header->family = ctx->family.tag;
     header->created = smem__now();
     header->place = ctx->place.device;
@@ -67,7 +71,7 @@ static int smem__clear_name(smem__birth *birth)
     bool replace = birth->spec->flags & SMEM_REPLACE;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old;
-        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, true, &old);
+        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, SMEM__WRITE, &old);
         if (rc == -ENOENT)
             continue;
         if (rc != 0)
@@ -75,6 +79,7 @@ static int smem__clear_name(smem__birth *birth)
         smem__found_close(&old);
         smem__target target = {.backend = *b, .candidate = old.candidate, .name = birth->name};
         rc = smem__last_one_out(ctx, &target, &birth->gate, NULL);
+        SMEM__POINT("create.cleared", "a stale segment of the name is gone, a living one is not");
         if (rc != 1 && rc != -ENOENT && !replace)
             return rc == 0 || rc == -EBUSY ? SMEM_E_EXISTS : rc;
     }
@@ -88,7 +93,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old = {.backend = *b};
         for (; old.candidate < (*b)->candidates; old.candidate++) {
-            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, true, &old);
+            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, SMEM__WRITE, &old);
             if (rc == -ENOENT)
                 continue;
             if (rc != 0)
@@ -98,6 +103,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
             smem__found_close(&old);
             if (rc != 0)
                 return rc;
+            SMEM__POINT("create.displaced", "one older segment of the name has it no more");
         }
     }
     return 0;
@@ -147,6 +153,7 @@ static int smem__birth_write(smem__birth *birth)
     size_t magic = sizeof(((smem__layout *)0)->magic);
     int rc = found->backend->poke(&found->object, birth->header + magic,
                                   birth->header_size - magic, magic);
+    SMEM__POINT("create.lacks-magic", "the header is written but for its magic");
     atomic_thread_fence(memory_order_seq_cst); /* magic last */
     return rc ? rc : found->backend->poke(&found->object, birth->header, magic, 0);
 }
@@ -160,17 +167,22 @@ static int smem__birth_publish(smem__birth *birth)
         return SMEM_E_PLACE; /* no way to name a file here */
     if (rc != 0 || !replace)
         return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+    SMEM__POINT("create.published-beside", "the new segment stands; others may have its name");
     rc = smem__displace(birth, birth->found.header.nonce);
-    if (rc != 0) /* two of one name must not stay */
+    if (rc != 0) { /* two of one name must not stay */
         smem__take_name(birth->ctx, &birth->found, birth->name, &birth->gate);
+        SMEM__POINT("create.withdrawn", "an old one kept the name; the new one has none");
+    }
     return rc;
 }
 
 static void smem__birth_undo(smem__birth *birth)
 {
     smem__layout *header = smem__birth_layout(birth);
+    bool discarded = birth->found.backend->discard(&birth->found.object) == 0;
+    SMEM__POINT("create.discarded", "a create that failed has removed what it made");
     /* What could not be removed stays journalled: the sweep finds it. */
-    if (birth->found.backend->discard(&birth->found.object) == 0 && header->journal)
+    if (discarded && header->journal)
         smem__journal_remove(&birth->gate, header->journal - 1, header->nonce);
 }
 
@@ -184,12 +196,14 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     memcpy(&found->header, birth->header, sizeof found->header);
     found->dtype = birth->header + sizeof found->header;
     rc = smem__birth_write(birth);
+    SMEM__POINT("create.complete", "the header is complete; posix: without a name");
     if (rc == 0)
         rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;
     }
+    SMEM__POINT("create.mapped", "complete and mapped; posix: without a name");
     rc = smem__birth_publish(birth);
     if (rc != 0) {
         smem__unmap_new(*out);
@@ -197,6 +211,7 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
         smem__birth_undo(birth);
         return rc;
     }
+    SMEM__POINT("create.published", "the segment is found by its name");
     found->backend->close(&found->object);
     return 0;
 }
@@ -262,6 +277,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
 {
     smem__name name;
     int rc = smem__spec_check(spec);
+    smem__participate(ctx);
     if (rc == 0)
         rc = smem__begin_mapping(ctx);
     if (rc != 0)
@@ -312,24 +328,36 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
 /* ---- unlink ---------------------------------------------------------------- */
 
 /* [nonce] not 0: only this very segment. */
+static int smem__unlink_first(smem_context *ctx, const smem__name *name, uint64_t nonce,
+                              const smem__gate *gate)
+{
+    smem__found found;
+    int rc = smem__find(ctx, name, ctx->place.uid, SMEM__WRITE, gate, &found);
+    if (rc != 0)
+        return rc;
+    if (nonce && nonce != found.header.nonce)
+        rc = SMEM_E_REUSED;
+    else
+        rc = smem__take_name(ctx, &found, name->text, gate);
+    smem__found_close(&found);
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc;
+}
+
+/* Who died while replacing may have left two of one name: without a nonce the
+   name leads nowhere when this has succeeded. */
 static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonce)
 {
     smem__gate gate;
-    smem__found found;
     int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &gate);
     if (rc != 0)
         return rc;
-    rc = smem__find(ctx, name, ctx->place.uid, true, &gate, &found);
-    if (rc == 0) {
-        if (nonce && nonce != found.header.nonce)
-            rc = SMEM_E_REUSED;
-        else
-            rc = smem__take_name(ctx, &found, name->text, &gate);
-        smem__found_close(&found);
-    }
+    rc = smem__unlink_first(ctx, name, nonce, &gate);
+    int more = rc == 0 && !nonce ? 0 : SMEM_E_NOT_FOUND;
+    while (more == 0)
+        more = smem__unlink_first(ctx, name, 0, &gate);
     smem__gate_leave(&gate);
-    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc;
+    return rc == 0 && more != SMEM_E_NOT_FOUND ? more : rc;
 }
 
 int smem_unlink(smem_context *ctx, const char *text)

@@ -1,80 +1,13 @@
 #include "segment/family.h"
 
+#include "base/point.h"
+#include "segment/record.h"
 #include "segment/share.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { SMEM__BYTE_MEMBER = 0,
-       SMEM__BYTE_REAPER = 1,
-       SMEM__BYTE_HONORARY = 2,
-       SMEM__HONORARY = 16 };
-
-#define SMEM__FAMILY_MAGIC "\x93SMFAM1\n"
-
-typedef struct smem__family_record {
-    char magic[8];
-    uint32_t tag, spare;
-    smem__process honorary[SMEM__HONORARY]; /* free slots have pid 0 */
-} smem__family_record;
-
-static int smem__family_read(const smem__file *file, smem__family_record *out)
-{
-    int rc = smem__file_read(file, out, sizeof *out, 0);
-    if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
-        rc = SMEM_E_FORMAT;
-    return rc;
-}
-
-/* [but]: a process that does not count, or NULL. */
-static bool smem__honorary_lives(const smem__place *place, const smem__family_record *record,
-                                 const smem__process *but)
-{
-    for (int i = 0; i < SMEM__HONORARY; i++) {
-        const smem__process *one = &record->honorary[i];
-        if (one->pid && !(but && memcmp(one, but, sizeof *one) == 0) &&
-            smem__process_alive(place, one))
-            return true;
-    }
-    return false;
-}
-
-/* 1: no member lives, and [file] holds the proof. 0: one does. */
-static int smem__family_is_dead(const smem__place *place, const smem__file *file,
-                                const smem__process *but, smem__family_record *record)
-{
-    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
-    if (rc != 0)
-        return rc == -EAGAIN ? 0 : rc;
-    rc = smem__family_read(file, record);
-    return rc ? rc : !smem__honorary_lives(place, record, but);
-}
-
-static int smem__family_add_honorary(const smem__place *place, const smem__file *file, int pid)
-{
-    smem__family_record record;
-    smem__process parent;
-    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
-        return 0;
-    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
-    if (rc != 0)
-        return rc;
-    rc = smem__family_read(file, &record);
-    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
-        smem__process *slot = &record.honorary[i];
-        if (memcmp(slot, &parent, sizeof parent) == 0)
-            break;
-        if (slot->pid && smem__process_alive(place, slot))
-            continue;
-        rc = smem__file_write(file, &parent, sizeof parent,
-                              offsetof(smem__family_record, honorary) + (size_t)i * sizeof parent);
-        break;
-    }
-    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);
-    return rc;
-}
 
 /* [file] holds the shared lock: become a member by mapping it. */
 static int smem__family_enter(const smem__place *place, const smem__file *file, uint32_t tag,
@@ -84,7 +17,9 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->device = file->device;
     out->inode = file->inode;
     out->slot = smem__share_claim(file);
-    return smem__file_pin(file, place->page, &out->pin);
+    int rc = smem__file_pin(file, place->page, &out->pin);
+    SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
+    return rc;
 }
 
 static int smem__new_tag(uint32_t *tag)
@@ -98,13 +33,14 @@ static int smem__new_tag(uint32_t *tag)
 static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
                              smem__file *made)
 {
-    smem__family_record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
+    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
     rc = smem__file_resize(made, place->page);
     if (rc == 0)
         rc = smem__file_write(made, &record, sizeof record, 0);
+    SMEM__POINT("family.written", "a family's file, complete and locked, without its name");
     if (rc == 0) /* with the shared lock on byte 0, since it was made */
         rc = smem__file_publish(made, path);
     if (rc != 0)
@@ -116,24 +52,27 @@ static int smem__family_make(const smem__place *place, const char *path, uint32_
 static int smem__family_join_file(const smem__place *place, const char *path, int parent,
                                   smem__file *file, smem__family *out)
 {
-    smem__family_record record;
-    int rc = smem__family_is_dead(place, file, NULL, &record);
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
+        SMEM__POINT("family.found-dead", "who joins holds the exclusive lock of a dead family");
         if (smem__file_is_at(file, path) == 1)
             smem__path_unlink(path);
+        SMEM__POINT("family.cleared", "the dead family's file is gone, the new one not made");
         return -EAGAIN;
     }
     if (rc == 0)
-        rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+        rc = smem__record_hold(place, file);
     if (rc == 0) {
+        SMEM__POINT("family.locked", "the shared lock is held by an fd, not by a mapping yet");
         rc = smem__file_is_at(file, path);
         rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN
                                    : rc;
     }
     if (rc == 0)
-        rc = smem__family_read(file, &record);
+        rc = smem__record_read(file, &record);
     if (rc == 0)
-        rc = smem__family_add_honorary(place, file, parent);
+        rc = smem__record_add_honorary(place, file, parent);
     return rc ? rc : smem__family_enter(place, file, record.tag, out);
 }
 
@@ -249,33 +188,38 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     family->slot = -1; /* the parent's */
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    if (smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
-        smem__file_pin(&file, place->page, &own) == 0) {
+    if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
+        SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = smem__share_claim(&file);
         smem__unpin(family->pin, place->page);
+        SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
     }
     smem__file_close(&file);
 }
 
-void smem__family_restore(const smem__place *place, smem__family *family)
+void smem__family_restore(const smem__place *place, int parent, smem__family *family)
 {
     char path[SMEM__PATH_MAX];
     smem__file file, made = {.fd = -1};
-    smem__family_record record;
+    smem__record record;
     void *pin;
     smem__file known = {.device = family->device, .inode = family->inode};
     if (smem__place_path(place, place->uid, 'f', family->name, path) != 0 ||
         smem__file_is_at(&known, path) == 1)
         return;
     int rc = smem__file_open(path, place->uid, true, &file);
-    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0)
+    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0) {
+        SMEM__POINT("family.remade", "the file that somebody removed is there with its tag");
         rc = smem__file_open(path, place->uid, true, &file);
+    }
     if (rc == 0) {
-        if (smem__family_read(&file, &record) == 0 && record.tag == family->tag &&
-            smem__file_lock(&file, SMEM__SHARED, SMEM__BYTE_MEMBER) == 0 &&
+        if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
+            smem__record_hold(place, &file) == 0 &&
+            smem__record_add_honorary(place, &file, parent) == 0 &&
             smem__file_pin(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
+            SMEM__POINT("family.restored", "a member by the new file");
             family->pin = pin;
             family->slot = smem__share_claim(&file);
             family->inode = file.inode;
@@ -288,16 +232,19 @@ void smem__family_restore(const smem__place *place, smem__family *family)
 
 bool smem__family_leave(const smem__place *place, smem__family *family, smem__file *file)
 {
-    smem__family_record record;
+    smem__record record;
     smem__process self;
     /* One's children may have listed oneself as their honorary member. */
     bool known = smem__process_find(place, smem__process_self(), &self) == 0;
     smem__unpin(family->pin, place->page);
+    SMEM__POINT("family.left", "a member no more, though its segments are mapped");
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
-    if (smem__family_is_dead(place, file, known ? &self : NULL, &record) == 1)
+    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1) {
+        SMEM__POINT("family.ended", "it was the last: the exclusive lock is held");
         return true;
+    }
     smem__file_close(file);
     return false;
 }
@@ -308,6 +255,7 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     if (smem__place_path(place, place->uid, 'f', family->name, path) == 0 &&
         smem__file_is_at(file, path) == 1)
         smem__path_unlink(path);
+    SMEM__POINT("family.buried", "its file is gone");
     smem__file_close(file);
 }
 
@@ -336,7 +284,7 @@ int smem__family_is_guarded(const smem__place *place, const smem__family *family
         rc = smem__file_open(path, place->uid, false, &file);
     if (rc != 0)
         return rc;
-    rc = file.inode == family->inode ? smem__file_is_locked(&file, SMEM__BYTE_REAPER) : -ENOENT;
+    rc = file.inode == family->inode ? smem__file_locked(&file, SMEM__BYTE_REAPER) : -ENOENT;
     smem__file_close(&file);
     return rc;
 }
@@ -345,7 +293,7 @@ int smem__family_guard(const smem__place *place, const char *name, smem__family 
                        smem__file *file)
 {
     char path[SMEM__PATH_MAX];
-    smem__family_record record;
+    smem__record record;
     *out = (smem__family){0};
     if (strlen(name) > SMEM_NAME_MAX)
         return SMEM_E_NAME;
@@ -357,7 +305,7 @@ int smem__family_guard(const smem__place *place, const char *name, smem__family 
         return rc;
     rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_REAPER);
     if (rc == 0)
-        rc = smem__family_read(file, &record);
+        rc = smem__record_read(file, &record);
     if (rc != 0) {
         smem__file_close(file);
         return rc;
@@ -372,9 +320,10 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
                            const smem__file *file, smem__watch *watch)
 {
     char path[SMEM__PATH_MAX];
-    smem__family_record record;
-    int rc = smem__family_is_dead(place, file, NULL, &record);
+    smem__record record;
+    int rc = smem__record_is_dead(place, file, NULL, &record);
     if (rc == 1) {
+        SMEM__POINT("family.over", "the reaper holds the exclusive lock");
         rc = smem__place_path(place, place->uid, 'f', family->name, path);
         if (rc == 0)
             rc = smem__file_is_at(file, path);
@@ -384,10 +333,9 @@ int smem__family_has_ended(const smem__place *place, const smem__family *family,
         return rc;
     smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_MEMBER);
     smem__share_tidy(file);
-    rc = smem__family_read(file, &record);
-    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++)
-        if (record.honorary[i].pid && smem__process_alive(place, &record.honorary[i]))
-            smem__watch_process(watch, place, &record.honorary[i]);
+    rc = smem__record_read(file, &record);
+    if (rc == 0)
+        smem__record_watch(place, file, &record, watch);
     return rc;
 }
 
@@ -401,18 +349,18 @@ int smem__family_wait(const smem__file *file)
 typedef struct smem__family_query {
     const smem__place *place;
     uint32_t tag;
-    unsigned buried;
+    unsigned buried, alive, dead;
 } smem__family_query;
 
 /* Only looked at. 1: a member lives, or seems to; 0: none does, nor ever will.
    The list is read after the lock: who joins is listed before it can leave. */
 static int smem__family_seems_alive(const smem__place *place, const smem__file *file)
 {
-    smem__family_record record;
-    int rc = smem__file_is_locked(file, SMEM__BYTE_MEMBER);
+    smem__record record;
+    int rc = smem__file_locked(file, SMEM__BYTE_MEMBER);
     if (rc == 0)
-        rc = smem__family_read(file, &record);
-    return rc ? rc : smem__honorary_lives(place, &record, NULL);
+        rc = smem__record_read(file, &record);
+    return rc ? rc : smem__honorary_lives(place, file, &record, NULL);
 }
 
 /* A stranger's file, or one that is gone, is none. */
@@ -427,13 +375,17 @@ static int smem__family_look(const smem__place *place, const char *name, char *p
 
 static void smem__family_bury_file(smem__family_query *query, const char *path)
 {
-    smem__family_record record;
+    smem__record record;
     smem__file file;
     if (smem__file_open(path, query->place->uid, true, &file) != 0)
         return;
-    if (smem__family_is_dead(query->place, &file, NULL, &record) == 1 &&
-        smem__file_is_at(&file, path) == 1 && smem__path_unlink(path) == 0)
-        query->buried++;
+    if (smem__record_is_dead(query->place, &file, NULL, &record) == 1 &&
+        smem__file_is_at(&file, path) == 1) {
+        SMEM__POINT("family.bury-claimed", "a sweep holds the exclusive lock of a dead family");
+        if (smem__path_unlink(path) == 0)
+            query->buried++;
+        SMEM__POINT("family.bury-done", "the dead family's file is gone");
+    }
     smem__file_close(&file);
 }
 
@@ -458,17 +410,42 @@ unsigned smem__family_bury_dead(const smem__place *place)
     return query.buried;
 }
 
+static int smem__family_count_one(void *arg, const char *name)
+{
+    smem__family_query *query = arg;
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    int rc = smem__family_look(query->place, name, path, &file);
+    if (rc != 0)
+        return rc == -ENOENT ? 0 : rc;
+    if (smem__family_seems_alive(query->place, &file) == 0)
+        query->dead++;
+    else
+        query->alive++;
+    smem__file_close(&file);
+    return 0;
+}
+
+int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead)
+{
+    smem__family_query query = {.place = place};
+    int rc = smem__place_each(place, 'f', smem__family_count_one, &query);
+    *alive = query.alive;
+    *dead = query.dead;
+    return rc;
+}
+
 /* 2: found and dead, 1: found and alive, 0: another one. */
 static int smem__family_judge_one(void *arg, const char *name)
 {
     const smem__family_query *query = arg;
-    smem__family_record record;
+    smem__record record;
     char path[SMEM__PATH_MAX];
     smem__file file;
     int rc = smem__family_look(query->place, name, path, &file);
     if (rc != 0) /* else it could not be looked at, and might be the one */
         return rc == -ENOENT ? 0 : rc;
-    rc = smem__family_read(&file, &record);
+    rc = smem__record_read(&file, &record);
     if (rc == 0 && record.tag == query->tag) {
         rc = smem__family_seems_alive(query->place, &file);
         rc = rc < 0 ? rc : rc == 0 ? 2

@@ -6,12 +6,8 @@
  * 0, so the lock lives as long as the participant, whatever it does. Getting
  * the exclusive lock proves that no participant lives.
  *
- * Honorary members are processes that have not imported the library but whose
- * multiprocessing children have: they hold no lock, and are judged by pid and
- * start time. The list only grows; a slot is written under the lock on byte 2.
- *
- * Lock bytes: 0 as above; 1 the reaper's; 2 the honorary list; 64 to 319 the
- * slots of share.h.
+ * The parent of a multiprocessing child counts too, as an honorary member, though
+ * it has not imported the library. record.h says how, and lists the lock bytes.
  *
  * Who only looks opens the file for reading: the end of every opening for
  * writing wakes the reaper.
@@ -45,7 +41,7 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
  * take the family for dead: make it again with the same tag, or move to the one
  * that another member has made.
  */
-void smem__family_restore(const smem__place *place, smem__family *family);
+void smem__family_restore(const smem__place *place, int parent, smem__family *family);
 
 /* A forked child takes a lock of its own, then gives the inherited one back. */
 void smem__family_renew(const smem__place *place, smem__family *family);
@@ -85,6 +81,9 @@ int smem__family_wait(const smem__file *file);
 
 /* Remove the files of families that have died. Returns how many. */
 unsigned smem__family_bury_dead(const smem__place *place);
+
+/* Count the user's families, changing nothing. */
+int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead);
 
 /*
  * Does the family with this tag live? 1, 0, or an error. To be asked after the

@@ -1,5 +1,6 @@
 #include "segment/gate.h"
 
+#include "base/point.h"
 #include "sharedmem.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)
         return rc;
     rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_INSIDE);
     if (rc == 0) {
+        SMEM__POINT("gate.inside", "inside the user's file, before any gate");
         rc = smem__file_is_at(&out->file, out->path);
         if (rc == 1)
             return 0;
@@ -53,6 +55,8 @@ int smem__gate_enter(const smem__place *place, uint32_t gate, enum smem__lock lo
     rc = smem__file_lock_wait(&out->file, lock, SMEM__BYTE_GATES + (uint64_t)gate, patience);
     if (rc != 0)
         smem__gate_leave(out);
+    else
+        SMEM__POINT("gate.entered", "the gate of the name is held");
     return rc;
 }
 
@@ -71,10 +75,14 @@ int smem__gate_enter_journal(const smem__place *place, bool make, smem__gate *ou
 void smem__gate_leave(smem__gate *gate)
 {
     smem__file_lock(&gate->file, SMEM__UNLOCKED, SMEM__BYTE_INSIDE);
+    SMEM__POINT("gate.leaving", "outside of the user's file, with the gate held");
     if (smem__file_lock(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_INSIDE) == 0 &&
         smem__file_stat(&gate->file) == 0 && gate->file.size == 0 && gate->file.links > 0 &&
-        smem__file_is_at(&gate->file, gate->path) == 1)
+        smem__file_is_at(&gate->file, gate->path) == 1) {
+        SMEM__POINT("gate.deserted", "nobody is inside, nothing journalled, the file there");
         smem__path_unlink(gate->path);
+        SMEM__POINT("gate.removed", "the user's file is gone");
+    }
     smem__file_close(&gate->file);
 }
 
@@ -82,7 +90,9 @@ void smem__gate_leave(smem__gate *gate)
 
 static int smem__journal_lock(const smem__gate *gate)
 {
-    return smem__file_lock_wait(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_JOURNAL, SMEM__LONG);
+    int rc = smem__file_lock_wait(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_JOURNAL, SMEM__LONG);
+    SMEM__POINT("journal.locked", "the journal's lock is held");
+    return rc;
 }
 
 static void smem__journal_unlock(const smem__gate *gate)
@@ -134,6 +144,7 @@ int smem__journal_add(const smem__gate *gate, const smem__entry *entry, uint32_t
         while (*slot < count && entries[*slot].gate_plus_1 != 0)
             (*slot)++;
         rc = smem__file_write(&gate->file, entry, sizeof *entry, *slot * sizeof *entry);
+        SMEM__POINT("journal.added", "journalled, before there is a segment (or again)");
         free(entries);
     }
     smem__journal_unlock(gate);
@@ -156,6 +167,7 @@ int smem__journal_remove(const smem__gate *gate, uint32_t slot, uint64_t nonce)
         rc = used == count ? smem__file_write(&gate->file, &entries[slot], sizeof *entries,
                                               slot * sizeof *entries)
                            : smem__file_resize(&gate->file, used * sizeof *entries);
+        SMEM__POINT("journal.removed", "the entry is free or cut off");
     }
     free(entries);
     smem__journal_unlock(gate);

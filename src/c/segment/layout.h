@@ -57,7 +57,7 @@
 #include <stdint.h>
 
 enum {
-    SMEM__VERSION = 2,
+    SMEM__VERSION = SMEM_FORMAT,
     SMEM__BYTE_ORDER = 0x01020304,
     SMEM__BOOKS = 96,
     SMEM__PINS = 16,

@@ -1,5 +1,7 @@
 #include "segment/lifetime.h"
 
+#include "base/point.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,8 @@ int smem__judge(void *arg, uint32_t family)
         return 0;
     if (family == ctx->family.tag && ctx->family.pin)
         return 1;
+    if (family == ctx->guarded && family)
+        return 1; /* though its file may have been removed */
     return smem__family_lives(&ctx->place, family);
 }
 
@@ -24,9 +28,12 @@ int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
                     const smem__gate *gate)
 {
     int rc = found->backend->unlink(&ctx->place, name, &found->object);
-    if (rc == 0 && found->header.journal && gate)
+    if (rc != 0)
+        return rc;
+    SMEM__POINT("name.taken", "the segment has no name; the journal may still have it");
+    if (found->header.journal && gate)
         smem__journal_remove(gate, found->header.journal - 1, found->header.nonce);
-    return rc;
+    return 0;
 }
 
 static bool smem__is_target(const smem__target *target, const smem__found *found)
@@ -42,11 +49,33 @@ static bool smem__may_judge(const smem_context *ctx, const smem__found *found)
     return found->header.place == ctx->place.device;
 }
 
-/* One under a name that is not its own was left by who died while replacing. */
-static bool smem__is_kept(const smem__found *found, const char *name)
+/* Look-ups go through the backends and their candidates in one order. */
+static bool smem__is_first_of_its_name(smem_context *ctx, const smem__found *found)
 {
-    return found->header.flags & SMEM_PERSISTENT &&
-           (found->backend->needs_gate || smem__has_name(&found->header, name));
+    char name[SMEM_NAME_MAX + 1] = "";
+    memcpy(name, found->header.name, found->header.name_length);
+    for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
+        smem__found first;
+        int rc = smem__find_on(ctx, *b, name, ctx->place.uid, true, &first);
+        if (rc == -ENOENT)
+            continue;
+        if (rc != 0)
+            return true;
+        bool same = *b == found->backend && first.object.kernel_id == found->object.kernel_id;
+        smem__found_close(&first);
+        return same;
+    }
+    return true;
+}
+
+/* Who dies while replacing leaves the new segment under a random name (posix), or
+   beside the old one: then only the one that look-ups find persists. */
+bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *under)
+{
+    if (!(found->header.flags & SMEM_PERSISTENT))
+        return false;
+    return found->backend->needs_gate ? smem__is_first_of_its_name(ctx, found)
+                                      : smem__has_name(&found->header, under);
 }
 
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
@@ -61,10 +90,11 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
     rc = smem__found_read(&found);
     if (rc == 0 && !smem__is_target(target, &found))
         rc = -ENOENT;
-    if (rc == 0 && smem__may_judge(ctx, &found) && !smem__is_kept(&found, target->name)) {
+    if (rc == 0 && smem__may_judge(ctx, &found) && !smem__is_kept(ctx, &found, target->name)) {
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
-        if (!smem__in_flight(&flight))
+        SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
+        if (!smem__in_flight(&flight) || target->give_up)
             rc = smem__take_name(ctx, &found, target->name, gate) == 0;
     }
     if (rc == 1 && bytes)

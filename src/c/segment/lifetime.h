@@ -26,6 +26,7 @@ typedef struct smem__target {
     uint64_t nonce;         /* 0: any */
     smem__mapping *mapping; /* at exit: loosened, it does not count; else NULL */
     unsigned own;           /* how many such mappings of it this process has */
+    bool give_up;           /* what is in flight to it, too */
 } smem__target;
 
 /*
@@ -36,6 +37,10 @@ typedef struct smem__target {
  */
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes);
+
+/* Is it persistent, and the segment of its name? [under]: the name that it was
+   found under. The caller has it claimed, in its gate. */
+bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *under);
 
 /* A smem__family_judge; [arg] is the context. */
 int smem__judge(void *arg, uint32_t family);

@@ -45,7 +45,7 @@ void smem__found_close(smem__found *found)
     found->backend->close(&found->object);
 }
 
-int smem__found_info(const smem__found *found, smem_info *out)
+int smem__found_info(smem_context *ctx, const smem__found *found, smem_info *out)
 {
     int rc = smem__header_info(&found->header, found->dtype, out);
     if (rc != 0)
@@ -54,6 +54,9 @@ int smem__found_info(const smem__found *found, smem_info *out)
     out->owner = found->object.file.uid;
     out->permissions = found->object.file.mode;
     out->kernel_id = found->object.kernel_id;
+    out->origin = smem_origin(ctx, out->backend);
+    out->mapped = found->object.mapped;
+    out->elsewhere = found->header.place != ctx->place.device;
     return 0;
 }
 
@@ -63,10 +66,10 @@ bool smem__has_name(const smem__layout *header, const char *name)
            memcmp(header->name, name, header->name_length) == 0;
 }
 
-int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bool writable,
+int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
                          smem__found *out)
 {
-    int rc = out->backend->open(&ctx->place, name, out->candidate, owner, writable, &out->object);
+    int rc = out->backend->open(&ctx->place, name, out->candidate, owner, reach, &out->object);
     if (rc != 0)
         return rc;
     rc = smem__found_read(out);
@@ -83,14 +86,14 @@ int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bo
 }
 
 int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
-                  uint32_t owner, bool writable, smem__found *out)
+                  uint32_t owner, enum smem__reach reach, smem__found *out)
 {
     enum { TURNS = 10000 };
     out->backend = backend;
     for (unsigned turn = 0; turn < TURNS; turn++) {
         int rc = -ENOENT;
         for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
-            rc = smem__find_candidate(ctx, name, owner, writable, out);
+            rc = smem__find_candidate(ctx, name, owner, reach, out);
             if (rc != -ENOENT)
                 break;
         }
@@ -101,30 +104,30 @@ int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *n
     return SMEM_E_BUSY;
 }
 
-int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                const smem__gate *gate, smem__found *out)
 {
     for (const smem__backend *const *b = smem__name_backends(name->backend); *b; b++) {
         if ((*b)->needs_gate && !gate && owner == ctx->place.uid)
             continue;
-        int rc = smem__find_on(ctx, *b, name->text, owner, writable, out);
+        int rc = smem__find_on(ctx, *b, name->text, owner, reach, out);
         if (rc != -ENOENT)
             return rc;
     }
     return SMEM_E_NOT_FOUND;
 }
 
-int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                    smem__gate *gate, smem__found *out)
 {
     gate->file.fd = -1;
-    int rc = smem__find(ctx, name, owner, writable, NULL, out);
+    int rc = smem__find(ctx, name, owner, reach, NULL, out);
     if (rc != SMEM_E_NOT_FOUND || owner != ctx->place.uid)
         return rc;
     rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__SHARED, SMEM__LONG, gate);
     if (rc != 0)
         return rc;
-    rc = smem__find(ctx, name, owner, writable, gate, out);
+    rc = smem__find(ctx, name, owner, reach, gate, out);
     if (rc != 0)
         smem__gate_leave(gate);
     return rc;
@@ -137,31 +140,29 @@ void smem__found_release(smem__found *found, smem__gate *gate)
         smem__gate_leave(gate);
 }
 
+int smem__stat(smem_context *ctx, const smem__name *name, smem_info *info, smem_flight *flight)
+{
+    smem__gate gate;
+    smem__found found;
+    int rc = smem__find_any(ctx, name, ctx->place.uid, SMEM__LOOK, &gate, &found);
+    if (rc != 0)
+        return rc;
+    rc = smem__found_info(ctx, &found, info);
+    if (rc == 0 && flight)
+        smem__count_flight(ctx, &found.header, flight);
+    smem__found_release(&found, &gate);
+    return rc;
+}
+
 int smem_stat(smem_context *ctx, const char *text, smem_info *info, smem_flight *flight)
 {
     smem__name name;
-    smem__gate gate;
-    smem__found found;
     int rc = smem__name_parse(text, SMEM_ANY, &name);
     if (rc == 0)
         rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
-    rc = smem__find_any(ctx, &name, ctx->place.uid, true, &gate, &found);
-    if (rc == 0) {
-        rc = smem__found_info(&found, info);
-        if (rc == 0 && flight)
-            smem__count_flight(ctx, &found.header, flight);
-        if (rc == 0)
-            info->origin = smem_origin(ctx, info->backend);
-        smem__found_release(&found, &gate);
-        /* A dropper that came while it was held here was refused. */
-        smem__target target = {.backend = found.backend,
-                               .candidate = found.candidate,
-                               .name = name.text,
-                               .nonce = found.header.nonce};
-        smem__test(ctx, &target);
-    }
+    rc = smem__stat(ctx, &name, info, flight);
     smem__end(ctx);
     return rc;
 }

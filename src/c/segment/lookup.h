@@ -20,31 +20,34 @@ typedef struct smem__found {
 /* Read and check the header of an open or claimed object. */
 int smem__found_read(smem__found *found);
 void smem__found_close(smem__found *found);
-int smem__found_info(const smem__found *found, smem_info *out);
+int smem__found_info(smem_context *ctx, const smem__found *found, smem_info *out);
 
 bool smem__has_name(const smem__layout *header, const char *name);
 
 /* What stands on [out]->candidate of [out]->backend, if it has this name.
    -ENOENT: nothing of ours. -EAGAIN: being ended. */
-int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bool writable,
+int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
                          smem__found *out);
 
 /* All candidates of one backend. -ENOENT: none. */
 int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
-                  uint32_t owner, bool writable, smem__found *out);
+                  uint32_t owner, enum smem__reach reach, smem__found *out);
 
 /*
  * Find the segment of this name. A backend that needs the gate is looked at
  * only when [gate] is held (not NULL) or the owner is another user.
  * SMEM_E_NOT_FOUND, SMEM_E_FORMAT, SMEM_E_VERSION, SMEM_E_SECURITY, -EACCES.
  */
-int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                const smem__gate *gate, smem__found *out);
 
 /* smem__find() first without the gate, then within it. [gate] stays entered
    (gate->file.fd >= 0) when the backend needs it: smem__found_release(). */
-int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
+int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                    smem__gate *gate, smem__found *out);
 void smem__found_release(smem__found *found, smem__gate *gate);
+
+/* smem_stat() within an operation. */
+int smem__stat(smem_context *ctx, const smem__name *name, smem_info *info, smem_flight *flight);
 
 #endif

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMEM__REAPER_LOOK_US = 1000000 };
+enum { SMEM__REAPER_LOOK_US = 1000000,
+       SMEM__REAPER_RETRY_US = 60000000 };
 
 char *smem__reaper_program(const char *given)
 {
@@ -24,9 +25,6 @@ static bool smem__reaper_is_wanted(const smem_context *ctx)
    started holds copies of this process's fds, locks included. */
 static int smem__reaper_start(smem_context *ctx)
 {
-    int rc = smem__family_is_guarded(&ctx->place, &ctx->family);
-    if (rc != 0)
-        return rc;
     char *arguments[] = {"sharedmem-reaper", ctx->place.directory, ctx->family.name, NULL};
     return smem__spawn(ctx->reaper, arguments);
 }
@@ -41,8 +39,8 @@ void smem__reaper_ensure(smem_context *ctx)
         return;
     smem__end(ctx);
     pthread_rwlock_wrlock(&ctx->fork_lock);
-    if (ctx->family.pin && smem__reaper_start(ctx) < 0)
-        /* It cannot run here: not tried again by this process. */
-        atomic_store(&ctx->next_reaper_us, UINT64_MAX);
+    if (ctx->family.pin && smem__family_is_guarded(&ctx->place, &ctx->family) == 0 &&
+        smem__reaper_start(ctx) != 0)
+        atomic_store(&ctx->next_reaper_us, now + SMEM__REAPER_RETRY_US);
     pthread_rwlock_unlock(&ctx->fork_lock);
 }

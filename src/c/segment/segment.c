@@ -1,6 +1,7 @@
 /* Creating, attaching and dropping. */
 #include "segment/segment.h"
 
+#include "base/point.h"
 #include "segment/cache.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
@@ -15,7 +16,7 @@ enum { SMEM__REFUSED_AGE_US = 5000 };
 int smem__begin_change(smem_context *ctx)
 {
     int rc = smem__begin(ctx);
-    if (rc == 0) {
+    if (rc == 0 && !ctx->observes) {
         if (ctx->refused_count)
             smem__retry_refused(ctx, SMEM__REFUSED_AGE_US);
         smem__sweep_sometimes(ctx);
@@ -60,9 +61,10 @@ static smem__target smem__target_of(const smem_segment *segment)
 void smem__drop(smem_context *ctx, smem_segment *segment)
 {
     smem__target target = smem__target_of(segment);
-    bool test = !segment->nameless && !(segment->info.flags & SMEM_PERSISTENT) &&
-                segment->info.owner == ctx->place.uid;
+    bool test = !segment->nameless && !segment->spared &&
+                !(segment->info.flags & SMEM_PERSISTENT) && segment->info.owner == ctx->place.uid;
     segment->backend->unmap(&segment->mapping);
+    SMEM__POINT("drop.unmapped", "the last reference is gone; whether nobody uses it is not known");
     if (test)
         smem__test(ctx, &target);
     smem__segment_free(segment);
@@ -123,12 +125,12 @@ static int smem__segment_new(smem_context *ctx, const smem__found *found, int mo
                               .recyclable = found->header.flags & SMEM__RECYCLABLE,
                               .forks = ctx->forks,
                               .references = 1};
-    int rc = smem__found_info(found, &segment->info);
+    int rc = smem__found_info(ctx, found, &segment->info);
     if (rc != 0) {
         free(segment);
         return rc;
     }
-    segment->info.origin = smem_origin(ctx, segment->info.backend);
+    segment->info.mapped = 1;
     *out = segment;
     return 0;
 }
@@ -173,7 +175,21 @@ static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t no
     }
     smem_segment *segment;
     int rc = smem__map_new(ctx, found, mode, &segment);
-    return rc ? rc : smem__table_enter(ctx, segment, out);
+    if (rc != 0)
+        return rc;
+    SMEM__POINT("attach.mapped", "mapped, and held open or within the gate as well");
+    return smem__table_enter(ctx, segment, out);
+}
+
+/* Can nobody reach it any more? To be asked before it is held. */
+static bool smem__is_stale(smem_context *ctx, const smem__name *name)
+{
+    smem_info info;
+    smem_flight flight;
+    if (smem__stat(ctx, name, &info, &flight) != 0)
+        return false;
+    smem_info_clear(&info);
+    return !info.mapped && !(info.flags & SMEM_PERSISTENT) && !smem__in_flight(&flight);
 }
 
 static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owner, uint64_t nonce,
@@ -181,14 +197,19 @@ static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owne
 {
     smem__gate gate;
     smem__found found;
-    bool writable = owner == ctx->place.uid || mode == SMEM_READ_WRITE;
+    bool own = owner == ctx->place.uid;
     if (mode < SMEM_READ_WRITE || mode > SMEM_COPY_ON_WRITE)
         return SMEM_E_ARGUMENT;
-    int rc = smem__find_any(ctx, name, owner, writable, &gate, &found);
+    bool spared = own && ctx->observes && smem__is_stale(ctx, name);
+    int rc = smem__find_any(ctx, name, owner,
+                            own || mode == SMEM_READ_WRITE ? SMEM__WRITE : SMEM__READ, &gate, &found);
     if (rc != 0)
         return rc;
     rc = smem__attach_found(ctx, &found, nonce, mode, out);
     smem__found_release(&found, &gate);
+    if (rc == 0 && spared)
+        (*out)->spared = true;
+    SMEM__POINT("attach.done", "mapped; a ticket that led here is still in flight");
     return rc;
 }
 
@@ -224,6 +245,7 @@ int smem_receive(smem_context *ctx, int backend, const char *text, uint64_t nonc
     if (mode != SMEM_COPY_ON_WRITE)
         *out = smem__table_take(ctx, smem__backend_of(backend), nonce, mode);
     if (!*out) {
+        smem__participate(ctx);
         rc = smem__begin_mapping(ctx);
         if (rc != 0)
             return rc;
@@ -319,14 +341,17 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     smem_context *ctx = segment->ctx;
     if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
         return SMEM_E_UNLINKED; /* a visitor cannot write into the header */
+    smem__participate(ctx);
     smem_publish(segment);
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
     rc = smem__ticket_take(header->books, header->pins, ctx->family.tag, smem__now(), smem__judge,
                            ctx, ticket);
+    SMEM__POINT("ticket.issued", "in flight, and nobody knows the ticket");
     if (rc == 0 && !smem_is_current(segment)) {
         smem__ticket_free(header->books, *ticket);
+        SMEM__POINT("ticket.withdrawn", "the name was gone: the ticket is free again");
         rc = SMEM_E_UNLINKED;
     }
     smem__end(ctx);

@@ -46,6 +46,6 @@ void smem__share_tidy(const smem__file *file)
     if (smem__file_read(file, shares, sizeof shares, SMEM__SHARES_AT) != 0)
         return;
     for (int slot = 0; slot < SMEM__SHARES; slot++)
-        if (shares[slot] && smem__file_is_locked(file, SMEM__BYTE_SHARES + (uint64_t)slot) == 0)
+        if (shares[slot] && smem__file_locked(file, SMEM__BYTE_SHARES + (uint64_t)slot) == 0)
             smem__share_write(file, slot, 0);
 }

@@ -1,5 +1,6 @@
 #include "segment/sweep.h"
 
+#include "base/point.h"
 #include "segment/lifetime.h"
 
 #include <errno.h>
@@ -31,8 +32,11 @@ static int smem__sweep_temporary(void *arg, const char *name)
     if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
-    if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1)
+    if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
+        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
         smem__path_unlink(path);
+        SMEM__POINT("sweep.temporary-removed", "it is gone");
+    }
     smem__file_close(&file);
     return 0;
 }
@@ -58,7 +62,7 @@ static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
         return rc == 0 || rc == SMEM_E_FORMAT; /* a stranger on our key */
     if (ours) {
         smem__count_flight(ctx, &found->header, &flight);
-        if ((found->header.flags & SMEM_PERSISTENT) || smem__in_flight(&flight))
+        if (smem__is_kept(ctx, found, "") || smem__in_flight(&flight))
             return false;
     }
     found->header.journal = 0; /* the caller removes the entry */
@@ -133,8 +137,10 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
                                            SMEM_READ_WRITE);
             if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
                 !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0)
+                smem__journal_add(gate, &entry, &slot) == 0) {
+                SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
                 header->journal = slot + 1;
+            }
         }
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
@@ -180,7 +186,10 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     int rc = 0;
     if (ctx->family.pin) {
         pthread_mutex_lock(&ctx->table_lock);
-        smem__family_restore(&ctx->place, &ctx->family);
+        uint64_t inode = ctx->family.inode;
+        smem__family_restore(&ctx->place, ctx->parent, &ctx->family);
+        if (ctx->family.inode != inode)
+            ctx->next_reaper_us = 0; /* the reaper guards the old file */
         pthread_mutex_unlock(&ctx->table_lock);
     }
     if (ctx->place.has_posix)
@@ -200,6 +209,42 @@ void smem__sweep_sometimes(smem_context *ctx)
     smem__sweep(ctx, &ignored);
     uint64_t end = smem__monotonic_us(), pause = (end - start) * 50;
     atomic_store(&ctx->next_sweep_us, end + (pause > 1000000 ? pause : 1000000));
+}
+
+/* On every candidate of its name: which one it stands on is not known. */
+static int smem__reclaim_candidates(smem_context *ctx, smem__target *target)
+{
+    smem__gate gate;
+    bool gated = target->backend->needs_gate;
+    int rc = gated ? smem__gate_enter(&ctx->place, smem__name_gate(target->name), SMEM__EXCLUSIVE,
+                                      SMEM__LONG, &gate)
+                   : 0;
+    if (rc != 0)
+        return rc;
+    rc = -ENOENT;
+    for (; rc == -ENOENT && target->candidate < target->backend->candidates; target->candidate++)
+        rc = smem__last_one_out(ctx, target, gated ? &gate : NULL, NULL);
+    if (gated)
+        smem__gate_leave(&gate);
+    return rc;
+}
+
+int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight)
+{
+    smem__target target = {.backend = smem__backend_of(info->backend),
+                           .name = info->name,
+                           .kernel_id = info->kernel_id,
+                           .nonce = info->nonce,
+                           .give_up = in_flight};
+    if (info->backend != SMEM_POSIX && info->backend != SMEM_SYSV)
+        return SMEM_E_ARGUMENT;
+    int rc = smem__begin(ctx);
+    if (rc != 0)
+        return rc;
+    rc = smem__reclaim_candidates(ctx, &target);
+    smem__end(ctx);
+    return rc == -ENOENT ? SMEM_E_NOT_FOUND : rc == -EBUSY ? 0
+                                                           : rc;
 }
 
 int smem_reclaim(smem_context *ctx, smem_reclaimed *out)

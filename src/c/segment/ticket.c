@@ -1,5 +1,7 @@
 #include "segment/ticket.h"
 
+#include "base/point.h"
+
 /* A book's word: serial (26 bits), how many of its tickets were given out (6),
    which of them are in flight (32). */
 #define SMEM__BITS(word) ((uint32_t)(word))
@@ -30,6 +32,7 @@ static bool smem__book_take(smem__book *book, unsigned number, uint32_t family, 
         uint32_t serial = SMEM__SERIAL(word);
         uint64_t taken = smem__word(serial, bit + 1, SMEM__BITS(word) | (uint32_t)1 << bit);
         if (atomic_compare_exchange_weak(&book->word, &word, taken)) {
+            SMEM__POINT("ticket.given", "one more ticket of an open book");
             *out = smem__ticket_name(number, bit, serial);
             return true;
         }
@@ -51,11 +54,14 @@ static bool smem__book_open(smem__book *book, unsigned number, uint64_t word, ui
     if (serial % 2 != 0 ||
         !atomic_compare_exchange_strong(&book->word, &word, smem__word(serial + 1, 0, 0)))
         return false;
+    SMEM__POINT("ticket.book-opening", "the serial is odd: the book is nobody's any more");
     atomic_store(&book->family, family);
+    SMEM__POINT("ticket.book-tagged", "odd still; the book has its family's tag");
     atomic_store(&book->since, (uint32_t)now);
     serial = (serial + 2) & ((1u << 26) - 1);
     serial += serial ? 0 : 2; /* 0 is no ticket's */
     atomic_store(&book->word, smem__word(serial, 1, 1));
+    SMEM__POINT("ticket.book-opened", "the first ticket of a book is in flight");
     *out = smem__ticket_name(number, 0, serial);
     return true;
 }
@@ -70,8 +76,10 @@ static int smem__pin(_Atomic uint32_t *pins, uint32_t family, smem__family_judge
     for (unsigned i = 0; i < SMEM__PINS; i++) {
         uint32_t old = atomic_load(&pins[i]);
         if ((old == 0 || judge(arg, old) == 0) &&
-            atomic_compare_exchange_strong(&pins[i], &old, family))
+            atomic_compare_exchange_strong(&pins[i], &old, family)) {
+            SMEM__POINT("ticket.pinned", "the table is full: the segment stays with the family");
             return 0;
+        }
     }
     return SMEM_E_TICKETS;
 }
@@ -105,8 +113,10 @@ void smem__ticket_free(smem__book *books, uint64_t ticket)
     _Atomic uint64_t *at = &books[number].word;
     uint64_t word = atomic_load(at);
     while (SMEM__SERIAL(word) == ticket >> 32 && word & (uint64_t)1 << bit)
-        if (atomic_compare_exchange_weak(at, &word, word & ~((uint64_t)1 << bit)))
+        if (atomic_compare_exchange_weak(at, &word, word & ~((uint64_t)1 << bit))) {
+            SMEM__POINT("ticket.freed", "not in flight any more; the segment is mapped");
             return;
+        }
 }
 
 void smem__ticket_count(const smem__layout *header, smem__family_judge *judge, void *arg,

@@ -6,6 +6,7 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_NAME_MAX
         SMEM_NDIM_MAX
         SMEM_DTYPE_MAX
+        SMEM_FORMAT
         SMEM_E_EXISTS
         SMEM_E_UNLINKED
         SMEM_ANY
@@ -61,6 +62,8 @@ cdef extern from "sharedmem.h" nogil:
         uint32_t family
         uint32_t origin
         int64_t kernel_id
+        int mapped
+        int elsewhere
         int ndim
         int64_t shape[64]
         int64_t strides[64]
@@ -77,6 +80,7 @@ cdef extern from "sharedmem.h" nogil:
         int parent
         const char *directory
         const char *reaper
+        int observe
 
     ctypedef struct smem_reclaimed:
         unsigned segments
@@ -115,12 +119,17 @@ cdef extern from "sharedmem.h" nogil:
     int smem_list(smem_context *ctx, smem_visit *visit, void *arg)
     ctypedef int smem_visit_holder(void *arg, int pid, const char *command) noexcept
     int smem_holders(smem_context *ctx, const smem_info *info, smem_visit_holder *visit, void *arg)
+    ctypedef int smem_visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
+                                    const char *command) noexcept
+    int smem_mappings(smem_context *ctx, smem_visit_mapping *visit, void *arg)
+    int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead)
 
     int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
     void smem_ticket_free(smem_segment *segment, uint64_t ticket)
     int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
                     uint64_t ticket)
     int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
+    int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight)
 
     uint64_t smem_trim(smem_context *ctx, uint64_t keep)
 

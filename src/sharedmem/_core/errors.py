@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as _errno
 
+
 class SharedmemError(Exception):
     """Base of all exceptions of this library.
 
@@ -22,12 +23,13 @@ class SharedmemError(Exception):
         What to do.
     """
 
+    errno: int | None
     name: str | None = None
     remedy: str = ""
 
 
 class SegmentExistsError(SharedmemError, FileExistsError):
-    """The name is taken by a segment that somebody uses. `holders` lists them."""
+    """The name is taken by a segment that somebody uses. ``holders`` lists them."""
 
     holders: tuple[tuple[int, str], ...] = ()
 
@@ -101,11 +103,12 @@ def make(
 ) -> SharedmemError:
     """Make an exception of the library with all its facts."""
     message = f"{text} ({remedy})" if remedy else text
+    error: SharedmemError
     if issubclass(cls, OSError):
         error = cls(errno, message, name) if name is not None else cls(errno, message)
     else:
         error = cls(f"{message}: {name!r}" if name is not None else message)
-        error.errno = errno  # type: ignore[attr-defined]
+        error.errno = errno
     error.name = name
     error.remedy = remedy
     return error

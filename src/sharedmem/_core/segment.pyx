@@ -2,7 +2,7 @@
 """The C core as Python sees it: types, the GIL, result codes. No decisions."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
@@ -24,6 +24,7 @@ cdef extern from *:
     cnp.PyObject *PyMemoryView_GET_BASE(object)
 
 VERSION = SMEM_VERSION.decode()
+FORMAT = SMEM_FORMAT
 BACKENDS = {"posix": SMEM_POSIX, "sysv": SMEM_SYSV}
 BACKEND_NAMES = {SMEM_POSIX: "posix", SMEM_SYSV: "sysv"}
 PERSISTENT, REPLACE, NO_RESERVE = SMEM_PERSISTENT, SMEM_REPLACE, SMEM_NO_RESERVE
@@ -85,6 +86,10 @@ cdef class Info:
     def origin(self): return self.c.origin
     @property
     def kernel_id(self): return self.c.kernel_id
+    @property
+    def mapped(self): return bool(self.c.mapped)
+    @property
+    def elsewhere(self): return bool(self.c.elsewhere)
 
 
 cdef Info make_info(const smem_info *c, const smem_flight *flight):
@@ -209,6 +214,11 @@ def segment_of(array):
     return segment if cnp.PyArray_SIZE(<cnp.ndarray>array) == 0 else None
 
 
+def replace_reference(thing):
+    """Take a reference for one that somebody has given back without owning it."""
+    Py_INCREF(thing)
+
+
 cdef int visit_info(void *arg, const smem_info *info, const smem_flight *flight) noexcept with gil:
     try:
         (<list>arg).append(make_info(info, flight))
@@ -225,11 +235,21 @@ cdef int visit_holder(void *arg, int pid, const char *command) noexcept with gil
         return -12
 
 
+cdef int visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
+                       const char *command) noexcept with gil:
+    try:
+        (<list>arg).append((backend, kernel_id, pid, command.decode("utf-8", "replace")))
+        return 0
+    except BaseException:
+        return -12
+
+
+@cython.final
 cdef class Context:
-    """This process as a participant."""
+    """This process as a participant, or as an observer."""
     cdef smem_context *c
 
-    def __cinit__(self, family=None, int parent=0, directory=None, reaper=None):
+    def __cinit__(self, family=None, int parent=0, directory=None, reaper=None, bint observe=False):
         cdef smem_options options
         cdef bytes family_text = None if family is None else encode(family)
         cdef bytes directory_text = None if directory is None else encode(directory)
@@ -238,6 +258,7 @@ cdef class Context:
         options.directory = NULL if directory is None else <const char *>directory_text
         options.reaper = NULL if reaper is None else <const char *>reaper_text
         options.parent = parent
+        options.observe = observe
         check(smem_open(&options, &self.c), family)
 
     @property
@@ -255,7 +276,11 @@ cdef class Context:
 
     def new_family(self, name=None):
         cdef bytes text = None if name is None else encode(name)
-        check(smem_new_family(self.c, NULL if name is None else <const char *>text), name)
+        cdef const char *c_name = NULL if name is None else <const char *>text
+        cdef int code
+        with nogil:
+            code = smem_new_family(self.c, c_name)
+        check(code, name)
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,
@@ -411,6 +436,32 @@ cdef class Context:
             code = smem_holders(self.c, &info.c, visit_holder, <void *>rows)
         check(code, None)
         return rows
+
+    def mappings(self):
+        """(backend, kernel_id, pid, command) of what processes map, ours and others'."""
+        cdef list rows = []
+        cdef int code
+        with nogil:
+            code = smem_mappings(self.c, visit_mapping, <void *>rows)
+        check(code, None)
+        return rows
+
+    def families(self):
+        """How many families live, and how many left a file only."""
+        cdef unsigned alive, dead
+        cdef int code
+        with nogil:
+            code = smem_families(self.c, &alive, &dead)
+        check(code, None)
+        return alive, dead
+
+    def reclaim_segment(self, Info info, bint in_flight):
+        """Whether this very segment was freed, since nobody can reach it."""
+        cdef int code
+        with nogil:
+            code = smem_reclaim_segment(self.c, &info.c, in_flight)
+        check(code, info.name)
+        return code == 1
 
     def reclaim(self):
         cdef smem_reclaimed out

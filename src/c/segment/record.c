@@ -1,0 +1,103 @@
+#include "segment/record.h"
+
+#include "base/point.h"
+#include "sharedmem.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { SMEM__BYTE_HONORARY = 2,
+       SMEM__BYTE_SPACES = 16 };
+
+int smem__record_read(const smem__file *file, smem__record *out)
+{
+    int rc = smem__file_read(file, out, sizeof *out, 0);
+    if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
+        rc = SMEM_E_FORMAT;
+    return rc;
+}
+
+/* Two namespaces on one byte would only delay. */
+static uint64_t smem__space_byte(uint64_t pid_space)
+{
+    return SMEM__BYTE_SPACES + (uint64_t)(uint32_t)pid_space;
+}
+
+int smem__record_hold(const smem__place *place, const smem__file *file)
+{
+    int rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+    return rc ? rc : smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
+}
+
+static bool smem__honorary_is_alive(const smem__place *place, const smem__file *file,
+                                    const smem__process *one)
+{
+    if (!one->pid)
+        return false;
+    if (one->pid_space != place->pid_space)
+        return smem__file_locked(file, smem__space_byte(one->pid_space)) != 0;
+    return smem__process_alive(place, one);
+}
+
+bool smem__honorary_lives(const smem__place *place, const smem__file *file,
+                          const smem__record *record, const smem__process *but)
+{
+    for (int i = 0; i < SMEM__HONORARY; i++) {
+        const smem__process *one = &record->honorary[i];
+        if (!(but && memcmp(one, but, sizeof *one) == 0) &&
+            smem__honorary_is_alive(place, file, one))
+            return true;
+    }
+    return false;
+}
+
+int smem__record_is_dead(const smem__place *place, const smem__file *file,
+                         const smem__process *but, smem__record *record)
+{
+    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_MEMBER);
+    if (rc != 0)
+        return rc == -EAGAIN ? 0 : rc;
+    rc = smem__record_read(file, record);
+    return rc ? rc : !smem__honorary_lives(place, file, record, but);
+}
+
+int smem__record_add_honorary(const smem__place *place, const smem__file *file, int pid)
+{
+    smem__record record;
+    smem__process parent;
+    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
+        return 0;
+    int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
+    if (rc != 0)
+        return rc;
+    SMEM__POINT("record.locked", "the list of honorary members is locked");
+    rc = smem__record_read(file, &record);
+    for (int i = 0; rc == 0 && i < SMEM__HONORARY; i++) {
+        smem__process *slot = &record.honorary[i];
+        if (memcmp(slot, &parent, sizeof parent) == 0)
+            break;
+        if (smem__honorary_is_alive(place, file, slot))
+            continue;
+        rc = smem__file_write(file, &parent, sizeof parent,
+                              offsetof(smem__record, honorary) + (size_t)i * sizeof parent);
+        SMEM__POINT("record.listed", "the parent is listed, its child no member yet");
+        break;
+    }
+    smem__file_lock(file, SMEM__UNLOCKED, SMEM__BYTE_HONORARY);
+    return rc;
+}
+
+void smem__record_watch(const smem__place *place, const smem__file *file,
+                        const smem__record *record, smem__watch *watch)
+{
+    bool here = false;
+    for (int i = 0; i < SMEM__HONORARY; i++) {
+        const smem__process *one = &record->honorary[i];
+        if (!smem__honorary_is_alive(place, file, one))
+            continue;
+        smem__watch_process(watch, place, one);
+        here = here || one->pid_space == place->pid_space;
+    }
+    smem__file_lock(file, here ? SMEM__SHARED : SMEM__UNLOCKED,
+                    smem__space_byte(place->pid_space));
+}

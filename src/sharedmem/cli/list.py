@@ -1,0 +1,49 @@
+"""``sharedmem list``: what there is and why."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from sharedmem.cli.output import print_json, print_table, visible
+from sharedmem.cli.segments import COLUMNS, cells, facts, rows, summary
+from sharedmem.participant import context
+
+__all__ = ["DESCRIPTION", "names", "run"]
+
+DESCRIPTION = """\
+List your segments on both backends. Nothing is changed by looking.
+
+columns:
+  NAME       to attach by; 32 hexadecimal digits when none was given
+  BACKEND    posix or sysv
+  DTYPE      of the elements
+  SHAPE      of the array
+  SIZE       of the segment, header included
+  STATUS     mapped      a process has it attached, by the kernel's word
+             persistent  nobody has, but it stays until it is unlinked
+             in flight   nobody has, but a descriptor of it was sent and is awaited
+             stale       nobody can reach it: its users died; see sharedmem clean
+             elsewhere   made under another /dev/shm in this IPC namespace
+  TICKETS    descriptors in flight, and the age of the oldest; n+ means too many to count
+  MAPPED BY  pid and command of each process that can be seen from here
+"""
+
+
+def run(options: Namespace) -> int:
+    found = rows(options.backend)
+    if options.json:
+        print_json({"segments": [facts(row) for row in found]})
+    elif found:
+        print_table(COLUMNS, [cells(row) for row in found])
+        print(summary(found))
+    else:
+        print("no segments")
+    return 0
+
+
+def names(options: Namespace) -> int:
+    """For completion: one name a line, without those that no shell could show."""
+    for name in sorted(info.name for info in context.list()):
+        if name == visible(name):
+            print(name)
+    return 0

@@ -1,0 +1,1 @@
+"""Interfaces of older packages over this one's arrays."""
