@@ -27,9 +27,9 @@ from sharedmem._core.segment import (
     NO_RESERVE,
     PERSISTENT,
     REPLACE,
-    replace_reference,
     UNINITIALIZED,
     UNPUBLISHED,
+    replace_reference,
     segment_of,
 )
 from sharedmem.names import array_of, explain_exists

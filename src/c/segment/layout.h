@@ -20,7 +20,7 @@
  *      104     4  ndim          0 to 64
  *      108     4  dtype_length  bytes at 3136
  *      112     4  name_length   bytes at 256
- *      116     4  state         enum smem__state
+ *      116     4  state         0 published, 1 private to its maker, 2 idle
  *      120     8  place         st_dev of the directory with the maker's families
  *      128   128  reserved      a lock and a sequence word
  *      256   256  name          not NUL-terminated
