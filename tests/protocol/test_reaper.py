@@ -30,6 +30,19 @@ for line in sys.stdin:
 TESTS = str(Path(__file__).parents[1])
 
 
+@pytest.fixture(autouse=True)
+def semaphores_of_the_killed():
+    """Remove what multiprocessing leaves when its resource tracker is killed, too."""
+
+    def present():
+        return set(Path(kernel.DIRECTORY).glob("sem.mp-*"))
+
+    before = present()
+    yield
+    for left in present() - before:
+        left.unlink(missing_ok=True)
+
+
 @pytest.fixture
 def member(processes):
     """Starts a program that becomes a member of the family and obeys."""
