@@ -393,8 +393,9 @@ static int smem__family_count_one(void *arg, const char *name)
     smem__family_query *query = arg;
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__family_look(query->place, name, path, &file) != 0)
-        return 0;
+    int rc = smem__family_look(query->place, name, path, &file);
+    if (rc != 0)
+        return rc == -ENOENT ? 0 : rc;
     if (smem__family_seems_alive(query->place, &file) == 0)
         query->dead++;
     else
