@@ -98,6 +98,7 @@ def test_visitor_attaches_what_the_station_made(tmp_path: Path) -> None:
 
 def test_crash_of_the_tutorial_leaves_nothing(tmp_path: Path) -> None:
     """A killed program neither takes an array from others nor keeps one in memory."""
+    environment = {name: value for name, value in os.environ.items() if name != "SHAREDMEM_REAPER"}
     command = [sys.executable, "-W", "error", TUTORIAL / "crash.py"]
     with subprocess.Popen(
         command,
@@ -105,6 +106,7 @@ def test_crash_of_the_tutorial_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=tmp_path,
+        env=environment | {"SHAREDMEM_FAMILY": f"test-{secrets.token_hex(8)}"},
         start_new_session=True,
     ) as crash:
         try:

@@ -76,8 +76,8 @@ def test_console_session_prints_what_the_page_shows(page: Path, tmp_path: Path) 
     mark = secrets.token_hex(8)
     script = "".join(f"{typed}\nprintf '\\n{mark}\\n'\n" for typed, _ in prompts)
     (tmp_path / "session.sh").write_text(script, "utf-8")
-    # Without a reaper what is left behind stays until the page cleans it up.
-    environment = os.environ | {"PATH": path, "SHAREDMEM_FAMILY": "", "SHAREDMEM_REAPER": "0"}
+    ours = {name for name in os.environ if name.startswith("SHAREDMEM_")}
+    environment = {name: os.environ[name] for name in os.environ.keys() - ours} | {"PATH": path}
     done = subprocess.run(
         isolated(), cwd=tmp_path, env=environment, text=True, timeout=90,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

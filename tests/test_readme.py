@@ -142,8 +142,15 @@ def test_c_example_builds_with_the_installed_library(installed: Path, tmp_path: 
     assert run(tmp_path / "named_array", "sum", a.name, cwd=tmp_path) == "sum of installed: 3\n"
 
 
-def test_citation_has_the_version_of_the_project() -> None:
-    """CITATION.cff cites the version that is built."""
-    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
-    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
-    assert project and cited and cited[1] == project[1] == sharedmem.__version__
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("CITATION.cff", r"^version: (.+)$"),
+        ("meson.build", r"^  version: '(.+)',$"),
+        ("pyproject.toml", r'^version = "(.+)"$'),
+    ],
+)
+def test_version_is_the_same_everywhere(file: str, pattern: str) -> None:
+    """Every file that says a version says that of the header, which the package has."""
+    said = re.search(pattern, (ROOT / file).read_text("utf-8"), re.MULTILINE)
+    assert said and said[1] == sharedmem.__version__

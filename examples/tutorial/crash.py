@@ -5,6 +5,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from visitor import wait_for
@@ -27,6 +28,15 @@ def holders():
     return len(sharedmem.stat('tide').holders())
 
 
+def still_there(name, seconds=10):
+    """Whether the name stays; False as soon as the family's reaper has freed it."""
+    for _ in range(seconds * 20):
+        if not sharedmem.exists(name):
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def main():
     # Killed while another process, this one, has the array attached.
     station = start_station()
@@ -41,8 +51,7 @@ def main():
     station = start_station()
     wait_for('tide')  # attached and dropped at once
     kill(station)
-    sharedmem.reclaim()  # what any program of yours does that makes or attaches an array
-    print('killed alone, after the next look:', sharedmem.exists('tide'))
+    print('killed alone, two seconds later:', still_there('tide'))
 
     # persistent=True is for arrays that shall wait without users.
     sharedmem.ones(3, name='tide', persistent=True)
