@@ -210,6 +210,7 @@ WRITABLE = {
     "smem__all": "the contexts of this process, which the fork handlers visit",
     "smem__all_lock": "of that list",
     "smem__atfork_once": "the fork handlers are registered once",
+    "reaper": "of a program of its own, which has one",
 }
 
 
@@ -302,9 +303,13 @@ def test_pxd_says_what_the_header_says(tmp_path: Path) -> None:
 
 # Shorter than a concept usually is; longer is nothing.
 SHORT = {
+    "base/point.c": "one pointer, in a build that kills at each step",
     "base/status.c": "a table of result codes, whose rows are in the header",
+    "os/spawn.c": "starting one program",
     "os/syscalls.c": "a table and what fills it",
+    "os/watch.c": "waiting for one file to be closed",
     "segment/name.c": "names: few rules",
+    "segment/reaper.c": "when one is needed; the program is reaper/reaper.c",
 }
 
 
@@ -375,6 +380,7 @@ WHEEL = {
     "sharedmem-*.dist-info/licenses/LICENSE",
     "sharedmem/__init__.py",
     "sharedmem/__main__.py",
+    "sharedmem/_build.py",
     "sharedmem/_core/__init__.py",
     "sharedmem/_core/errors.py",
     "sharedmem/_core/segment.*.so",
