@@ -56,7 +56,7 @@ def mypy() -> list[Command]:
 
 def stubtest() -> list[Command]:
     """The types by hand against the installed extension."""
-    allowed = ["--allowlist", "tests/stubtest-allowlist.txt"]
+    allowed = ["--allowlist", "tests/stubtest-allowlist.txt", "--mypy-config-file", "pyproject.toml"]
     return [[str(BIN / "python"), "-m", "mypy.stubtest", "sharedmem", *allowed]]
 
 
