@@ -125,10 +125,12 @@ cdef class Segment:
 
     @property
     def info(self): return make_info(self.facts, NULL)
+
     @property
     def name(self):
         smem_publish(self.c)
         return decode(self.facts.name)
+
     @property
     def backend(self): return BACKEND_NAMES[self.facts.backend]
     @property
