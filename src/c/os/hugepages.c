@@ -46,7 +46,7 @@ int smem__aligned_room(uint64_t size, void **out)
 
 int smem__map_aligned(uint64_t size, int prot, int fd, void **out)
 {
-    void *room;
+    void *room = NULL;
     int rc = smem__aligned_room(size, &room);
     if (rc != 0)
         return rc;
