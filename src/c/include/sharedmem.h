@@ -367,10 +367,11 @@ int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight
 
 /*
  * What a process drops stays mapped for what it makes next, up to a bound for all
- * of its family ($SHAREDMEM_CACHE in bytes; none when it is not set). It comes back when a segment cannot be
- * made for want of room, when the process ends, and by
+ * of its family ($SHAREDMEM_CACHE in bytes; none when it is not set). It comes back
+ * when a segment cannot be made for want of room, when the process ends, and by
+ * smem_trim(), which returns how many bytes it freed.
  */
-uint64_t smem_trim(smem_context *ctx, uint64_t keep); /* bytes freed */
+uint64_t smem_trim(smem_context *ctx, uint64_t keep);
 
 typedef struct smem_statistics {
     uint64_t idle_bytes, idle_bound; /* kept now, and at most */
