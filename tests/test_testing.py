@@ -379,7 +379,7 @@ def test_steps_within_a_package() -> None:
     """The lines of other modules are steps when they are named, a package with all in it."""
 
     def make() -> None:
-        sharedmem.zeros(3)
+        sharedmem.zeros(3, ">f8")
 
     own = list(deaths(make))
     inner = list(deaths(make, within="sharedmem"))
