@@ -64,7 +64,7 @@ static int smem__posix_reserve(const smem__file *file, uint64_t size)
 static int smem__posix_fill(const smem__file *file, uint64_t size, bool reserve)
 {
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
-    return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
+    return rc == -EOPNOTSUPP || rc == -ENOSYS ? smem__file_resize(file, size) : rc;
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
@@ -191,6 +191,22 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
                : 0;
 }
 
+/* From an open file of its own; where there is no /proc to get one, a copy. */
+static int smem__posix_private_pages(const smem__object *object, void **out)
+{
+    int fd = smem__file_reopen(&object->file), rc;
+    if (fd < 0 && fd != -ENOENT)
+        return fd;
+    *out = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
+                          fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE, fd < 0 ? -1 : fd, 0);
+    rc = *out == MAP_FAILED ? smem__map_code() : 0;
+    if (fd >= 0)
+        smem__sys.close(fd);
+    else if (rc == 0 && (rc = smem__file_read(&object->file, *out, object->size, 0)) != 0)
+        smem__sys.munmap(*out, object->size);
+    return rc;
+}
+
 /*
  * Private pages cannot be laid anew at exit (smem__posix_relay) without losing
  * what was written to them. So they come from a file of their own that holds
@@ -198,26 +214,22 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
  */
 static int smem__posix_map_private(smem__object *object, smem__mapping *out)
 {
-    void *pin;
+    void *pin, *base;
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.private-pinned", "the page that carries the lock is mapped");
-    int fd = smem__file_reopen(&object->file);
-    rc = fd < 0 ? fd : 0;
-    if (fd >= 0) {
-        void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        rc = base == MAP_FAILED ? -errno : 0;
-        smem__sys.close(fd);
-        *out = (smem__mapping){.base = base,
-                               .size = object->size,
-                               .kernel_id = object->kernel_id,
-                               .device = object->file.device,
-                               .pin = pin};
-    }
-    if (rc != 0)
+    rc = smem__posix_private_pages(object, &base);
+    if (rc != 0) {
         smem__unpin(pin, 1);
-    return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
+        return smem__room_code(rc);
+    }
+    *out = (smem__mapping){.base = base,
+                           .size = object->size,
+                           .kernel_id = object->kernel_id,
+                           .device = object->file.device,
+                           .pin = pin};
+    return 0;
 }
 
 static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
@@ -228,7 +240,7 @@ static int smem__posix_map(smem__object *object, int mode, uint64_t data_offset,
     int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *base = smem__sys.mmap(NULL, object->size, prot, MAP_SHARED, object->file.fd, 0);
     if (base == MAP_FAILED)
-        return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
+        return smem__room_code(smem__map_code());
     SMEM__POINT("posix.mapped", "the segment is mapped");
     *out = (smem__mapping){.base = base,
                            .size = object->size,
@@ -252,7 +264,7 @@ static int smem__posix_relay(const smem__file *file, smem__mapping *mapping)
 {
     void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_FIXED, file->fd, 0);
-    return base == MAP_FAILED ? -errno : 0;
+    return base == MAP_FAILED ? smem__map_code() : 0;
 }
 
 static bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)

@@ -63,10 +63,25 @@ bool smem__has_name(const smem__layout *header, const char *name)
            memcmp(header->name, name, header->name_length) == 0;
 }
 
+/* -EAGAIN: it is claimed, and will be gone or not in a moment. */
+static int smem__open_wait(smem_context *ctx, const char *name, uint32_t owner, bool writable,
+                           smem__found *out)
+{
+    enum { TURNS = 10000 };
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        int rc = out->backend->open(&ctx->place, name, out->candidate, owner, writable,
+                                    &out->object);
+        if (rc != -EAGAIN)
+            return rc;
+        smem__backoff(turn);
+    }
+    return SMEM_E_BUSY;
+}
+
 int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bool writable,
                          smem__found *out)
 {
-    int rc = out->backend->open(&ctx->place, name, out->candidate, owner, writable, &out->object);
+    int rc = smem__open_wait(ctx, name, owner, writable, out);
     if (rc != 0)
         return rc;
     rc = smem__found_read(out);
@@ -85,20 +100,13 @@ int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, bo
 int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
                   uint32_t owner, bool writable, smem__found *out)
 {
-    enum { TURNS = 10000 };
     out->backend = backend;
-    for (unsigned turn = 0; turn < TURNS; turn++) {
-        int rc = -ENOENT;
-        for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
-            rc = smem__find_candidate(ctx, name, owner, writable, out);
-            if (rc != -ENOENT)
-                break;
-        }
-        if (rc != -EAGAIN)
+    for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
+        int rc = smem__find_candidate(ctx, name, owner, writable, out);
+        if (rc != -ENOENT)
             return rc;
-        smem__backoff(turn);
     }
-    return SMEM_E_BUSY;
+    return -ENOENT;
 }
 
 int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, bool writable,
