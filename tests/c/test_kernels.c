@@ -6,6 +6,7 @@
  */
 #include "check.h"
 
+#include "os/backend.h"
 #include "os/syscalls.h"
 
 #include <errno.h>
@@ -161,6 +162,52 @@ TEST(no_tmpfile)
     keep_real();
     smem__sys.open = open_without_tmpfile;
     use_all();
+}
+
+static int lock_without_bytes(int fd, int command, struct flock *lock)
+{
+    (void)fd, (void)command, (void)lock;
+    errno = EINVAL;
+    return -1;
+}
+
+/* Without locks on bytes all goes as with them, in other processes too. */
+TEST(no_byte_locks)
+{
+    keep_real();
+    smem__sys.fcntl_lock = lock_without_bytes;
+    use_all();
+    CHECK(!smem__byte_locks());
+}
+
+static void hold_until_killed(check_peer *parent, void *arg)
+{
+    smem_segment *segment;
+    (void)arg;
+    smem_context *ctx = check_open(NULL);
+    CHECK_OK(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* Without them, too, a mapping keeps a segment whose fds are closed, until it is gone. */
+TEST(no_byte_locks_and_a_holder)
+{
+    keep_real();
+    smem__sys.fcntl_lock = lock_without_bytes;
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &segment));
+    check_peer child = check_fork(hold_until_killed, NULL);
+    check_hear(&child);
+    smem_detach(segment);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_OK(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment));
+    smem_detach(segment);
+    check_kill(&child);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment), SMEM_E_NOT_FOUND);
+    smem_close(ctx);
 }
 
 /* A sweep that comes before the temporary file is locked takes it; another one is made. */

@@ -25,7 +25,9 @@ static uint64_t smem__space_byte(uint64_t pid_space)
 int smem__record_hold(const smem__place *place, const smem__file *file)
 {
     int rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
-    return rc ? rc : smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
+    if (rc != 0 || !smem__byte_locks())
+        return rc;
+    return smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
 }
 
 static bool smem__honorary_is_alive(const smem__place *place, const smem__file *file,
@@ -33,6 +35,8 @@ static bool smem__honorary_is_alive(const smem__place *place, const smem__file *
 {
     if (!one->pid)
         return false;
+    if (one->pid_space != place->pid_space && !smem__byte_locks())
+        return true; /* whether somebody there lives cannot be seen */
     if (one->pid_space != place->pid_space)
         return smem__file_is_locked(file, smem__space_byte(one->pid_space)) != 0;
     return smem__process_alive(place, one);
@@ -97,6 +101,7 @@ void smem__record_watch(const smem__place *place, const smem__file *file,
         smem__watch_process(watch, place, one);
         here = here || one->pid_space == place->pid_space;
     }
-    smem__file_lock(file, here ? SMEM__SHARED : SMEM__UNLOCKED,
-                    smem__space_byte(place->pid_space));
+    if (smem__byte_locks())
+        smem__file_lock(file, here ? SMEM__SHARED : SMEM__UNLOCKED,
+                        smem__space_byte(place->pid_space));
 }
