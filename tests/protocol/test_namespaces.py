@@ -91,10 +91,14 @@ class Container:
         return self.look() - self.before
 
     def _members(self):
-        """Those that map the family's file. A maker shows it under its own name only."""
+        """Those that map the family's file. A maker shows it under its own name only.
+
+        What may not be looked at is none of them: a host's first process, of whose
+        capabilities root in a sandbox has a part only.
+        """
         found = set()
         for entry in Path("/proc").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if entry.name.isdecimal() and f".f.{self.family}\n" in (entry / "maps").read_text():
                     found.add(int(entry.name))
         return found
