@@ -172,6 +172,41 @@ TEST(fallocate_is_not_supported)
     use_all();
 }
 
+/* ---- what others claim just then --------------------------------------------------- */
+
+static unsigned shared_locks, refused_lock;
+
+/* One of the attempts to hold a segment comes while a dropper or the sweep claims it. */
+static int lock_refused_once(int fd, int command, struct flock *lock)
+{
+    bool holds = command == F_OFD_SETLK && lock->l_type == F_RDLCK && lock->l_start == 0;
+    if (!holds || ++shared_locks != refused_lock)
+        return real.fcntl_lock(fd, command, lock);
+    errno = EAGAIN;
+    return -1;
+}
+
+/* Whichever attempt meets a claim, who replaces waits for its end. */
+TEST(replace_waits_for_who_claims)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *old, *newer;
+    for (refused_lock = 1; refused_lock <= 6; refused_lock++) {
+        CHECK_OK(create_on(other, SMEM_POSIX, check_name("a"), 0, &old));
+        shared_locks = 0;
+        smem__sys.fcntl_lock = lock_refused_once;
+        CHECK_OK(create_on(ctx, backend, check_name("a"), SMEM_REPLACE, &newer));
+        smem__sys.fcntl_lock = real.fcntl_lock;
+        CHECK_EQ(smem_is_current(newer), 1);
+        CHECK_EQ(smem_is_current(old), 0);
+        smem_detach(newer);
+        smem_detach(old);
+    }
+    smem_close(other);
+    smem_close(ctx);
+}
+
 /* ---- dying half-way ------------------------------------------------------------------ */
 
 static int link_and_die(int from, const char *old, int to, const char *path, int flags)

@@ -66,8 +66,8 @@ bool smem__has_name(const smem__layout *header, const char *name)
            memcmp(header->name, name, header->name_length) == 0;
 }
 
-int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
-                         smem__found *out)
+static int smem__find_candidate_once(smem_context *ctx, const char *name, uint32_t owner,
+                                     enum smem__reach reach, smem__found *out)
 {
     int rc = out->backend->open(&ctx->place, name, out->candidate, owner, reach, &out->object);
     if (rc != 0)
@@ -85,23 +85,30 @@ int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, en
     return rc;
 }
 
-int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
-                  uint32_t owner, enum smem__reach reach, smem__found *out)
+int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
+                         smem__found *out)
 {
     enum { TURNS = 10000 };
-    out->backend = backend;
     for (unsigned turn = 0; turn < TURNS; turn++) {
-        int rc = -ENOENT;
-        for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
-            rc = smem__find_candidate(ctx, name, owner, reach, out);
-            if (rc != -ENOENT)
-                break;
-        }
+        int rc = smem__find_candidate_once(ctx, name, owner, reach, out);
         if (rc != -EAGAIN)
             return rc;
         smem__backoff(turn);
     }
     return SMEM_E_BUSY;
+}
+
+int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
+                  uint32_t owner, enum smem__reach reach, smem__found *out)
+{
+    int rc = -ENOENT;
+    out->backend = backend;
+    for (out->candidate = 0; out->candidate < backend->candidates; out->candidate++) {
+        rc = smem__find_candidate(ctx, name, owner, reach, out);
+        if (rc != -ENOENT)
+            break;
+    }
+    return rc;
 }
 
 int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,

@@ -25,7 +25,7 @@ int smem__found_info(smem_context *ctx, const smem__found *found, smem_info *out
 bool smem__has_name(const smem__layout *header, const char *name);
 
 /* What stands on [out]->candidate of [out]->backend, if it has this name.
-   -ENOENT: nothing of ours. -EAGAIN: being ended. */
+   -ENOENT: nothing of ours. SMEM_E_BUSY: its claim is held and not given back. */
 int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
                          smem__found *out);
 
