@@ -1,8 +1,11 @@
 /* Contract: idle segments and what is made of them. */
 #include "contract.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { LARGE = 1 << 17 }; /* doubles: so large that header and data are mapped apart */
@@ -321,5 +324,136 @@ TEST(cache_of_the_dead)
     check_kill(&child);
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_files('s'), 0);
+    smem_close(ctx);
+}
+
+static long faults(void)
+{
+    struct rusage use;
+    CHECK_EQ(getrusage(RUSAGE_SELF, &use), 0);
+    return use.ru_minflt;
+}
+
+static double sum(smem_segment *segment)
+{
+    double all = 0;
+    for (int i = 0; i < LARGE; i += 512)
+        all += *at(segment, i);
+    return all;
+}
+
+/* What was dropped while others have it, or will, is mapped where it was when it comes
+   again, with all its pages; under whatever name it comes. */
+TEST(cache_away_comes_back)
+{
+    smem_context *ctx = open_warm(NULL), *other = open_warm(smem_family_name(ctx));
+    smem_segment *segment = make(ctx, &sizes[1], 0), *received;
+    uint64_t ticket;
+    smem_publish(segment);
+    for (int i = 0; i < LARGE; i += 512)
+        *at(segment, i) = 1;
+    received = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+    double *data = at(received, 0);
+    CHECK_EQ(sum(received), LARGE / 512);
+    smem_detach(received);
+    CHECK_EQ(stats(other).idle, 0);
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX);
+    if (backend == SMEM_POSIX) {
+        /* gone and made again by its owner, it has another name */
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).idle, 1);
+        segment = make(ctx, &sizes[1], 0);
+        smem_publish(segment);
+        *at(segment, 0) = 5;
+        smem_info info = facts(segment);
+        /* sent, and dropped before it is received */
+        CHECK_OK(smem_ticket_issue(segment, &ticket));
+        double *sent = at(segment, 0);
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).away, 1);
+        long before = faults();
+        CHECK_OK(receive(other, &info, SMEM_READ_WRITE, ticket, &received));
+        CHECK(at(received, 0) == data);
+        CHECK_EQ(sum(received), 5);
+        CHECK(faults() - before < 32); /* of 256 pages */
+        CHECK_EQ(stats(other).returned, 1);
+        CHECK_OK(smem_ticket_issue(received, &ticket));
+        smem_detach(received);
+        CHECK_OK(receive(ctx, &info, SMEM_READ_WRITE, ticket, &segment));
+        CHECK(at(segment, 0) == sent && *sent == 5);
+    }
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
+    CHECK_EQ(check_files('s'), 0);
+}
+
+/* A mapping that is away keeps no memory of what was freed, and goes at the next look. */
+TEST(cache_away_is_emptied)
+{
+    for (int by_hand = 0; by_hand < 2 && backend == SMEM_POSIX; by_hand++) {
+        smem_context *ctx = check_open(NULL), *other = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[1], 0), *received;
+        unsigned char resident = 1;
+        smem_publish(segment);
+        received = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        double *page = at(received, 0);
+        *page = 1;
+        smem_detach(received);
+        CHECK_EQ(stats(other).away, 1);
+        if (by_hand)
+            CHECK_OK(smem_unlink_segment(segment));
+        smem_detach(segment);
+        CHECK_EQ(check_files('s'), 0);
+        CHECK_EQ(mincore(page, 1, &resident), 0);
+        CHECK_EQ(resident & 1, by_hand); /* counted against the bound */
+        segment = make(other, &sizes[1], 0);
+        smem_publish(segment);
+        received = attach(ctx, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        smem_detach(segment);
+        CHECK_EQ(stats(other).away, 1); /* this one, not the other */
+        smem_detach(received);
+        smem_close(other);
+        smem_close(ctx);
+        CHECK_EQ(check_files('s'), 0);
+    }
+}
+
+/* Trimming unmaps what is away, too; it is bounded like what is idle. */
+TEST(cache_away_is_bounded)
+{
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *made[40];
+    for (int i = 0; i < 40; i++) {
+        made[i] = make(ctx, &sizes[1], 0);
+        smem_publish(made[i]);
+        smem_detach(attach(other, smem_info_of(made[i])->name, SMEM_READ_WRITE));
+    }
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX ? 32 : 0);
+    smem_trim(other, 3000000);
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX ? 2 : 0);
+    CHECK(stats(other).away_bytes <= 3000000);
+    for (int i = 0; i < 40; i++)
+        smem_detach(made[i]);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* An idle segment stands in the journal, also when that was lost and made anew. */
+TEST(cache_idle_is_journalled_again)
+{
+    if (backend != SMEM_SYSV)
+        check_skip("journals are sysv's");
+    smem_context *ctx = open_warm(NULL);
+    char path[512];
+    snprintf(path, sizeof path, "%s/smem.%u.u.journal", check_directory(), (unsigned)geteuid());
+    smem_detach(make(ctx, &sizes[0], 0));
+    CHECK_EQ(stats(ctx).idle, 1);
+    CHECK_EQ(unlink(path), 0);
+    smem_segment *segment = create(ctx, check_name("journal"));
+    seen all = {.ctx = ctx};
+    CHECK_OK(smem_list(ctx, see, &all));
+    CHECK_EQ(all.count, 2);
+    smem_detach(segment);
     smem_close(ctx);
 }

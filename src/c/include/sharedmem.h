@@ -378,6 +378,8 @@ typedef struct smem_statistics {
     uint64_t idle;                   /* segments kept now */
     uint64_t reused, missed;         /* made from one that was kept; made anew */
     uint64_t kept, evicted;
+    uint64_t away, away_bytes;       /* mapped still, though others have them */
+    uint64_t returned;               /* attached again by such a mapping */
     uint64_t mapped;                 /* segments that are in use here */
 } smem_statistics;
 void smem_stats(smem_context *ctx, smem_statistics *out);

@@ -199,7 +199,7 @@ typedef struct smem__object {
     int64_t kernel_id; /* inode or shmid */
     bool writable;
     bool mapped;     /* when it was looked at, somebody else mapped it */
-    bool apart;        /* to be mapped so that part() can keep the data mapped */
+    bool apart;      /* to be mapped so that it is soon loosened */
 } smem__object;
 
 /* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
@@ -208,14 +208,18 @@ enum smem__reach { SMEM__LOOK,
                    SMEM__READ,
                    SMEM__WRITE };
 
+/* From this size on a segment is mapped apart from its lock, and loosened mappings
+   of it are kept: a small one is mapped anew in less time. */
+enum { SMEM__APART_FROM = 1 << 18 };
+
 typedef struct smem__mapping {
     void *base;
     uint64_t size;
     int64_t kernel_id;
     uint64_t device;
     bool shares; /* false: private pages, which nobody else ever sees */
-    void *pin;   /* posix, private pages: the page that carries the lock */
-    bool apart;  /* posix: only the first page carries the lock */
+    void *pin;   /* posix: the page that carries the lock, where [base] does not */
+    bool apart;  /* posix: shared, and [base] never carries it */
 } smem__mapping;
 
 typedef struct smem__backend {
@@ -247,17 +251,19 @@ typedef struct smem__backend {
                smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
-    /* Give up the mapping's hold on the segment; its data stay where they are, its
-       header does not. NULL where that cannot be done. */
-    int (*part)(const smem__place *place, smem__mapping *mapping);
-    /* The other way, from an object that is claimed: the mapping holds it. */
-    int (*join)(const smem__place *place, const smem__object *object, smem__mapping *mapping);
+    /* Let a loosened mapping hold the segment again, from an object that is claimed
+       or open; it is not claimed any more. NULL: none is kept loosened. */
+    int (*join)(const smem__object *object, smem__mapping *mapping);
+    /* Free the data's pages of a claimed object without a name, though loosened
+       mappings of others still show them. NULL: there are none. */
+    int (*empty)(const smem__object *object, uint64_t data_offset);
     /* Give a claimed object that has [name] another one. -ENOENT: it has not. */
     int (*rename)(const smem__place *place, const char *name, const char *to,
                   const smem__object *object);
     /* Does the name lead to this object? */
     bool (*is_at)(const smem__place *place, const char *name, const smem__object *object);
-    /* At exit: this mapping shall not count any more, though it stays usable. */
+    /* This mapping shall not count any more, though it stays usable: at exit, and
+       while it is idle. */
     int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Undo that. */
     void (*tighten)(const smem__place *place, const char *name, smem__mapping *mapping);

@@ -274,6 +274,16 @@ static int smem__posix_rename(const smem__place *place, const char *name, const 
     return rc;
 }
 
+/* Pages of a file that idle mappings still show are freed by nothing else. */
+static int smem__posix_empty(const smem__object *object, uint64_t data_offset)
+{
+    if (object->size < SMEM__APART_FROM)
+        return 0;
+    int rc = smem__sys.fallocate(object->file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 (off_t)data_offset, (off_t)(object->size - data_offset));
+    return rc ? -errno : 0;
+}
+
 static bool smem__posix_is_at(const smem__place *place, const char *name,
                               const smem__object *object)
 {
@@ -306,8 +316,8 @@ const smem__backend smem__posix = {
     .map = smem__posix_map,
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
-    .part = smem__posix_part,
     .join = smem__posix_join,
+    .empty = smem__posix_empty,
     .rename = smem__posix_rename,
     .is_at = smem__posix_is_at,
     .loosen = smem__posix_loosen,

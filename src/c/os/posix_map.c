@@ -51,11 +51,11 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
 }
 
-/* Lay the first [size] bytes of a mapping over themselves from this open file. */
-static int smem__posix_lay(int fd, const smem__mapping *mapping, uint64_t size, int more)
+/* Lay a mapping over itself from this open file. */
+static int smem__posix_lay(int fd, const smem__mapping *mapping)
 {
-    void *base = smem__sys.mmap(mapping->base, size, PROT_READ | PROT_WRITE,
-                                MAP_SHARED | MAP_FIXED | more, fd, 0);
+    void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_FIXED, fd, 0);
     return base == MAP_FAILED ? -errno : 0;
 }
 
@@ -68,10 +68,10 @@ static int smem__posix_map_shared(const smem__place *place, int fd, int prot, sm
 }
 
 /*
- * The data from an open file without a lock, the header's first page over it
- * from the one that holds it: so the lock can be given up while the data stay
- * mapped. (It cannot be released on the open file itself: a forked child's
- * mapping shares that, and would lose its hold too.)
+ * The segment from an open file without a lock, and beside it a page from the
+ * one that holds it: so the lock can be given up while the segment stays mapped.
+ * (It cannot be released on the open file itself: a forked child's mapping
+ * shares that, and would lose its hold too.)
  */
 static int smem__posix_map_apart(const smem__place *place, const smem__object *object,
                                  smem__mapping *out)
@@ -81,13 +81,10 @@ static int smem__posix_map_apart(const smem__place *place, const smem__object *o
         return fd;
     int rc = smem__posix_map_shared(place, fd, PROT_READ | PROT_WRITE, out);
     smem__sys.close(fd);
-    if (rc == 0 && (rc = smem__posix_lay(object->file.fd, out, place->page, 0)) != 0)
+    if (rc == 0 && (rc = smem__file_pin(&object->file, 1, &out->pin)) != 0)
         smem__sys.munmap(out->base, out->size);
     return rc;
 }
-
-/* Small ones are mapped again in less time than a second mapping takes. */
-enum { SMEM__APART_FROM = 1 << 18 };
 
 int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                     uint64_t data_offset, smem__mapping *out)
@@ -110,32 +107,20 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
     return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
 }
 
-static uint64_t smem__posix_locked_size(const smem__place *place, const smem__mapping *mapping)
+int smem__posix_join(const smem__object *object, smem__mapping *mapping)
 {
-    return mapping->apart ? place->page : mapping->size;
+    int rc = smem__file_pin(&object->file, 1, &mapping->pin);
+    if (rc != 0)
+        return rc;
+    mapping->apart = true;
+    return smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
 }
 
-/* Something must lie there: another thread would get a hole for a mapping of its
-   own, and joining would lay the header over that. */
-int smem__posix_part(const smem__place *place, smem__mapping *mapping)
-{
-    void *base = smem__sys.mmap(mapping->base, smem__posix_locked_size(place, mapping), PROT_NONE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return base == MAP_FAILED ? -errno : 0;
-}
-
-int smem__posix_join(const smem__place *place, const smem__object *object,
-                     smem__mapping *mapping)
-{
-    int rc = smem__posix_lay(object->file.fd, mapping, smem__posix_locked_size(place, mapping),
-                             mapping->apart ? 0 : MAP_POPULATE);
-    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
-}
-
+/* The lock goes last. */
 void smem__posix_unmap(smem__mapping *mapping)
 {
-    smem__unpin(mapping->pin, 1);
     smem__sys.munmap(mapping->base, mapping->size);
+    smem__unpin(mapping->pin, 1);
     SMEM__POINT("posix.unmapped", "the segment is not mapped any more; nobody has looked yet");
 }
 
@@ -145,15 +130,16 @@ bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
 }
 
 /*
- * A mapping may not go while views of it may still be used; but it holds the
- * shared lock. It is laid over itself from a file that holds none: the bytes
- * stay where they are, the lock goes.
+ * A mapping may not go while views of it may still be used, or pages of it shall
+ * stay warm; but it holds the shared lock. It is laid over itself from a file that
+ * holds none: the bytes stay where they are, the lock goes. Where a page apart
+ * carries the lock it is enough that this page goes.
  */
 int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping *mapping)
 {
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (!mapping->shares) {
+    if (mapping->apart || !mapping->shares) {
         smem__unpin(mapping->pin, 1);
         mapping->pin = NULL;
         return 0;
@@ -163,8 +149,8 @@ int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc != 0)
         return rc;
-    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping, mapping->size, 0) : -ENOENT;
-    SMEM__POINT("posix.loosened", "at exit: mapped, and the mapping holds no lock");
+    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping) : -ENOENT;
+    SMEM__POINT("posix.loosened", "mapped, and the mapping holds no lock");
     smem__file_close(&file);
     return rc;
 }
@@ -179,7 +165,10 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
-        smem__posix_lay(file.fd, mapping, mapping->size, 0);
+        if (mapping->apart)
+            smem__file_pin(&file, 1, &mapping->pin);
+        else
+            smem__posix_lay(file.fd, mapping);
         SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
     }
     smem__file_close(&file);

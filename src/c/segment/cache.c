@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { SMEM__IDLE_MAX = 1024,
+       SMEM__AWAY_MAX = 32,
        SMEM__LOOKED_AT = 16 };
 
 void smem__cache_open(smem_context *ctx)
@@ -27,9 +28,14 @@ static unsigned smem__cache_bin(uint64_t size)
     return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
 }
 
+static smem_segment **smem__cache_bin_of(smem__cache *cache, const smem_segment *segment)
+{
+    return segment->away ? &cache->away : &cache->bins[smem__cache_bin(segment->info.size)];
+}
+
 static void smem__cache_link(smem__cache *cache, smem_segment *segment)
 {
-    smem_segment **bin = &cache->bins[smem__cache_bin(segment->info.size)];
+    smem_segment **bin = smem__cache_bin_of(cache, segment);
     segment->next = *bin;
     *bin = segment;
     segment->newer = NULL;
@@ -38,11 +44,15 @@ static void smem__cache_link(smem__cache *cache, smem_segment *segment)
     cache->newest = segment;
     cache->bytes += segment->info.size;
     cache->count++;
+    if (segment->away) {
+        cache->away_bytes += segment->info.size;
+        cache->away_count++;
+    }
 }
 
 static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
 {
-    smem_segment **at = &cache->bins[smem__cache_bin(segment->info.size)];
+    smem_segment **at = smem__cache_bin_of(cache, segment);
     while (*at != segment)
         at = &(*at)->next;
     *at = segment->next;
@@ -50,6 +60,21 @@ static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
     *(segment->older ? &segment->older->newer : &cache->oldest) = segment->newer;
     cache->bytes -= segment->info.size;
     cache->count--;
+    if (segment->away) {
+        cache->away_bytes -= segment->info.size;
+        cache->away_count--;
+    }
+}
+
+/* What was taken off the list goes: freed, or if it is away only unmapped. */
+static uint64_t smem__cache_let_go(smem_context *ctx, smem_segment *segment)
+{
+    uint64_t size = segment->away ? 0 : segment->info.size;
+    if (segment->away)
+        smem__unmap_new(segment);
+    else
+        smem__drop(ctx, segment);
+    return size;
 }
 
 /* At most a quarter more than is needed, of a small one as much again. */
@@ -125,11 +150,9 @@ uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
 {
     uint64_t freed = 0;
     smem_segment *oldest;
-    while ((oldest = smem__cache_take_oldest(ctx, keep))) {
-        freed += oldest->info.size;
-        smem__drop(ctx, oldest);
-    }
-    if (freed && ctx->family.pin)
+    while ((oldest = smem__cache_take_oldest(ctx, keep)))
+        freed += smem__cache_let_go(ctx, oldest);
+    if (ctx->cache.share && ctx->family.pin)
         smem__cache_give_back(ctx);
     return freed;
 }
@@ -155,8 +178,7 @@ static void smem__cache_free_spare(smem_context *ctx)
     pthread_mutex_unlock(&ctx->table_lock);
     for (; spare; spare = next) {
         next = spare->newer;
-        smem_info_clear(&spare->info);
-        free(spare);
+        smem__segment_free(spare);
     }
 }
 
@@ -176,40 +198,41 @@ static bool smem__cache_is_exclusive(const smem_context *ctx, const smem_segment
 }
 
 /* Under the claim: nothing that was told of the segment leads there any more. */
-static int smem__cache_rename(smem_context *ctx, smem_segment *segment, smem__found *found)
+static int smem__cache_rename(smem_context *ctx, smem_segment *segment,
+                              const smem__object *object)
 {
     char name[SMEM__RANDOM_NAME];
-    smem__layout *header = &found->header;
-    int rc = smem__random_identity(name, &header->nonce);
+    uint64_t nonce;
+    smem__layout *header = segment->mapping.base;
+    int rc = smem__random_identity(name, &nonce);
     if (rc == 0)
-        rc = found->backend->rename(&ctx->place, segment->info.name, name, &found->object);
+        rc = segment->backend->rename(&ctx->place, segment->info.name, name, object);
     if (rc != 0)
         return rc;
     strcpy(segment->info.name, name);
-    header->nonce |= header->nonce == 0;
-    segment->info.nonce = header->nonce;
+    segment->info.nonce = header->nonce = nonce | (nonce == 0);
     header->name_length = SMEM__RANDOM_NAME - 1;
     memcpy(header->name, name, header->name_length);
-    header->state = SMEM__IDLE;
     memset(header->books, 0, sizeof header->books);
     memset(header->pins, 0, sizeof header->pins);
-    return found->backend->poke(&found->object, header, sizeof *header, 0);
+    atomic_store(&header->state, SMEM__IDLE);
+    return 0;
 }
 
 static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found *found)
 {
     smem_flight flight;
-    int rc = smem__found_read(found);
-    if (rc == 0 && (found->header.nonce != segment->info.nonce ||
-                    found->object.kernel_id != segment->info.kernel_id))
-        rc = -ENOENT;
-    if (rc != 0)
-        return rc;
-    smem__count_flight(ctx, &found->header, &flight);
+    const smem__object *object = &found->object;
+    if (object->kernel_id != segment->info.kernel_id || object->file.mode != 0600)
+        return -ENOENT;
+    smem__layout *header = segment->mapping.base;
+    if (header->nonce != segment->info.nonce)
+        return -ENOENT;
+    smem__count_flight(ctx, header, &flight);
     if (smem__in_flight(&flight))
         return SMEM__IN_FLIGHT;
-    rc = smem__cache_rename(ctx, segment, found);
-    return rc ? rc : found->backend->join(&ctx->place, &found->object, &segment->mapping);
+    int rc = smem__cache_rename(ctx, segment, object);
+    return rc ? rc : found->backend->join(object, &segment->mapping);
 }
 
 /* 0: proved to be this process's alone, and private from here on. */
@@ -217,14 +240,14 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
 {
     const smem__backend *backend = segment->backend;
     smem__found found = {.backend = backend, .candidate = segment->candidate};
-    int rc = backend->part(&ctx->place, &segment->mapping);
+    int rc = backend->loosen(&ctx->place, segment->info.name, &segment->mapping);
     if (rc == 0)
         rc = backend->claim(&ctx->place, segment->info.name, segment->candidate, NULL, 0,
                             &found.object);
     if (rc != 0)
         return rc;
     rc = smem__cache_own(ctx, segment, &found);
-    smem__found_close(&found);
+    backend->close(&found.object);
     return rc;
 }
 
@@ -250,7 +273,7 @@ static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
         smem_segment *oldest = smem__cache_take_oldest(ctx, 0);
         if (!oldest)
             return false;
-        smem__drop(ctx, oldest);
+        smem__cache_let_go(ctx, oldest);
     }
 }
 
@@ -266,7 +289,7 @@ static void smem__cache_put(smem_context *ctx, smem_segment *segment)
         smem__cache_unlink(&ctx->cache, oldest);
     pthread_mutex_unlock(&ctx->table_lock);
     if (oldest)
-        smem__drop(ctx, oldest);
+        smem__cache_let_go(ctx, oldest);
 }
 
 int smem__cache_keep(smem_context *ctx, smem_segment *segment)
@@ -276,7 +299,7 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
     if (!smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
         return 0;
     if (!smem__cache_is_exclusive(ctx, segment)) {
-        if (!segment->backend->part)
+        if (!segment->backend->join)
             return 0;
         int rc = smem__cache_prove(ctx, segment);
         if (rc != 0)
@@ -284,6 +307,83 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
     }
     smem__cache_put(ctx, segment);
     return 1;
+}
+
+/* ---- away ---------------------------------------------------------------------- */
+
+static uint32_t smem__away_state(const smem_segment *segment)
+{
+    const smem__layout *header = segment->mapping.base;
+    return atomic_load_explicit(&header->state, memory_order_relaxed);
+}
+
+/* One that has lost its name, or too many: the oldest is the last of the list. */
+static smem_segment *smem__away_superfluous(const smem__cache *cache)
+{
+    smem_segment *one = cache->away;
+    while (one && smem__away_state(one) != SMEM__NAMELESS &&
+           (one->next || cache->away_count <= SMEM__AWAY_MAX))
+        one = one->next;
+    return one;
+}
+
+static void smem__away_tidy(smem_context *ctx)
+{
+    smem_segment *one;
+    do {
+        pthread_mutex_lock(&ctx->table_lock);
+        one = smem__away_superfluous(&ctx->cache);
+        if (one)
+            smem__cache_unlink(&ctx->cache, one);
+        pthread_mutex_unlock(&ctx->table_lock);
+        if (one)
+            smem__unmap_new(one);
+    } while (one);
+}
+
+bool smem__cache_send_away(smem_context *ctx, smem_segment *segment)
+{
+    if (segment->info.size < SMEM__APART_FROM || !segment->backend->join || segment->mapping.pin ||
+        !smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
+        return false;
+    segment->away = true;
+    pthread_mutex_lock(&ctx->table_lock);
+    smem__cache_link(&ctx->cache, segment);
+    pthread_mutex_unlock(&ctx->table_lock);
+    smem__away_tidy(ctx);
+    return true;
+}
+
+/* A nonce is never given twice, and who recycles a segment writes its new one into
+   the pages that are mapped here: equal nonces are one segment. */
+static bool smem__is_away(const smem_segment *segment, const smem__found *found)
+{
+    const smem__layout *header = segment->mapping.base;
+    return segment->backend == found->backend && header->nonce == found->header.nonce &&
+           segment->mapping.kernel_id == found->object.kernel_id &&
+           segment->mapping.device == found->object.file.device &&
+           segment->mapping.size == found->object.size;
+}
+
+bool smem__cache_return(smem_context *ctx, const smem__found *found, smem__mapping *out)
+{
+    if (!ctx->cache.away)
+        return false;
+    smem__away_tidy(ctx);
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *one = ctx->cache.away;
+    while (one && !smem__is_away(one, found))
+        one = one->next;
+    if (one) {
+        smem__cache_unlink(&ctx->cache, one);
+        ctx->cache.returned++;
+    }
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (!one)
+        return false;
+    *out = one->mapping;
+    smem__segment_free(one);
+    return true;
 }
 
 /* ---- reusing ---------------------------------------------------------------- */
@@ -354,9 +454,12 @@ void smem_stats(smem_context *ctx, smem_statistics *out)
 {
     const smem__cache *cache = &ctx->cache;
     pthread_mutex_lock(&ctx->table_lock);
-    *out = (smem_statistics){.idle_bytes = cache->bytes,
+    *out = (smem_statistics){.idle_bytes = cache->bytes - cache->away_bytes,
                              .idle_bound = cache->bound,
-                             .idle = cache->count,
+                             .idle = cache->count - cache->away_count,
+                             .away = cache->away_count,
+                             .away_bytes = cache->away_bytes,
+                             .returned = cache->returned,
                              .reused = cache->taken,
                              .missed = cache->missed,
                              .kept = cache->kept,

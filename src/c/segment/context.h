@@ -35,6 +35,7 @@ struct smem_segment {
     bool recyclable;     /* SMEM__RECYCLABLE */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
+    bool away;           /* idle, mapped and not held: others use it or will (cache.h) */
 };
 
 /* Idle segments: cache.h. */
@@ -42,12 +43,15 @@ enum { SMEM__CACHE_BINS = 48 };
 
 typedef struct smem__cache {
     smem_segment *bins[SMEM__CACHE_BINS]; /* by the logarithm of the size */
+    smem_segment *away;    /* linked by [next] */
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
     uint64_t share;        /* of this process: share.h */
-    unsigned count;
-    uint64_t taken, missed, kept, evicted;
+    unsigned count;        /* those away included, as in [bytes] */
+    unsigned away_count;
+    uint64_t away_bytes;
+    uint64_t taken, missed, kept, evicted, returned;
 } smem__cache;
 
 /* A test that was refused: a child between fork and exec refuses it for a

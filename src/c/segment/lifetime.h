@@ -62,7 +62,8 @@ void smem__close_segments(smem_context *ctx);
 /* Count what is in flight, dead families apart. */
 void smem__count_flight(smem_context *ctx, const smem__layout *header, smem_flight *out);
 
-/* Take the name of an open segment away. [gate]: of the name, exclusive. */
+/* Take the name of an open segment away. [gate]: of the name, exclusive. What
+   others keep mapped though idle is told, by its header. */
 int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
                     const smem__gate *gate);
 

@@ -43,7 +43,7 @@ static smem_segment *smem__table_take(smem_context *ctx, const smem__backend *ba
     return segment;
 }
 
-static void smem__segment_free(smem_segment *segment)
+void smem__segment_free(smem_segment *segment)
 {
     smem_info_clear(&segment->info);
     free(segment);
@@ -74,9 +74,11 @@ void smem__drop(smem_context *ctx, smem_segment *segment)
 static void smem__drop_tested(smem_context *ctx, smem_segment *segment, int rc)
 {
     smem__target target = smem__target_of(segment);
-    segment->backend->unmap(&segment->mapping);
     if (rc < 0 && rc != -ENOENT)
         smem__remember(ctx, &target);
+    if ((rc == -EBUSY || rc == SMEM__IN_FLIGHT) && smem__cache_send_away(ctx, segment))
+        return;
+    segment->backend->unmap(&segment->mapping);
     smem__segment_free(segment);
 }
 
@@ -135,15 +137,26 @@ static int smem__segment_new(smem_context *ctx, const smem__found *found, int mo
     return 0;
 }
 
+/* By a mapping that it has already though it was dropped, if there is one. */
+static int smem__map_found(smem_context *ctx, smem__found *found, int mode, smem__mapping *out)
+{
+    if (mode == SMEM_READ_WRITE && smem__cache_return(ctx, found, out)) {
+        int rc = found->backend->join(&found->object, out);
+        if (rc != 0)
+            found->backend->unmap(out);
+        return rc;
+    }
+    found->object.apart = found->header.flags & SMEM__RECYCLABLE;
+    return found->backend->map(&ctx->place, &found->object, mode, found->header.data_offset, out);
+}
+
 int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out)
 {
     smem_segment *segment;
     int rc = smem__segment_new(ctx, found, mode, &segment);
     if (rc != 0)
         return rc;
-    found->object.apart = segment->recyclable;
-    rc = found->backend->map(&ctx->place, &found->object, mode, found->header.data_offset,
-                             &segment->mapping);
+    rc = smem__map_found(ctx, found, mode, &segment->mapping);
     if (rc != 0) {
         smem__segment_free(segment);
         return rc;
@@ -321,7 +334,7 @@ const smem_info *smem_info_of(const smem_segment *segment)
 void smem_publish(smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
-    if (atomic_load_explicit(&header->state, memory_order_relaxed) != SMEM__PUBLISHED)
+    if (atomic_load_explicit(&header->state, memory_order_relaxed) == SMEM__PRIVATE)
         atomic_store(&header->state, SMEM__PUBLISHED);
 }
 

@@ -116,8 +116,29 @@ static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint
     return false;
 }
 
+/* Journal it again if the journal has lost it. The caller holds table_lock. */
+static void smem__journal_renew_one(smem_context *ctx, const smem__gate *gate,
+                                    const smem__entry *entries, uint32_t count,
+                                    smem_segment *segment)
+{
+    uint32_t slot;
+    smem__layout *header = segment->mapping.base;
+    const smem_info *info = &segment->info;
+    smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate, info->nonce,
+                                            info->size, info->created);
+    bool second =
+        segment->mode != SMEM_READ_WRITE &&
+        smem__table_find(ctx, segment->backend, segment->info.nonce, SMEM_READ_WRITE);
+    if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
+        !smem__is_journalled(entries, count, segment->info.nonce) &&
+        smem__journal_add(gate, &entry, &slot) == 0) {
+        SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
+        header->journal = slot + 1;
+    }
+}
+
 /* Another inode alone proves nothing: an empty journal goes, and comes again
-   with the next segment. What counts is whether ours are in it. */
+   with the next segment. What counts is whether ours are in it, idle ones too. */
 void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
 {
     smem__entry *entries;
@@ -126,22 +147,10 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
         return;
     pthread_mutex_lock(&ctx->table_lock);
     for (size_t i = 0; i < ctx->bucket_count; i++)
-        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
-            uint32_t slot;
-            smem__layout *header = segment->mapping.base;
-            const smem_info *info = &segment->info;
-            smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate,
-                                                    info->nonce, info->size, info->created);
-            bool second = segment->mode != SMEM_READ_WRITE &&
-                          smem__table_find(ctx, segment->backend, segment->info.nonce,
-                                           SMEM_READ_WRITE);
-            if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
-                !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0) {
-                SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
-                header->journal = slot + 1;
-            }
-        }
+        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next)
+            smem__journal_renew_one(ctx, gate, entries, count, segment);
+    for (smem_segment *idle = ctx->cache.oldest; idle; idle = idle->newer)
+        smem__journal_renew_one(ctx, gate, entries, count, idle);
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
     free(entries);
@@ -154,6 +163,8 @@ static bool smem__has_gated(smem_context *ctx)
     for (size_t i = 0; !found && i < ctx->bucket_count; i++)
         for (smem_segment *segment = ctx->buckets[i]; segment && !found; segment = segment->next)
             found = segment->backend->needs_gate && !segment->nameless;
+    for (smem_segment *idle = ctx->cache.oldest; idle && !found; idle = idle->newer)
+        found = idle->backend->needs_gate;
     pthread_mutex_unlock(&ctx->table_lock);
     return found;
 }
