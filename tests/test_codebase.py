@@ -101,6 +101,7 @@ MODULES = (
     ("errors",),
     ("dtypes",),
     ("participant",),
+    ("warm",),
     ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
     ("names",),
     ("creation",),
@@ -309,6 +310,8 @@ SHORT = {
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
+    "segment/away.c": "half of the cache",
+    "segment/fill.c": "three ways to write",
     "segment/name.c": "names: few rules",
     "segment/reaper.c": "starting it; the program is elsewhere",
     "segment/share.c": "a ledger of numbers",
@@ -418,6 +421,7 @@ WHEEL = {
     "sharedmem/testing/__init__.py",
     "sharedmem/testing/deaths.py",
     "sharedmem/testing/leaks.py",
+    "sharedmem/warm.py",
 }
 
 

@@ -44,6 +44,7 @@ from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, un
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
 from sharedmem.sharedarray import SharedArray
+from sharedmem.warm import stats, trim
 
 __all__ = [
     "LayoutMismatchError",
@@ -83,6 +84,8 @@ __all__ = [
     "ones_like",
     "reclaim",
     "stat",
+    "stats",
+    "trim",
     "uninstall",
     "unlink",
     "zeros",

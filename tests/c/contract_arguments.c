@@ -237,3 +237,34 @@ TEST(bad_arguments)
     smem_detach(held);
     smem_close(ctx);
 }
+
+/* A segment begins with what it is given, again and again until it ends: new, large
+   enough for huge pages, and made of an idle one. */
+TEST(create_with_contents)
+{
+    enum { MANY = 5 << 20 };
+    const int64_t counts[] = {1000, MANY};
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    double pattern[700];
+    for (int i = 0; i < 700; i++)
+        pattern[i] = i;
+    for (int round = 0; round < 4; round++) {
+        smem_spec spec = vector(NULL);
+        spec.backend = backend;
+        spec.shape = &counts[round / 2];
+        spec.flags = SMEM_UNPUBLISHED;
+        spec.contents = pattern;
+        spec.contents_size = sizeof pattern;
+        CHECK_OK(smem_create(ctx, &spec, &segment));
+        for (int i = 0; i < counts[round / 2]; i++)
+            if (*at(segment, i) != i % 700)
+                CHECK_EQ(i, -1);
+        *at(segment, 3) = -1;
+        smem_detach(segment);
+    }
+    smem_spec spec = vector(NULL);
+    spec.contents_size = 8;
+    CHECK_CODE(smem_create(ctx, &spec, &segment), SMEM_E_ARGUMENT);
+    smem_close(ctx);
+}

@@ -22,13 +22,18 @@ static smem_segment *make(smem_context *ctx, const int64_t *count, unsigned flag
     return segment;
 }
 
-/* A participant that may keep as much as it drops here. */
-static smem_context *open_warm(const char *family)
+static smem_context *open_bounded(const char *family, const char *bound)
 {
-    CHECK_EQ(setenv("SHAREDMEM_CACHE", "100000000", 1), 0);
+    CHECK_EQ(setenv("SHAREDMEM_CACHE", bound, 1), 0);
     smem_context *ctx = check_open(family);
     CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
     return ctx;
+}
+
+/* A participant that may keep as much as it drops here. */
+static smem_context *open_warm(const char *family)
+{
+    return open_bounded(family, "100000000");
 }
 
 static smem_statistics stats(smem_context *ctx)
@@ -273,8 +278,8 @@ TEST(cache_fits)
 /* Trimming frees the oldest first; leaving frees all; the bound is kept. */
 TEST(cache_bound)
 {
-    CHECK_EQ(setenv("SHAREDMEM_CACHE", "9000000", 1), 0);
-    smem_context *ctx = check_open(NULL), *other = check_open(smem_family_name(ctx));
+    smem_context *ctx = open_bounded(NULL, "9000000");
+    smem_context *other = open_bounded(smem_family_name(ctx), "9000000");
     smem_segment *made[12];
     for (int i = 0; i < 12; i++)
         made[i] = make(i < 11 ? ctx : other, &sizes[1], 0);
@@ -295,11 +300,14 @@ TEST(cache_bound)
     CHECK(!check_exists(&newest));
     smem_close(ctx);
     smem_close(other);
-    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
-    ctx = check_open(NULL);
-    smem_detach(make(ctx, &sizes[0], 0));
-    CHECK_EQ(stats(ctx).idle, 0);
-    smem_close(ctx);
+    const char *nothing[] = {"0", "much", "1x"};
+    for (int i = 0; i < 3; i++) {
+        ctx = open_bounded(NULL, nothing[i]);
+        smem_detach(make(ctx, &sizes[0], 0));
+        CHECK_EQ(stats(ctx).bound, 0);
+        CHECK_EQ(stats(ctx).idle, 0);
+        smem_close(ctx);
+    }
 }
 
 static void keep_and_wait(check_peer *parent, void *arg)
@@ -392,7 +400,7 @@ TEST(cache_away_comes_back)
 TEST(cache_away_is_emptied)
 {
     for (int by_hand = 0; by_hand < 2 && backend == SMEM_POSIX; by_hand++) {
-        smem_context *ctx = check_open(NULL), *other = open_warm(NULL);
+        smem_context *ctx = open_bounded(NULL, "0"), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[1], 0), *received;
         unsigned char resident = 1;
         smem_publish(segment);

@@ -3,11 +3,13 @@
 import fcntl
 import os
 import struct
+import sys
 import time
 from pathlib import Path
 
 DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
+STATE_AT, IDLE = 116, 2  # of a segment's header: doc/reference/segment-format.rst
 PATIENCE = 5  # seconds; for a reaper that does not end
 
 
@@ -22,8 +24,19 @@ def files(kind, uid=None):
 
 
 def posix_segments(uid=None):
-    """Names of the POSIX segments that still have one."""
-    return files("s", uid)
+    """Names of the POSIX segments that still have one, but for those a living process keeps idle."""
+    return {name for name in files("s", uid) if not _is_idle(f"{DIRECTORY}/smem.{_uid(uid)}.s.{name}")}
+
+
+def _is_idle(path):
+    """Whether its header says so, and somebody's mapping has it locked."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(STATE_AT)
+            state = int.from_bytes(file.read(4), sys.byteorder)
+            return state == IDLE and _locked(file, 0) == fcntl.F_RDLCK
+    except FileNotFoundError:
+        return False
 
 
 def sysv_segments(uid=None):
@@ -81,17 +94,20 @@ def reapers(family=None):
     return {pid for pid, _, its in _reapers() if family in (None, its)}
 
 
+def _locked(file, byte):
+    """How a byte of an open file is locked by others."""
+    layout = "hhqqi4x"  # struct flock
+    question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    return struct.unpack(layout, fcntl.fcntl(file, fcntl.F_OFD_GETLK, question))[0]
+
+
 def _lock(family, byte, uid=None):
     """How a byte of the family's file is locked, F_UNLCK when there is no such file."""
-    path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
-    layout = "hhqqi4x"  # struct flock
     try:
-        with open(path, "rb") as file:
-            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+        with open(f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}", "rb") as file:
+            return _locked(file, byte)
     except FileNotFoundError:
         return fcntl.F_UNLCK
-    return struct.unpack(layout, answer)[0]
 
 
 def is_guarded(family, uid=None):

@@ -798,7 +798,7 @@ def test_stopped_reaper_stops_nobody(member, reaper, backend, family):
     create(program, backend, "second")
     put_in_flight(program, backend)
     assert is_whole(program, "second") and received(program)
-    do(program, "del second")
+    do(program, "del second; sharedmem.trim()")
     assert len(kernel.segments() - before["segments"]) == 1
     kill(program)
     run("import sharedmem", environ=environment(family + "-next"))

@@ -9,6 +9,7 @@
 #ifndef SMEM_BACKEND_H
 #define SMEM_BACKEND_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,6 +35,10 @@ int smem__place_find(smem__place *place, const char *directory);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);
+/* Bytes that this process and those of its container may have at most. */
+uint64_t smem__memory_total(void);
+/* Bytes that the place's file system may hold; UINT64_MAX: no limit of its own. */
+uint64_t smem__place_size(const smem__place *place);
 
 /* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u or t. */
 int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
@@ -63,7 +68,10 @@ enum smem__lock { SMEM__UNLOCKED,
 /* Open an existing regular file; never follows a link, never blocks.
    -ENOENT; SMEM_E_SECURITY unless a regular file owned by [uid]. */
 int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *out);
-/* As above; makes an empty file of mode 0600 when there is none. */
+/* As above, with the shared lock on byte 0. -EAGAIN: somebody has it exclusively, or
+   the file lost its name before it was locked. */
+int smem__file_hold(const char *path, uint32_t uid, bool writable, smem__file *out);
+/* As smem__file_open(); makes an empty file of mode 0600 when there is none. */
 int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out);
 /*
  * A file without a name, in [place], with the shared lock on byte 0. Where the kernel knows no O_TMPFILE it has
@@ -99,6 +107,8 @@ int smem__file_resize(const smem__file *file, uint64_t size);
 int smem__file_reopen(const smem__file *file, bool writable);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
+/* The same, to be read and written: the file's first page. */
+int smem__file_page(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
 int smem__path_unlink(const char *path);
 int smem__path_rename(const char *path, const char *to);
@@ -148,6 +158,9 @@ int smem__random_name(char out[SMEM__RANDOM_NAME]);
 /* A name and a nonce, in one system call. */
 int smem__random_identity(char out[SMEM__RANDOM_NAME], uint64_t *nonce);
 int64_t smem__now(void);           /* seconds since 1970 */
+/* Run [function] in a thread beside this one, which gets no signals; false where there
+   is but one processor for both, or no thread to be had. */
+bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out);
 uint64_t smem__monotonic_us(void);
 const char *smem__environment(const char *name);
 
@@ -199,6 +212,7 @@ typedef struct smem__object {
     int64_t kernel_id; /* inode or shmid */
     bool writable;
     bool mapped;     /* when it was looked at, somebody else mapped it */
+    bool resident;   /* all its pages are there, though it is new */
     bool apart;      /* to be mapped so that it is soon loosened */
 } smem__object;
 
@@ -251,8 +265,12 @@ typedef struct smem__backend {
                smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
+    /* Loosen this mapping, which is the only one here, and claim what it maps. Not 0:
+       it is loosened, or not mapped any more. NULL: that cannot be done. */
+    int (*claim_mapped)(const smem__place *place, const char *name, smem__mapping *mapping,
+                        smem__object *out);
     /* Let a loosened mapping hold the segment again, from an object that is claimed
-       or open; it is not claimed any more. NULL: none is kept loosened. */
+       (by it) or open (where it is apart); it is not claimed any more. */
     int (*join)(const smem__object *object, smem__mapping *mapping);
     /* Free the data's pages of a claimed object without a name, though loosened
        mappings of others still show them. NULL: there are none. */

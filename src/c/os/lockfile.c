@@ -82,6 +82,23 @@ int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *o
     return smem__file_adopt(fd, uid, out);
 }
 
+/* One look at the file, after it is locked, tells whose it is and whether it has its
+   name: a lock on somebody else's file harms nobody before it is closed. */
+int smem__file_hold(const char *path, uint32_t uid, bool writable, smem__file *out)
+{
+    int fd = smem__open_retry(path, (writable ? O_RDWR : O_RDONLY) | SMEM__SAFE, 0);
+    if (fd < 0)
+        return smem__open_code(fd);
+    out->fd = fd;
+    int locked = smem__file_lock(out, SMEM__SHARED, 0);
+    int rc = smem__file_adopt(fd, uid, out);
+    if (rc == 0 && locked == 0 && out->links == 0)
+        locked = -EAGAIN;
+    if (rc == 0 && locked != 0)
+        smem__file_close(out);
+    return rc ? rc : locked;
+}
+
 /* Whatever the umask took. */
 static int smem__file_set_mode(smem__file *file, uint32_t mode)
 {
@@ -343,13 +360,23 @@ int smem__file_reopen(const smem__file *file, bool writable)
     return smem__open_retry(self, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
 }
 
-int smem__file_pin(const smem__file *file, size_t page, void **out)
+static int smem__map_page(const smem__file *file, size_t page, int prot, void **out)
 {
-    void *pin = smem__sys.mmap(NULL, page, PROT_NONE, MAP_SHARED, file->fd, 0);
+    void *pin = smem__sys.mmap(NULL, page, prot, MAP_SHARED, file->fd, 0);
     if (pin == MAP_FAILED)
         return -errno;
     *out = pin;
     return 0;
+}
+
+int smem__file_pin(const smem__file *file, size_t page, void **out)
+{
+    return smem__map_page(file, page, PROT_NONE, out);
+}
+
+int smem__file_page(const smem__file *file, size_t page, void **out)
+{
+    return smem__map_page(file, page, PROT_READ | PROT_WRITE, out);
 }
 
 void smem__unpin(void *pin, size_t page)

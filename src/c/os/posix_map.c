@@ -52,7 +52,7 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
 }
 
 /* Lay a mapping over itself from this open file. */
-static int smem__posix_lay(int fd, const smem__mapping *mapping)
+int smem__posix_lay(int fd, const smem__mapping *mapping)
 {
     void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_FIXED, fd, 0);
@@ -109,11 +109,8 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
 
 int smem__posix_join(const smem__object *object, smem__mapping *mapping)
 {
-    int rc = smem__file_pin(&object->file, 1, &mapping->pin);
-    if (rc != 0)
-        return rc;
-    mapping->apart = true;
-    return smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    int rc = mapping->apart ? smem__file_pin(&object->file, 1, &mapping->pin) : 0;
+    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
 }
 
 /* The lock goes last. */

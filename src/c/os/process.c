@@ -6,6 +6,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,6 +46,19 @@ int smem__random_name(char out[SMEM__RANDOM_NAME])
 
 /* The clock that shm_ctime is taken from: the finer one runs ahead of it, by up to
    a tick, and what was made just now would seem older than its journal entry. */
+bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out)
+{
+    cpu_set_t processors;
+    sigset_t all, before;
+    if (sched_getaffinity(0, sizeof processors, &processors) != 0 || CPU_COUNT(&processors) < 2)
+        return false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(out, NULL, function, arg) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 int64_t smem__now(void)
 {
     struct timespec t;

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +61,7 @@ smem__syscalls smem__sys = {
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
+    .statvfs = statvfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
     .fallocate = fallocate,

@@ -174,7 +174,7 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
         smem__sys.shmctl(id, IPC_RMID, NULL);
         SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
     } else if (reserve && smem__huge_is_worth(place, size))
-        smem__huge_populate(out->probe, size); /* else its pages come when they are touched */
+        out->resident = smem__huge_populate(out->probe, size) == 0; /* else its pages come when they are touched */
     return rc;
 }
 

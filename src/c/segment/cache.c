@@ -1,5 +1,6 @@
 #include "segment/cache.h"
 
+#include "segment/fill.h"
 #include "segment/header.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
@@ -9,15 +10,29 @@
 #include <string.h>
 
 enum { SMEM__IDLE_MAX = 1024,
-       SMEM__AWAY_MAX = 32,
        SMEM__LOOKED_AT = 16 };
+
+static uint64_t smem__least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Why these: doc/explanation/warm-memory.rst. */
+static uint64_t smem__cache_default(const smem__place *place)
+{
+    uint64_t most = (uint64_t)512 << 20;
+    return smem__least(smem__least(most, smem__memory_total() / 16), smem__place_size(place) / 4);
+}
 
 void smem__cache_open(smem_context *ctx)
 {
     const char *wish = smem__environment("SHAREDMEM_CACHE");
     char *end = NULL;
     unsigned long long bytes = wish ? strtoull(wish, &end, 10) : 0;
-    ctx->cache.bound = end && end != wish && *end == '\0' ? bytes : 0;
+    bool said = wish && *wish;
+    ctx->cache.bound = !said                         ? smem__cache_default(&ctx->place)
+                       : end != wish && *end == '\0' ? bytes
+                                                     : 0;
 }
 
 /* ---- the list (caller holds table_lock) ------------------------------------ */
@@ -33,7 +48,7 @@ static smem_segment **smem__cache_bin_of(smem__cache *cache, const smem_segment 
     return segment->away ? &cache->away : &cache->bins[smem__cache_bin(segment->info.size)];
 }
 
-static void smem__cache_link(smem__cache *cache, smem_segment *segment)
+void smem__cache_link(smem__cache *cache, smem_segment *segment)
 {
     smem_segment **bin = smem__cache_bin_of(cache, segment);
     segment->next = *bin;
@@ -50,7 +65,7 @@ static void smem__cache_link(smem__cache *cache, smem_segment *segment)
     }
 }
 
-static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
+void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
 {
     smem_segment **at = smem__cache_bin_of(cache, segment);
     while (*at != segment)
@@ -107,8 +122,7 @@ static smem_segment *smem__cache_take(smem_context *ctx, int backend, uint64_t n
         found = smem__cache_find(&ctx->cache, bin + 1, backend, need, data_offset);
     if (found)
         smem__cache_unlink(&ctx->cache, found);
-    ctx->cache.taken += found != NULL;
-    ctx->cache.missed += found == NULL;
+    ctx->cache.reused += found != NULL;
     pthread_mutex_unlock(&ctx->table_lock);
     return found;
 }
@@ -143,7 +157,7 @@ static void smem__cache_give_back(smem_context *ctx)
         ctx->cache.share = share;
     pthread_mutex_unlock(&ctx->table_lock);
     if (less)
-        smem__family_set_share(&ctx->place, &ctx->family, share, ctx->cache.bound);
+        smem__family_set_share(&ctx->family, share, ctx->cache.bound);
 }
 
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
@@ -184,7 +198,7 @@ static void smem__cache_free_spare(smem_context *ctx)
 
 /* ---- keeping --------------------------------------------------------------- */
 
-static bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
+bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
 {
     return segment->recyclable && segment->mode == SMEM_READ_WRITE && !segment->nameless &&
            segment->info.owner == ctx->place.uid && segment->info.size <= ctx->cache.bound &&
@@ -219,10 +233,9 @@ static int smem__cache_rename(smem_context *ctx, smem_segment *segment,
     return 0;
 }
 
-static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found *found)
+static int smem__cache_own(smem_context *ctx, smem_segment *segment, const smem__object *object)
 {
     smem_flight flight;
-    const smem__object *object = &found->object;
     if (object->kernel_id != segment->info.kernel_id || object->file.mode != 0600)
         return -ENOENT;
     smem__layout *header = segment->mapping.base;
@@ -232,27 +245,24 @@ static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found
     if (smem__in_flight(&flight))
         return SMEM__IN_FLIGHT;
     int rc = smem__cache_rename(ctx, segment, object);
-    return rc ? rc : found->backend->join(object, &segment->mapping);
+    return rc ? rc : segment->backend->join(object, &segment->mapping);
 }
 
 /* 0: proved to be this process's alone, and private from here on. */
 static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
 {
     const smem__backend *backend = segment->backend;
-    smem__found found = {.backend = backend, .candidate = segment->candidate};
-    int rc = backend->loosen(&ctx->place, segment->info.name, &segment->mapping);
-    if (rc == 0)
-        rc = backend->claim(&ctx->place, segment->info.name, segment->candidate, NULL, 0,
-                            &found.object);
+    smem__object object;
+    int rc = backend->claim_mapped(&ctx->place, segment->info.name, &segment->mapping, &object);
     if (rc != 0)
         return rc;
-    rc = smem__cache_own(ctx, segment, &found);
-    backend->close(&found.object);
+    rc = smem__cache_own(ctx, segment, &object);
+    backend->close(&object);
     return rc;
 }
 
 /* Room for [size] more, if need be by giving up older ones. */
-static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
+bool smem__cache_make_room(smem_context *ctx, uint64_t size)
 {
     smem__cache *cache = &ctx->cache;
     for (;;) {
@@ -264,7 +274,7 @@ static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
             return true;
         uint64_t want = smem__cache_steps(need);
         if (want <= cache->bound &&
-            smem__family_set_share(&ctx->place, &ctx->family, want, cache->bound) == 0) {
+            smem__family_set_share(&ctx->family, want, cache->bound) == 0) {
             pthread_mutex_lock(&ctx->table_lock);
             cache->share = want;
             pthread_mutex_unlock(&ctx->table_lock);
@@ -299,7 +309,7 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
     if (!smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
         return 0;
     if (!smem__cache_is_exclusive(ctx, segment)) {
-        if (!segment->backend->join)
+        if (!segment->backend->claim_mapped)
             return 0;
         int rc = smem__cache_prove(ctx, segment);
         if (rc != 0)
@@ -307,83 +317,6 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
     }
     smem__cache_put(ctx, segment);
     return 1;
-}
-
-/* ---- away ---------------------------------------------------------------------- */
-
-static uint32_t smem__away_state(const smem_segment *segment)
-{
-    const smem__layout *header = segment->mapping.base;
-    return atomic_load_explicit(&header->state, memory_order_relaxed);
-}
-
-/* One that has lost its name, or too many: the oldest is the last of the list. */
-static smem_segment *smem__away_superfluous(const smem__cache *cache)
-{
-    smem_segment *one = cache->away;
-    while (one && smem__away_state(one) != SMEM__NAMELESS &&
-           (one->next || cache->away_count <= SMEM__AWAY_MAX))
-        one = one->next;
-    return one;
-}
-
-static void smem__away_tidy(smem_context *ctx)
-{
-    smem_segment *one;
-    do {
-        pthread_mutex_lock(&ctx->table_lock);
-        one = smem__away_superfluous(&ctx->cache);
-        if (one)
-            smem__cache_unlink(&ctx->cache, one);
-        pthread_mutex_unlock(&ctx->table_lock);
-        if (one)
-            smem__unmap_new(one);
-    } while (one);
-}
-
-bool smem__cache_send_away(smem_context *ctx, smem_segment *segment)
-{
-    if (segment->info.size < SMEM__APART_FROM || !segment->backend->join || segment->mapping.pin ||
-        !smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
-        return false;
-    segment->away = true;
-    pthread_mutex_lock(&ctx->table_lock);
-    smem__cache_link(&ctx->cache, segment);
-    pthread_mutex_unlock(&ctx->table_lock);
-    smem__away_tidy(ctx);
-    return true;
-}
-
-/* A nonce is never given twice, and who recycles a segment writes its new one into
-   the pages that are mapped here: equal nonces are one segment. */
-static bool smem__is_away(const smem_segment *segment, const smem__found *found)
-{
-    const smem__layout *header = segment->mapping.base;
-    return segment->backend == found->backend && header->nonce == found->header.nonce &&
-           segment->mapping.kernel_id == found->object.kernel_id &&
-           segment->mapping.device == found->object.file.device &&
-           segment->mapping.size == found->object.size;
-}
-
-bool smem__cache_return(smem_context *ctx, const smem__found *found, smem__mapping *out)
-{
-    if (!ctx->cache.away)
-        return false;
-    smem__away_tidy(ctx);
-    pthread_mutex_lock(&ctx->table_lock);
-    smem_segment *one = ctx->cache.away;
-    while (one && !smem__is_away(one, found))
-        one = one->next;
-    if (one) {
-        smem__cache_unlink(&ctx->cache, one);
-        ctx->cache.returned++;
-    }
-    pthread_mutex_unlock(&ctx->table_lock);
-    if (!one)
-        return false;
-    *out = one->mapping;
-    smem__segment_free(one);
-    return true;
 }
 
 /* ---- reusing ---------------------------------------------------------------- */
@@ -434,8 +367,7 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
         smem__drop(ctx, segment);
         return NULL;
     }
-    if (!(spec->flags & SMEM_UNINITIALIZED))
-        memset(smem_data(segment), 0, segment->info.nbytes);
+    smem__fill_mapped(smem_data(segment), segment->info.nbytes, spec);
     return segment;
 }
 
@@ -454,16 +386,20 @@ void smem_stats(smem_context *ctx, smem_statistics *out)
 {
     const smem__cache *cache = &ctx->cache;
     pthread_mutex_lock(&ctx->table_lock);
-    *out = (smem_statistics){.idle_bytes = cache->bytes - cache->away_bytes,
-                             .idle_bound = cache->bound,
+    *out = (smem_statistics){.mapped = ctx->count,
+                             .mapped_bytes = ctx->mapped_bytes,
                              .idle = cache->count - cache->away_count,
+                             .idle_bytes = cache->bytes - cache->away_bytes,
                              .away = cache->away_count,
                              .away_bytes = cache->away_bytes,
+                             .bound = cache->bound,
+                             .created = ctx->counts.created,
+                             .reused = cache->reused,
+                             .attached = ctx->counts.attached,
                              .returned = cache->returned,
-                             .reused = cache->taken,
-                             .missed = cache->missed,
                              .kept = cache->kept,
                              .evicted = cache->evicted,
-                             .mapped = ctx->count};
+                             .reclaimed = ctx->counts.reclaimed,
+                             .reclaimed_bytes = ctx->counts.reclaimed_bytes};
     pthread_mutex_unlock(&ctx->table_lock);
 }

@@ -34,7 +34,8 @@
 
 #include "segment/lookup.h"
 
-/* How much may be kept: $SHAREDMEM_CACHE in bytes; nothing when it is not set. */
+/* How much may be kept: $SHAREDMEM_CACHE in bytes; a part of what there is when it is
+   not set. To be called when the place is known. */
 void smem__cache_open(smem_context *ctx);
 
 /*
@@ -60,6 +61,13 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
 /* Free idle segments, the oldest first, until [keep] bytes are left. Returns
    how many bytes were freed. */
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep);
+
+/* For away.c: put on and take off the list (caller holds table_lock); may it be kept
+   at all; is there room, perhaps by giving up older ones? */
+void smem__cache_link(smem__cache *cache, smem_segment *segment);
+void smem__cache_unlink(smem__cache *cache, smem_segment *segment);
+bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment);
+bool smem__cache_make_room(smem_context *ctx, uint64_t size);
 
 /* Only system calls: in the child's fork handler. */
 void smem__cache_after_fork(smem_context *ctx);

@@ -58,6 +58,7 @@ static void smem__after_fork_in_child(void)
         ctx->refused_count = 0;
         ctx->dying = 0;
         ctx->next_reaper_us = 0;
+        ctx->counts = (smem__counts){0};
         smem__cache_after_fork(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
     }
@@ -106,9 +107,10 @@ int smem_open(const smem_options *options, smem_context **out)
     ctx->observes = options->observe;
     ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
-    smem__cache_open(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
+    if (rc == 0)
+        smem__cache_open(ctx);
     if (rc == 0 && !ctx->observes)
         rc = smem__join(ctx, options->family);
     if (rc == 0) {
@@ -317,6 +319,7 @@ int smem__table_add(smem_context *ctx, smem_segment *segment)
     segment->next = *bucket;
     *bucket = segment;
     ctx->count++;
+    ctx->mapped_bytes += segment->info.size;
     return 0;
 }
 
@@ -329,4 +332,5 @@ void smem__table_remove(smem_context *ctx, smem_segment *segment)
         return;
     *at = segment->next;
     ctx->count--;
+    ctx->mapped_bytes -= segment->info.size;
 }

@@ -51,7 +51,7 @@ typedef struct smem__cache {
     unsigned count;        /* those away included, as in [bytes] */
     unsigned away_count;
     uint64_t away_bytes;
-    uint64_t taken, missed, kept, evicted, returned;
+    uint64_t reused, kept, evicted, returned;
 } smem__cache;
 
 /* A test that was refused: a child between fork and exec refuses it for a
@@ -66,6 +66,11 @@ typedef struct smem__refused {
 
 enum { SMEM__REFUSED_MAX = 32 };
 
+/* What was done; read at any time. */
+typedef struct smem__counts {
+    _Atomic uint64_t created, attached, reclaimed, reclaimed_bytes;
+} smem__counts;
+
 struct smem_context {
     smem__place place;
     pthread_rwlock_t fork_lock;
@@ -78,6 +83,8 @@ struct smem_context {
     _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */
     size_t bucket_count, count;
+    uint64_t mapped_bytes;   /* of what is in it; table_lock */
+    smem__counts counts;
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;

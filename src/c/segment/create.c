@@ -10,6 +10,7 @@
 #include "segment/header.h"
 
 #include "base/point.h"
+#include "segment/fill.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
 #include "segment/sweep.h"
@@ -198,7 +199,11 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     rc = smem__birth_write(birth);
     SMEM__POINT("create.complete", "the header is complete; posix: without a name");
     if (rc == 0)
+        rc = smem__fill_object(found, birth->spec);
+    if (rc == 0)
         rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
+    if (rc == 0 && found->object.resident && birth->spec->contents_size)
+        smem__fill_mapped(smem_data(*out), found->header.nbytes, birth->spec);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;
@@ -261,7 +266,7 @@ static int smem__spec_check(const smem_spec *spec)
     const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE | SMEM_UNINITIALIZED |
                            SMEM_UNPUBLISHED;
     if ((spec->permissions && (spec->permissions & 0600) != 0600) || spec->permissions & ~0777u ||
-        spec->flags & ~flags)
+        spec->flags & ~flags || (spec->contents_size && !spec->contents))
         return SMEM_E_ARGUMENT;
     return spec->backend < SMEM_ANY || spec->backend > SMEM_SYSV ? SMEM_E_ARGUMENT : 0;
 }
@@ -286,6 +291,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
         rc = smem__name_parse(spec->name, spec->backend, &name);
         if (rc == 0)
             rc = smem__create(ctx, spec, &name, out);
+        ctx->counts.created += rc == 0;
     }
     smem__end(ctx);
     return rc;

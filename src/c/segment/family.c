@@ -17,7 +17,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->device = file->device;
     out->inode = file->inode;
     out->slot = smem__share_claim(file);
-    int rc = smem__file_pin(file, place->page, &out->pin);
+    int rc = smem__file_page(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
 }
@@ -188,7 +188,7 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     family->slot = -1; /* the parent's */
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
+    if (smem__record_hold(place, &file) == 0 && smem__file_page(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = smem__share_claim(&file);
         smem__unpin(family->pin, place->page);
@@ -217,7 +217,7 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
         if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
             smem__record_hold(place, &file) == 0 &&
             smem__record_add_honorary(place, &file, parent) == 0 &&
-            smem__file_pin(&file, place->page, &pin) == 0) {
+            smem__file_page(&file, place->page, &pin) == 0) {
             smem__unpin(family->pin, place->page);
             SMEM__POINT("family.restored", "a member by the new file");
             family->pin = pin;
@@ -259,18 +259,11 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
-int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
-                           uint64_t bound)
+int smem__family_set_share(const smem__family *family, uint64_t bytes, uint64_t bound)
 {
-    smem__file file;
-    if (family->slot < 0)
+    if (!family->pin || family->slot < 0)
         return -ENOSPC;
-    int rc = smem__family_open(place, family, &file);
-    if (rc == 0) {
-        rc = smem__share_set(&file, family->slot, bytes, bound);
-        smem__file_close(&file);
-    }
-    return rc;
+    return smem__share_set(family->pin, family->slot, bytes, bound);
 }
 
 /* ---- the reaper's --------------------------------------------------------- */

@@ -56,6 +56,7 @@ int smem__found_info(smem_context *ctx, const smem__found *found, smem_info *out
     out->kernel_id = found->object.kernel_id;
     out->origin = smem_origin(ctx, out->backend);
     out->mapped = found->object.mapped;
+    out->idle = found->header.state == SMEM__IDLE;
     out->elsewhere = found->header.place != ctx->place.device;
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "segment/share.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 enum { SMEM__BYTE_SHARES = 64,
        SMEM__SHARES_AT = 1024 };
@@ -25,19 +26,20 @@ int smem__share_claim(const smem__file *file)
     return -1;
 }
 
-int smem__share_set(const smem__file *file, int slot, uint64_t bytes, uint64_t bound)
+int smem__share_set(void *page, int slot, uint64_t bytes, uint64_t bound)
 {
-    uint64_t shares[SMEM__SHARES], all = bytes;
-    int rc = smem__file_read(file, shares, sizeof shares, SMEM__SHARES_AT);
-    if (rc != 0)
-        return rc;
-    for (int i = 0; i < SMEM__SHARES; i++)
-        if (i != slot && all <= bound)
-            all = shares[i] > bound ? bound + 1 : all + shares[i];
+    _Atomic uint64_t *shares = (_Atomic uint64_t *)(void *)((char *)page + SMEM__SHARES_AT);
+    uint64_t all = bytes;
+    for (int i = 0; i < SMEM__SHARES; i++) {
+        uint64_t share = i == slot ? 0 : atomic_load_explicit(&shares[i], memory_order_relaxed);
+        if (all <= bound)
+            all = share > bound ? bound + 1 : all + share;
+    }
     /* Two that ask at once may both get it: what is bounded is memory, not to the byte. */
     if (all > bound && bytes > shares[slot])
         return -ENOSPC;
-    return smem__share_write(file, slot, bytes);
+    shares[slot] = bytes;
+    return 0;
 }
 
 void smem__share_tidy(const smem__file *file)

@@ -208,6 +208,8 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
+    ctx->counts.reclaimed += out->segments;
+    ctx->counts.reclaimed_bytes += out->bytes;
     return rc ? rc : sysv;
 }
 

@@ -65,6 +65,8 @@ class Info:
     @property
     def mapped(self) -> bool: ...
     @property
+    def idle(self) -> bool: ...
+    @property
     def elsewhere(self) -> bool: ...
 
 @final
@@ -117,9 +119,16 @@ class Context:
         itemsize: int,
         shape: tuple[int, ...],
         strides: tuple[int, ...] | None,
+        contents: np.ndarray | None = None,
     ) -> Segment: ...
     def plain(
-        self, shape: Any, dtype: np.dtype[Any], text: bytes, flags: int, cls: type[np.ndarray]
+        self,
+        shape: Any,
+        dtype: np.dtype[Any],
+        text: bytes,
+        flags: int,
+        cls: type[np.ndarray],
+        contents: np.ndarray | None = None,
     ) -> Any: ...
     def attach_or_create(
         self,

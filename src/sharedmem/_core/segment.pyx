@@ -89,6 +89,8 @@ cdef class Info:
     @property
     def mapped(self): return bool(self.c.mapped)
     @property
+    def idle(self): return bool(self.c.idle)
+    @property
     def elsewhere(self): return bool(self.c.elsewhere)
 
 
@@ -246,6 +248,14 @@ cdef int visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
         return -12
 
 
+cdef int begin_with(smem_spec *spec, cnp.ndarray contents) except -1:
+    """Let the data begin with the bytes of this array, again and again until they end."""
+    if not cnp.PyArray_ISONESEGMENT(contents):
+        raise ValueError("the contents must be one piece of memory")
+    spec.contents, spec.contents_size = cnp.PyArray_DATA(contents), cnp.PyArray_NBYTES(contents)
+    return 0
+
+
 @cython.final
 cdef class Context:
     """This process as a participant, or as an observer."""
@@ -286,7 +296,7 @@ cdef class Context:
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,
-                            bint or_attach, bint *created) except NULL:
+                            contents, bint or_attach, bint *created) except NULL:
         cdef smem_spec spec
         cdef smem_segment *out = NULL
         cdef int64_t c_shape[64]
@@ -306,6 +316,9 @@ cdef class Context:
         spec.shape = c_shape
         spec.strides = NULL if strides is None else c_strides
         spec.start = spec.nbytes = 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             if or_attach:
                 code = smem_attach_or_create(self.c, &spec, &out, &made)
@@ -316,15 +329,16 @@ cdef class Context:
         return out
 
     def create(self, name, int backend, unsigned flags, unsigned permissions, bytes dtype,
-               uint64_t itemsize, tuple shape, strides):
+               uint64_t itemsize, tuple shape, strides, contents=None):
         cdef bint created = False
         return wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape, strides,
-                              False, &created))
+                              contents, False, &created))
 
-    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls):
+    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls, contents=None):
         """An unnamed array in C order, made in one step; None for what takes more thought.
 
-        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__.
+        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__, `contents`
+        is as for create().
         """
         cdef smem_spec spec
         cdef smem_segment *out = NULL
@@ -347,6 +361,9 @@ cdef class Context:
         spec.name, spec.backend, spec.flags, spec.permissions = NULL, SMEM_ANY, flags, 0
         spec.dtype, spec.itemsize, spec.ndim = text, cnp.PyDataType_ELSIZE(dtype), ndim
         spec.shape, spec.strides, spec.start, spec.nbytes = extents, NULL, 0, 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             code = smem_create(self.c, &spec, &out)
         if code < 0:
@@ -363,7 +380,7 @@ cdef class Context:
                          bytes dtype, uint64_t itemsize, tuple shape, strides):
         cdef bint created = False
         segment = wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape,
-                                 strides, True, &created))
+                                 strides, None, True, &created))
         return segment, bool(created)
 
     def attach(self, name, int mode, owner=None):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sharedmem.names import SegmentInfo, list_segments
 from sharedmem.participant import reclaim
+from sharedmem.warm import trim
 
 __all__ = ["Held", "Leak", "LeakError", "held", "leak_guard", "left_since"]
 
@@ -320,6 +321,7 @@ def left_since(before: Held, patience: float = PATIENCE) -> tuple[Leak, ...]:
     deadline = time.monotonic() + patience
     while new := {key: leak for key, leak in _found().items() if key not in before.keys}:
         gc.collect()
+        trim()  # what is idle is no leak
         reclaim()
         new = _with_holders({key: leak for key, leak in _found().items() if key in new})
         left = [leak for leak in new.values() if not _may_stay(leak, before.ticks)]
@@ -361,8 +363,8 @@ def leak_guard(patience: float = PATIENCE) -> Iterator[None]:
 
     Notes
     -----
-    Garbage is collected and `sharedmem.reclaim` called before anything is
-    called a leak. What multiprocessing keeps for the life of the process (its
+    Garbage is collected, `sharedmem.trim` and `sharedmem.reclaim` are called
+    before anything is called a leak. What multiprocessing keeps for the life of the process (its
     resource tracker, the forkserver, its heap) is none. What is mapped only by
     processes older than the context that are no descendants of this one belongs
     to them. A segment that a neighbour of the same user keeps without mapping
