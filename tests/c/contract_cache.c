@@ -65,6 +65,7 @@ TEST(cache_private_is_reused)
 /* What was told of a segment does not lead to the one that was made of it. */
 TEST(cache_published_gets_another_identity)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *again, *attached;
@@ -114,6 +115,7 @@ TEST(cache_private_is_not_found)
 /* What somebody else maps, or will, is left to them. */
 TEST(cache_leaves_what_others_use)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
