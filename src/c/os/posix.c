@@ -76,10 +76,10 @@ static void smem__posix_reserve_huge(const smem__place *place, const smem__file 
 
 /*
  * A sysv segment is journalled in a file of the same file system. The last pages
- * are left to that journal, one entry of 48 bytes for each of 4096 segments: else
+ * are left to that journal, 64 bytes for each of 4096 segments: else
  * there would be no falling back just where it is needed.
  */
-enum { SMEM__JOURNAL_PAGES = 48 };
+enum { SMEM__JOURNAL_PAGES = 64 };
 
 static bool smem__posix_leaves_room(const smem__file *file)
 {
@@ -267,7 +267,9 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
-    rc = smem__file_is_at(&object->file, path);
+    rc = smem__file_stat(&object->file); /* the file that has the locks, not the one that was opened */
+    if (rc == 0)
+        rc = smem__file_is_at(&object->file, path);
     if (rc != 1)
         return rc == 0 ? -ENOENT : rc;
     rc = smem__path_unlink(path);
