@@ -113,12 +113,9 @@ static void smem__cache_give_back(smem_context *ctx)
 {
     pthread_mutex_lock(&ctx->table_lock);
     uint64_t share = smem__cache_steps(ctx->cache.bytes);
-    bool less = share < ctx->cache.share;
-    if (less)
-        ctx->cache.share = share;
-    pthread_mutex_unlock(&ctx->table_lock);
-    if (less)
+    if (share < ctx->family.share)
         smem__family_set_share(&ctx->place, &ctx->family, share, ctx->cache.bound);
+    pthread_mutex_unlock(&ctx->table_lock);
 }
 
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
@@ -228,44 +225,44 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
     return rc;
 }
 
+/* May this process keep [size] more, by the share that it has or can get? */
+static bool smem__cache_has_room(smem_context *ctx, uint64_t size)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    uint64_t need = ctx->cache.bytes + size, want = smem__cache_steps(need);
+    bool enough = need <= ctx->family.share ||
+                  (want <= ctx->cache.bound &&
+                   smem__family_set_share(&ctx->place, &ctx->family, want, ctx->cache.bound) == 0);
+    pthread_mutex_unlock(&ctx->table_lock);
+    return enough;
+}
+
 /* Room for [size] more, if need be by giving up older ones. */
 static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
 {
-    smem__cache *cache = &ctx->cache;
-    for (;;) {
-        pthread_mutex_lock(&ctx->table_lock);
-        uint64_t need = cache->bytes + size;
-        bool enough = need <= cache->share;
-        pthread_mutex_unlock(&ctx->table_lock);
-        if (enough)
-            return true;
-        uint64_t want = smem__cache_steps(need);
-        if (want <= cache->bound &&
-            smem__family_set_share(&ctx->place, &ctx->family, want, cache->bound) == 0) {
-            pthread_mutex_lock(&ctx->table_lock);
-            cache->share = want;
-            pthread_mutex_unlock(&ctx->table_lock);
-            return true;
-        }
+    while (!smem__cache_has_room(ctx, size)) {
         smem_segment *oldest = smem__cache_take_oldest(ctx, 0);
         if (!oldest)
             return false;
         smem__drop(ctx, oldest);
     }
+    return true;
 }
 
+/* Several threads may have found the same room. */
 static void smem__cache_put(smem_context *ctx, smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
+    smem_segment *oldest;
     atomic_store_explicit(&header->state, SMEM__IDLE, memory_order_relaxed);
     pthread_mutex_lock(&ctx->table_lock);
     smem__cache_link(&ctx->cache, segment);
     ctx->cache.kept++;
-    smem_segment *oldest = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.oldest : NULL;
-    if (oldest)
-        smem__cache_unlink(&ctx->cache, oldest);
+    uint64_t keep = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.bytes - 1 : UINT64_MAX;
+    if (keep > ctx->family.share)
+        keep = ctx->family.share;
     pthread_mutex_unlock(&ctx->table_lock);
-    if (oldest)
+    while ((oldest = smem__cache_take_oldest(ctx, keep)))
         smem__drop(ctx, oldest);
 }
 
