@@ -2,6 +2,8 @@
 #include "contract.h"
 
 #include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -387,5 +389,34 @@ TEST(parent_is_an_honorary_member)
     smem_context *ctx = check_open("another");
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_files('f'), 1);
+    smem_close(ctx);
+}
+
+/* A reaper that comes when its family has ended, and buried it, frees what that
+   kept: somebody may have looked at it while the last member left. */
+TEST(reaper_comes_late)
+{
+    char path[512], *nothing[] = {NULL};
+    char *arguments[] = {"sharedmem-reaper", (char *)check_directory(), "theirs", NULL};
+    const char *program = getenv("SMEM_TEST_REAPER"); /* by tests/c/meson.build */
+    pid_t pid;
+    CHECK(program != NULL);
+    smem_context *ctx = check_open(NULL);
+    check_peer child = check_fork(send_and_end, "theirs");
+    check_hear(&child);
+    check_hear(&child);
+    check_tell(&child, 0);
+    CHECK_EQ(check_wait(&child), 0);
+    snprintf(path, sizeof path, "%s/smem.%u.f.theirs", check_directory(), (unsigned)geteuid());
+    CHECK_EQ(unlink(path), 0); /* as who leaves last does */
+    CHECK_EQ(flight_of(ctx, check_name("sent")).voided, 1);
+    CHECK_EQ(posix_spawn(&pid, program, NULL, NULL, arguments, nothing), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    smem_info info;
+    while (smem_stat(ctx, check_name("sent"), &info, NULL) == 0) {
+        smem_info_clear(&info);
+        usleep(1000); /* the runner ends a test that does not end */
+    }
+    check_no_name(ctx, check_name("sent"));
     smem_close(ctx);
 }
