@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
 DEATH_BUILD := build/death
+ASAN_BUILD := build/asan
+TSAN_BUILD := build/tsan
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -64,10 +66,36 @@ $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
 
+$(ASAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+
+# The errno tables fork for each of thousands of faults: minutes, with sanitizers.
+asan: $(ASAN_BUILD)/build.ninja  ## the C tests with AddressSanitizer and UBSan (SHORT=1: without the long ones)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs --timeout-multiplier 4 $(if $(SHORT),--no-suite long)
+
+asan-short:
+	$(MAKE) asan SHORT=1
+
+# It knows no fences: the one there is orders a segment's magic for other processes.
+$(TSAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
+
+# A forked child has no threads but its own, and makes the locks anew that its parent
+# held for the fork: it would be told of leaked threads and of misused locks.
+tsan: $(TSAN_BUILD)/build.ninja  ## the C tests with ThreadSanitizer
+	PATH="$(CURDIR)/$(BIN):$$PATH" TSAN_OPTIONS=halt_on_error=1:report_thread_leaks=0:report_mutex_bugs=0 $(BIN)/meson test -C $(TSAN_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long
+
+memcheck: $(C_BUILD)/build.ninja  ## the C tests in valgrind, where it is found
+	@if command -v valgrind >/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" SMEM_TEST_VALGRIND=1 && export PATH SMEM_TEST_VALGRIND && \
+	  meson test -C $(C_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long \
+	    --wrap='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite'; \
+	else echo "skipped: memcheck (no valgrind here)"; fi
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c test-death model test-python  ## set up all that is needed and run every test
+test: test-c test-death model asan-short test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py
@@ -99,4 +127,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean
+.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean

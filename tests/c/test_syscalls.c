@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ static int backend;
     X(fstat, int, -1, (int fd, struct stat *out), (fd, out))                                   \
     X(lstat, int, -1, (const char *path, struct stat *out), (path, out))                       \
     X(stat, int, -1, (const char *path, struct stat *out), (path, out))                        \
+    X(fstatfs, int, -1, (int fd, struct statfs *out), (fd, out))                               \
     X(fchmod, int, -1, (int fd, mode_t mode), (fd, mode))                                      \
     X(ftruncate, int, -1, (int fd, off_t size), (fd, size))                                    \
     X(fallocate, int, -1, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))      \
@@ -154,6 +156,7 @@ static const struct {
     {CALL_fstat, true, {ENOMEM}},
     {CALL_lstat, true, {ENOMEM, EACCES}},
     {CALL_stat, true, {ENOMEM, EACCES}},
+    {CALL_fstatfs, true, {ENOSYS, ENOMEM}},
     {CALL_fchmod, true, {EPERM}},
     {CALL_ftruncate, true, {ENOMEM, EFBIG}},
     {CALL_fallocate, true, {ENOSPC, ENOMEM, EOPNOTSUPP}},

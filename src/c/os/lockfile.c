@@ -119,7 +119,9 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
         return SMEM_E_SECURITY; /* it would be made for somebody else */
     int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
     if (fd < 0)
-        return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
+        return fd == -EACCES   ? SMEM_E_SECURITY
+               : fd == -ENOSPC ? SMEM_E_NO_ROOM
+                               : smem__open_code(fd);
     SMEM__POINT("file.opened-or-made", "the user's file is there, perhaps empty; nobody is inside");
     int rc = smem__file_adopt(fd, uid, out);
     return rc ? rc : smem__file_set_mode(out, 0600);

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +63,7 @@ smem__syscalls smem__sys = {
     .lstat = lstat,
     .stat = stat,
     .statvfs = statvfs,
+    .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
     .fallocate = fallocate,

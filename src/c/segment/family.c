@@ -16,7 +16,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->tag = tag;
     out->device = file->device;
     out->inode = file->inode;
-    out->slot = smem__share_claim(file);
+    out->slot = smem__share_claim(file, 0);
     int rc = smem__file_page(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
@@ -186,11 +186,12 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     smem__file file;
     void *own = NULL;
     family->slot = -1; /* the parent's */
+    family->share = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     if (smem__record_hold(place, &file) == 0 && smem__file_page(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
-        family->slot = smem__share_claim(&file);
+        family->slot = smem__share_claim(&file, 0);
         smem__unpin(family->pin, place->page);
         SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
@@ -221,7 +222,7 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
             smem__unpin(family->pin, place->page);
             SMEM__POINT("family.restored", "a member by the new file");
             family->pin = pin;
-            family->slot = smem__share_claim(&file);
+            family->slot = smem__share_claim(&file, family->share);
             family->inode = file.inode;
             family->device = file.device;
         }
@@ -259,11 +260,17 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
-int smem__family_set_share(const smem__family *family, uint64_t bytes, uint64_t bound)
+int smem__family_set_share(smem__family *family, uint64_t bytes, uint64_t bound)
 {
     if (!family->pin || family->slot < 0)
         return -ENOSPC;
-    return smem__share_set(family->pin, family->slot, bytes, bound);
+    /* Less is kept before less is said, more said before more is kept. */
+    if (bytes < family->share)
+        family->share = bytes;
+    int rc = smem__share_set(family->pin, family->slot, bytes, bound);
+    if (rc == 0)
+        family->share = bytes;
+    return rc;
 }
 
 /* ---- the reaper's --------------------------------------------------------- */
