@@ -4,7 +4,9 @@
 #include "os/syscalls.h"
 #include "segment/share.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -309,6 +311,10 @@ TEST(cache_bound)
     CHECK(!check_exists(&newest));
     smem_close(ctx);
     smem_close(other);
+    ctx = open_bounded(NULL, "100000"); /* less than a share is asked for at once */
+    smem_detach(make(ctx, &sizes[0], 0));
+    CHECK_EQ(stats(ctx).idle, 1);
+    smem_close(ctx);
     const char *nothing[] = {"0", "much", "1x"};
     for (int i = 0; i < 3; i++) {
         ctx = open_bounded(NULL, nothing[i]);
@@ -719,4 +725,127 @@ TEST(cache_after_return)
         smem_close(ctx);
         smem_close(other);
     }
+}
+
+/* ---- many of them -------------------------------------------------------------- */
+
+static unsigned open_fds(void)
+{
+    unsigned count = 0;
+    DIR *all = opendir("/proc/self/fd");
+    CHECK(all != NULL);
+    while (readdir(all))
+        count++;
+    closedir(all);
+    return count;
+}
+
+static smem__syscalls called;
+static unsigned calls;
+
+/* The calls that attaching and dropping make, counted. */
+static int count_open(const char *path, int flags, mode_t mode)
+{
+    calls++;
+    return called.open(path, flags, mode);
+}
+
+static int count_fstat(int fd, struct stat *out)
+{
+    calls++;
+    return called.fstat(fd, out);
+}
+
+static int count_lstat(const char *path, struct stat *out)
+{
+    calls++;
+    return called.lstat(path, out);
+}
+
+static int count_lock(int fd, int command, struct flock *lock)
+{
+    calls++;
+    return called.fcntl_lock(fd, command, lock);
+}
+
+static void *count_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
+{
+    calls++;
+    return called.mmap(addr, size, prot, flags, fd, offset);
+}
+
+static int count_shmctl(int id, int command, struct shmid_ds *buf)
+{
+    calls++;
+    return called.shmctl(id, command, buf);
+}
+
+/* What it costs to attach this name and to drop it again. */
+static unsigned visit(smem_context *ctx, const char *name)
+{
+    called = smem__sys;
+    smem__sys.open = count_open;
+    smem__sys.fstat = count_fstat;
+    smem__sys.lstat = count_lstat;
+    smem__sys.fcntl_lock = count_lock;
+    smem__sys.mmap = count_mmap;
+    smem__sys.shmctl = count_shmctl;
+    calls = 0;
+    smem_detach(attach(ctx, name, SMEM_READ_WRITE));
+    smem__sys = called;
+    return calls;
+}
+
+static unsigned least_of_some(smem_context *ctx, const char *name)
+{
+    unsigned least = UINT_MAX;
+    for (int i = 0; i < 10; i++) { /* one of them may sweep */
+        unsigned now = visit(ctx, name);
+        least = now < least ? now : least;
+    }
+    return least;
+}
+
+/* No fd is kept for an array, and how many there are changes nothing for one more. */
+TEST(cache_many_arrays)
+{
+    enum { MANY = 2000 };
+    static smem_segment *all[MANY];
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *segment = create(ctx, check_name("one-of-many"));
+    unsigned fds = open_fds(), alone = least_of_some(other, check_name("one-of-many"));
+    for (int i = 0; i < MANY; i++) {
+        all[i] = make(other, &sizes[0], 0);
+        smem_publish(all[i]);
+    }
+    CHECK_EQ(open_fds(), fds);
+    CHECK_EQ(least_of_some(other, check_name("one-of-many")), alone);
+    for (int i = 0; i < MANY; i++)
+        smem_detach(all[i]);
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* Nor does it matter how many processes have the same array. */
+TEST(cache_many_processes)
+{
+    enum { MANY = 64 };
+    check_peer peers[MANY];
+    smem_context *ctx = open_warm(NULL);
+    smem_segment *segment = create(ctx, check_name("of-many"));
+    smem_context *other = open_warm(NULL);
+    job todo = {NULL, check_name("of-many"), NULL, 0};
+    unsigned fds = open_fds(), alone = least_of_some(other, check_name("of-many"));
+    for (int i = 0; i < MANY; i++)
+        peers[i] = check_fork(hold, &todo);
+    for (int i = 0; i < MANY; i++)
+        CHECK_EQ(begin(&peers[i]), smem_info_of(segment)->nonce);
+    CHECK_EQ(least_of_some(other, check_name("of-many")), alone);
+    for (int i = 0; i < MANY; i++)
+        finish(&peers[i]);
+    CHECK_EQ(open_fds(), fds);
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
 }

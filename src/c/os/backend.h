@@ -207,6 +207,7 @@ typedef struct smem__object {
     smem__file file; /* posix: fd and lock; sysv: uid and mode only */
     int id;          /* sysv: shmid */
     int32_t key;     /* sysv */
+    uint64_t attached; /* sysv: how many attachments there were when it was found */
     void *probe;     /* sysv: where it is attached for reading */
     uint64_t size;
     int64_t kernel_id; /* inode or shmid */

@@ -54,6 +54,7 @@ static int smem__sysv_find(int32_t key, uint32_t uid, smem__object *out)
                           .key = key,
                           .size = st.shm_segsz,
                           .kernel_id = id,
+                          .attached = st.shm_nattch,
                           .mapped = st.shm_nattch != 0};
     return 0;
 }
@@ -271,6 +272,8 @@ static int smem__sysv_claim(const smem__place *place, const char *name, unsigned
         return rc == SMEM_E_SECURITY ? -ENOENT : rc;
     if (mapping && (!mapping->shares || mapping->kernel_id != out->kernel_id))
         return -ENOENT;
+    if (out->attached > own) /* more of them do not prove less: it is not attached in vain */
+        return -EBUSY;
     rc = smem__sysv_attach(out, NULL, 0);
     if (rc != 0)
         return rc;

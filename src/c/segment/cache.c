@@ -265,10 +265,10 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
 static bool smem__cache_has_room(smem_context *ctx, uint64_t size)
 {
     pthread_mutex_lock(&ctx->table_lock);
-    uint64_t need = ctx->cache.bytes + size, want = smem__cache_steps(need);
+    uint64_t bound = ctx->cache.bound, need = ctx->cache.bytes + size;
+    uint64_t want = smem__least(smem__cache_steps(need), bound); /* the last step is shorter */
     bool enough = need <= ctx->family.share ||
-                  (want <= ctx->cache.bound &&
-                   smem__family_set_share(&ctx->family, want, ctx->cache.bound) == 0);
+                  (need <= bound && smem__family_set_share(&ctx->family, want, bound) == 0);
     pthread_mutex_unlock(&ctx->table_lock);
     return enough;
 }

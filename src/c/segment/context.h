@@ -32,6 +32,7 @@ struct smem_segment {
     bool spared;         /* stale when an observer attached it: let others free it */
     unsigned references; /* table_lock */
     smem_segment *next;  /* in its bucket or bin; table_lock */
+    smem_segment *next_named; /* in its bucket by name; table_lock */
     bool recyclable;     /* SMEM__RECYCLABLE */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
@@ -81,6 +82,7 @@ struct smem_context {
     int parent;
     _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */
+    smem_segment **named;    /* by name, as many */
     size_t bucket_count, count;
     uint64_t mapped_bytes;   /* of what is in it; table_lock */
     smem__counts counts;
@@ -106,6 +108,8 @@ void smem__end(smem_context *ctx);
 
 smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, uint64_t nonce,
                                int mode);
+/* By its name, whether that still leads to it or not. */
+smem_segment *smem__table_named(smem_context *ctx, const char *name, int backend, int mode);
 int smem__table_add(smem_context *ctx, smem_segment *segment);
 void smem__table_remove(smem_context *ctx, smem_segment *segment);
 

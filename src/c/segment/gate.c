@@ -77,7 +77,9 @@ void smem__gate_leave(smem__gate *gate)
 {
     smem__file_lock(&gate->file, SMEM__UNLOCKED, SMEM__BYTE_INSIDE);
     SMEM__POINT("gate.leaving", "outside of the user's file, with the gate held");
-    if (smem__file_lock(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_INSIDE) == 0 &&
+    /* Who empties the journal is inside, and leaves later than this look. */
+    if (smem__file_stat(&gate->file) == 0 && gate->file.size == 0 &&
+        smem__file_lock(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_INSIDE) == 0 &&
         smem__file_stat(&gate->file) == 0 && gate->file.size == 0 && gate->file.links > 0 &&
         smem__file_is_at(&gate->file, gate->path) == 1) {
         SMEM__POINT("gate.deserted", "nobody is inside, nothing journalled, the file there");

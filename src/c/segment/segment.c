@@ -227,13 +227,35 @@ static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owne
     return rc;
 }
 
+/* What this process has already, if the name still leads to it: one look. */
+static smem_segment *smem__attach_mapped(smem_context *ctx, const smem__name *name, int mode)
+{
+    if (mode == SMEM_COPY_ON_WRITE)
+        return NULL;
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *segment = smem__table_named(ctx, name->text, name->backend, mode);
+    if (segment)
+        segment->references++;
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (!segment)
+        return NULL;
+    const smem__layout *header = segment->mapping.base;
+    if (atomic_load(&header->state) == SMEM__PUBLISHED && smem_is_current(segment))
+        return segment;
+    smem_detach(segment);
+    return NULL;
+}
+
 int smem_attach_owned(smem_context *ctx, const char *text, int mode, uint32_t owner,
                       smem_segment **out)
 {
     smem__name name;
     int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
-    if (rc == 0)
-        rc = smem__begin_mapping(ctx);
+    if (rc != 0)
+        return rc;
+    if (owner == ctx->place.uid && (*out = smem__attach_mapped(ctx, &name, mode)))
+        return 0;
+    rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
     rc = smem__attach(ctx, &name, owner, 0, mode, out);

@@ -207,6 +207,10 @@ def _warm() -> Findings:
         "give a number of bytes; 0 keeps nothing" if misread else "",
     )
     idle = [row.info.size for row in rows() if row.info.status == "idle"]
+    wants_huge = os.environ.get("SHAREDMEM_HUGE") != "0"
+    large = "huge pages from 4 MiB on, where the kernel gives them" if wants_huge else "small pages"
+    found = f"new small pages by the kernel; {large}; two threads from 32 MiB on"
+    yield Finding("warm memory", "filling", "ok", found)
     yield Finding("warm memory", "idle segments", "ok", f"{len(idle)}, {size(sum(idle))}")
 
 
