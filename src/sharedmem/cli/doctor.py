@@ -198,7 +198,7 @@ def _warm() -> Findings:
     bound = int(context.stats()["bound"])
     found = size(bound) if bound else "nothing is kept"
     source = f"SHAREDMEM_CACHE={visible(wish)}" if wish else "from memory and /dev/shm"
-    misread = bool(wish) and not wish.isdecimal()
+    misread = wish is not None and wish != "" and not wish.isdecimal()
     yield Finding(
         "warm memory",
         "bound of a family",
