@@ -118,6 +118,9 @@ pictures: build  ## draw the pictures of the command line's output again
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
 
+model-long:  ## the same with one operation more in each scene: half an hour
+	tests/model/run --long
+
 bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray
 	$(BIN)/python benchmarks/first_figures.py
 
@@ -127,4 +130,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean
+.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model model-long bench docs clean
