@@ -169,6 +169,11 @@ unsigned check_left(bool say)
     return each_file(say ? say_file : NULL) + segments;
 }
 
+void check_remove_segments(void)
+{
+    each_id(false, true);
+}
+
 const char *check_directory(void)
 {
     return directory;

@@ -97,6 +97,8 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 int smem__file_resize(const smem__file *file, uint64_t size);
 /* Another open file of the same inode, which holds no lock: an fd. */
 int smem__file_reopen(const smem__file *file, bool writable);
+/* What errno says of a failed mmap. */
+int smem__map_code(void);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);

@@ -22,13 +22,19 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What errno says of a call that makes or fills a file. */
+static int smem__fill_code(void)
+{
+    return errno == ENOSPC || errno == EDQUOT ? SMEM_E_NO_ROOM : -errno;
+}
+
 static int smem__open_retry(const char *path, int flags, mode_t mode)
 {
     int fd;
     do
         fd = smem__sys.open(path, flags, mode);
     while (fd < 0 && errno == EINTR);
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? smem__fill_code() : fd;
 }
 
 int smem__file_stat(smem__file *file)
@@ -101,6 +107,8 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
     if (geteuid() != uid)
         return SMEM_E_SECURITY; /* it would be made for somebody else */
     int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
+    if (fd == -ENOENT)
+        return SMEM_E_PLACE; /* the directory is gone */
     if (fd < 0)
         return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
     SMEM__POINT("file.opened-or-made", "the user's file is there, perhaps empty; nobody is inside");
@@ -173,9 +181,9 @@ int smem__file_publish(smem__file *file, const char *path)
 {
     char self[64];
     snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
-    int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
+    int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? smem__fill_code() : 0;
     if (rc == -ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
-        rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? -errno : 0;
+        rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? smem__fill_code() : 0;
     if (rc == 0) {
         SMEM__POINT("file.linked", "the file has its name; one of kind 't' has that one, too");
         smem__unlink_temporary(file);
@@ -208,7 +216,7 @@ int smem__file_replace(const smem__place *place, smem__file *file, const char *p
         SMEM__POINT("file.replaced", "the name leads to the new segment, the old one has none");
         return 0;
     }
-    rc = -errno;
+    rc = smem__fill_code();
     smem__sys.unlink(temporary);
     return rc;
 }
@@ -257,7 +265,7 @@ int smem__file_locked(const smem__file *file, uint64_t byte)
     struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
     while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
         if (errno != EINTR)
-            return -errno;
+            return errno == EACCES ? -EAGAIN : -errno;
     return request.l_type == F_UNLCK   ? SMEM__UNLOCKED
            : request.l_type == F_RDLCK ? SMEM__SHARED
                                        : SMEM__EXCLUSIVE;
@@ -325,7 +333,7 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == ENOSPC ? SMEM_E_NO_ROOM : -errno;
+            return smem__fill_code();
         done += (size_t)n;
     }
     return 0;
@@ -333,7 +341,10 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 
 int smem__file_resize(const smem__file *file, uint64_t size)
 {
-    return smem__sys.ftruncate(file->fd, (off_t)size) == 0 ? 0 : -errno;
+    while (smem__sys.ftruncate(file->fd, (off_t)size) != 0)
+        if (errno != EINTR)
+            return smem__fill_code();
+    return 0;
 }
 
 int smem__file_reopen(const smem__file *file, bool writable)
@@ -343,11 +354,18 @@ int smem__file_reopen(const smem__file *file, bool writable)
     return smem__open_retry(self, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
 }
 
+/* EAGAIN: after mlockall() there may be no more locked memory. It would be taken
+   for "try again". */
+int smem__map_code(void)
+{
+    return errno == EAGAIN ? -ENOMEM : -errno;
+}
+
 int smem__file_pin(const smem__file *file, size_t page, void **out)
 {
     void *pin = smem__sys.mmap(NULL, page, PROT_NONE, MAP_SHARED, file->fd, 0);
     if (pin == MAP_FAILED)
-        return -errno;
+        return smem__map_code();
     *out = pin;
     return 0;
 }

@@ -79,7 +79,7 @@ static int smem__posix_fill(const smem__place *place, const smem__file *file, ui
     if (reserve)
         smem__posix_reserve_huge(place, file, size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
-    return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
+    return rc == -EOPNOTSUPP || rc == -ENOSYS ? smem__file_resize(file, size) : rc;
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
