@@ -131,6 +131,15 @@ static int open_without_tmpfile(const char *path, int flags, mode_t mode)
     return -1;
 }
 
+static int open_and_be_swept(const char *path, int flags, mode_t mode)
+{
+    static bool swept;
+    int fd = open_without_tmpfile(path, flags, mode);
+    if (fd >= 0 && flags & O_EXCL && !swept)
+        swept = real.unlink(path) == 0;
+    return fd;
+}
+
 static int link_without_proc(int from, const char *old, int to, const char *path, int flags)
 {
     if (strncmp(old, "/proc/", 6) != 0)
@@ -151,6 +160,14 @@ TEST(no_tmpfile)
 {
     keep_real();
     smem__sys.open = open_without_tmpfile;
+    use_all();
+}
+
+/* A sweep that comes before the temporary file is locked takes it; another one is made. */
+TEST(swept_before_it_is_locked)
+{
+    keep_real();
+    smem__sys.open = open_and_be_swept;
     use_all();
 }
 

@@ -149,13 +149,13 @@ static void smem__unlink_temporary(const smem__file *file)
 static int smem__file_make_once(const smem__place *place, smem__file *out)
 {
     int fd = smem__open_retry(place->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (smem__no_tmpfile(fd))
+    bool named = smem__no_tmpfile(fd);
+    if (named)
         fd = smem__open_temporary(place);
     if (fd < 0)
         return fd;
     SMEM__POINT("file.made", "an empty file without a name, or of kind 't'; nothing locks it");
     int rc = smem__file_adopt(fd, place->uid, out);
-    bool named = rc == 0 && out->links > 0;
     if (rc == 0)
         rc = smem__file_lock(out, SMEM__SHARED, 0);
     SMEM__POINT("file.locked", "as before, and it holds the shared lock");
