@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
 DEATH_BUILD := build/death
+# without pidfd_open and inotify: tests/protocol/test_reaper.py
+KERNELS := no-ofd no-tmpfile no-getrandom
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -62,7 +64,13 @@ $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
 
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0)
+
+test-poor: build $(C_BUILD)/build.ninja  ## run C and protocol tests as on kernels that lack something
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --suite poor
+	for kernel in $(KERNELS); do \
+	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/protocol || exit 1; \
+	done
 
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
@@ -99,4 +107,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean
+.PHONY: help build test-c test-clang test-death test-poor test-python test test-all lint lint-fast wheel demo pictures model bench docs clean

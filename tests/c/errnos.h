@@ -126,14 +126,14 @@
     X(linkat, EXDEV, LASTS, (SAME))                                                            \
     X(linkat, ENOENT, ONCE, (SMEM_E_PLACE))                                                    \
     X(linkat, EEXIST, TELLS, (SMEM_E_EXISTS))                                                  \
-    /* readlink(2): where a file of kind 't' is */                                             \
-    X(readlink, ENOMEM, LASTS, ())                                                             \
-    X(readlink, EACCES, LASTS, ())                                                             \
-    X(readlink, EIO, LASTS, ())                                                                \
-    X(readlink, ELOOP, LASTS, ())                                                              \
-    X(readlink, ENAMETOOLONG, LASTS, ())                                                       \
-    X(readlink, ENOENT, LASTS, ())                                                             \
-    X(readlink, ENOTDIR, LASTS, ())                                                            \
+    /* readlink(2): where a file of kind 't' is; what directory the file of a lock is in */    \
+    X(readlink, ENOMEM, LASTS, (SAME, NO_ROOM))                                                \
+    X(readlink, EACCES, LASTS, (SAME))                                                         \
+    X(readlink, EIO, LASTS, (SAME))                                                            \
+    X(readlink, ELOOP, LASTS, (SAME))                                                          \
+    X(readlink, ENAMETOOLONG, LASTS, (SAME))                                                   \
+    X(readlink, ENOENT, LASTS, (SMEM_E_PLACE))                                                 \
+    X(readlink, ENOTDIR, LASTS, (SAME))                                                        \
     /* rename(2): a new segment into the place of an old one */                                \
     X(rename, ENOSPC, LASTS, (NO_ROOM))                                                        \
     X(rename, EDQUOT, LASTS, (NO_ROOM))                                                        \

@@ -63,7 +63,7 @@ enum call {
 #define NUMBER(name, type, bad, parameters, arguments) CALL_##name,
     CALLS(NUMBER)
 #undef NUMBER
-    CALL_COUNT
+        CALL_COUNT
 };
 
 _Static_assert(sizeof(smem__syscalls) / sizeof(void (*)(void)) == CALL_COUNT,

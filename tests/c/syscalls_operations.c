@@ -344,7 +344,8 @@ static void make_stale_and_look(scene *s)
 static int give_up_the_stale(scene *s)
 {
     int rc = smem_reclaim_segment(s->ctx, &s->info, 1);
-    return rc == 1 ? 0 : rc == 0 ? SMEM_E_BUSY : rc;
+    return rc == 1 ? 0 : rc == 0 ? SMEM_E_BUSY
+                                 : rc;
 }
 
 static void given_up(scene *s, int rc)

@@ -24,7 +24,10 @@
 int backend;
 static bool exhaustive;
 
-enum how { LASTS, ONCE, RETRY, TELLS };
+enum how { LASTS,
+           ONCE,
+           RETRY,
+           TELLS };
 
 typedef struct row {
     enum call call;

@@ -1,17 +1,42 @@
-"""System calls taken away from this process and all that it starts, as older kernels and sandboxes do."""
+"""System calls taken away from this process and all that it starts, as older kernels and sandboxes do.
+
+``python seccomp.py KIND[,KIND...] COMMAND...`` runs a command as on such a kernel;
+the kinds are the keys of `KERNELS`. Where no filter can be set it says that it skips.
+"""
 
 import ctypes
 import errno
 import os
 import struct
+import sys
 
-# On x86_64 and on the architectures with the generic table.
-NUMBERS = {"pidfd_open": (434, 434), "inotify_init1": (294, 26)}
+# On x86_64, and on the architectures with the generic table.
+NUMBERS = {
+    "fcntl": (72, 25),
+    "getrandom": (318, 278),
+    "inotify_init1": (294, 26),
+    "madvise": (28, 233),
+    "openat": (257, 56),
+    "pidfd_open": (434, 434),
+}
+
+# What a poorer kernel says: the call, the argument that it is about, a test of its
+# low half ("is" a value, "has" a bit, or None for any), and the error.
+KERNELS = {
+    "no-tmpfile": [("openat", 2, "has", 0o20000000, errno.EOPNOTSUPP)],
+    "no-ofd": [("fcntl", 1, "is", command, errno.EINVAL) for command in (36, 37, 38)],
+    "no-getrandom": [("getrandom", 0, None, 0, errno.ENOSYS)],
+    "no-pidfd": [("pidfd_open", 0, None, 0, errno.ENOSYS)],
+    "no-inotify": [("inotify_init1", 0, None, 0, errno.ENOSYS)],
+    # MADV_POPULATE_READ and _WRITE, MADV_COLLAPSE
+    "no-populate": [("madvise", 2, "is", advice, errno.EINVAL) for advice in (22, 23)],
+    "no-collapse": [("madvise", 2, "is", 25, errno.EINVAL)],
+}
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _FILTER_MODE = 2
-_LOAD_NUMBER = struct.pack("HBBI", 0x20, 0, 0, 0)
-_RETURN = 0x06
+_LOAD, _RETURN = 0x20, 0x06
+_TESTS = {"is": 0x15, "has": 0x45}  # jump when equal, jump when a bit is set
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 
 
@@ -19,14 +44,26 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
+def _line(code, value, if_true=0, if_false=0):
+    return struct.pack("HBBI", code, if_true, if_false, value)
+
+
+def _rule(name, argument, test, value, error):
+    """Load the number; if it is this call's, load and test the argument; if so, the error."""
+    answer = [_line(_RETURN, _ERRNO | error)]
+    if test is not None:
+        answer = [_line(_LOAD, 16 + 8 * argument), _line(_TESTS[test], value, 0, 1), *answer]
+    number = NUMBERS[name][os.uname().machine != "x86_64"]
+    return b"".join([_line(_LOAD, 0), _line(_TESTS["is"], number, 0, len(answer)), *answer])
+
+
 def refuse(*names):
-    """From now on these system calls fail with ENOSYS."""
-    code = _LOAD_NUMBER
+    """From now on these system calls, or what these kernels lack, fail."""
+    code = b""
     for name in names:
-        number = NUMBERS[name][os.uname().machine != "x86_64"]
-        code += struct.pack("HBBI", 0x15, 0, 1, number)  # not this one: skip the next line
-        code += struct.pack("HBBI", _RETURN, 0, 0, _ERRNO | errno.ENOSYS)
-    code += struct.pack("HBBI", _RETURN, 0, 0, _ALLOW)
+        for rule in KERNELS.get(name) or [(name, 0, None, 0, errno.ENOSYS)]:
+            code += _rule(*rule)
+    code += _line(_RETURN, _ALLOW)
     program = _Program(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = (
@@ -36,3 +73,12 @@ def refuse(*names):
     for each in arguments:
         if libc.prctl(*each) != 0:
             raise OSError(ctypes.get_errno(), "no seccomp filter here")
+
+
+if __name__ == "__main__":
+    try:
+        refuse(*sys.argv[1].split(","))
+    except OSError as error:
+        print(f"1..0 # SKIP {error.strerror}")
+        sys.exit()
+    os.execvp(sys.argv[2], sys.argv[2:])

@@ -10,6 +10,7 @@
 #include "os/backend.h"
 
 #include "base/point.h"
+#include "os/flock.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -55,7 +56,7 @@ int smem__file_stat(smem__file *file)
 
 static int smem__file_adopt(int fd, uint32_t uid, smem__file *out)
 {
-    out->fd = fd;
+    *out = (smem__file){.fd = fd};
     int rc = smem__file_stat(out);
     if (rc == 0 && out->uid != uid)
         rc = SMEM_E_SECURITY;
@@ -111,7 +112,7 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
         return SMEM_E_PLACE; /* the directory is gone */
     if (fd < 0)
         return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
-    SMEM__POINT("file.opened-or-made", "the user's file is there, perhaps empty; nobody is inside");
+    SMEM__POINT("file.opened-or-made", "a file that may be empty is there, and not locked");
     int rc = smem__file_adopt(fd, uid, out);
     return rc ? rc : smem__file_set_mode(out, 0600);
 }
@@ -223,8 +224,10 @@ int smem__file_replace(const smem__place *place, smem__file *file, const char *p
 
 void smem__file_close(smem__file *file)
 {
-    if (file->fd >= 0)
-        smem__sys.close(file->fd); /* EINTR: on Linux it is closed all the same */
+    if (file->fd < 0)
+        return;
+    smem__flock_release(file);
+    smem__sys.close(file->fd); /* EINTR: on Linux it is closed all the same */
     file->fd = -1;
 }
 
@@ -238,16 +241,33 @@ static struct flock smem__lock_request(enum smem__lock lock, uint64_t byte)
                           .l_len = 1};
 }
 
-static int smem__lock_by(const smem__file *file, int command, enum smem__lock lock, uint64_t byte)
+/* Is this what a kernel says that has no such locks, to the first one? */
+static bool smem__lock_is_unknown(int rc)
 {
-    struct flock request = smem__lock_request(lock, byte);
-    while (smem__sys.fcntl_lock(file->fd, command, &request) != 0) {
+    return (rc == -EINVAL || rc == -ENOSYS) && smem__flock_choose(false);
+}
+
+static int smem__lock_bytes(const smem__file *file, int command, struct flock *request)
+{
+    while (smem__sys.fcntl_lock(file->fd, command, request) != 0) {
         if (errno == EACCES)
             return -EAGAIN;
         if (errno != EINTR)
             return -errno;
     }
+    smem__flock_choose(true);
     return 0;
+}
+
+static int smem__lock_by(const smem__file *file, int command, enum smem__lock lock, uint64_t byte)
+{
+    if (!smem__flock_needed()) {
+        struct flock request = smem__lock_request(lock, byte);
+        int rc = smem__lock_bytes(file, command, &request);
+        if (!smem__lock_is_unknown(rc))
+            return rc;
+    }
+    return smem__flock_lock(file, lock, byte, command == F_OFD_SETLKW);
 }
 
 int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
@@ -260,15 +280,21 @@ int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64
     return smem__lock_by(file, F_OFD_SETLKW, lock, byte);
 }
 
+static enum smem__lock smem__lock_seen(short type)
+{
+    return type == F_UNLCK ? SMEM__UNLOCKED : type == F_RDLCK ? SMEM__SHARED
+                                                              : SMEM__EXCLUSIVE;
+}
+
 int smem__file_locked(const smem__file *file, uint64_t byte)
 {
-    struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
-    while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
-        if (errno != EINTR)
-            return errno == EACCES ? -EAGAIN : -errno;
-    return request.l_type == F_UNLCK   ? SMEM__UNLOCKED
-           : request.l_type == F_RDLCK ? SMEM__SHARED
-                                       : SMEM__EXCLUSIVE;
+    if (!smem__flock_needed()) {
+        struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
+        int rc = smem__lock_bytes(file, F_OFD_GETLK, &request);
+        if (!smem__lock_is_unknown(rc))
+            return rc ? rc : (int)smem__lock_seen(request.l_type);
+    }
+    return smem__flock_locked(file, byte);
 }
 
 void smem__backoff(unsigned turn)
@@ -363,6 +389,8 @@ int smem__map_code(void)
 
 int smem__file_pin(const smem__file *file, size_t page, void **out)
 {
+    if (smem__flock_needed())
+        return smem__flock_pin(file, page, out);
     void *pin = smem__sys.mmap(NULL, page, PROT_NONE, MAP_SHARED, file->fd, 0);
     if (pin == MAP_FAILED)
         return smem__map_code();
@@ -373,7 +401,7 @@ int smem__file_pin(const smem__file *file, size_t page, void **out)
 void smem__unpin(void *pin, size_t page)
 {
     if (pin)
-        smem__sys.munmap(pin, page);
+        smem__sys.munmap(pin, smem__flock_needed() ? SMEM__PIN_PAGES * page : page);
 }
 
 int smem__path_rename(const char *path, const char *to)

@@ -140,12 +140,23 @@ int smem__posix_part(const smem__place *place, smem__mapping *mapping)
     return base == MAP_FAILED ? smem__map_code() : 0;
 }
 
+/* With flock the claim is given back before the shared lock is had: a sweep that came
+   between has taken the name. */
+static int smem__posix_was_kept(const smem__file *file)
+{
+    smem__file now = {.fd = file->fd};
+    int rc = smem__byte_locks() ? 0 : smem__file_stat(&now);
+    return rc == 0 && !smem__byte_locks() && now.links == 0 ? -ENOENT : rc;
+}
+
 int smem__posix_join(const smem__place *place, const smem__object *object,
                      smem__mapping *mapping)
 {
     int rc = smem__posix_lay(object->file.fd, mapping, smem__posix_locked_size(place, mapping),
                              mapping->apart ? 0 : MAP_POPULATE);
-    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc == 0)
+        rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    return rc ? rc : smem__posix_was_kept(&object->file);
 }
 
 void smem__posix_unmap(smem__mapping *mapping)
