@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
 DEATH_BUILD := build/death
-# without pidfd_open and inotify: tests/protocol/test_reaper.py
-KERNELS := no-ofd no-tmpfile no-getrandom
+# each is a filter of tests/protocol/seccomp.py
+KERNELS := no-tmpfile no-ofd no-getrandom no-pidfd no-inotify no-populate no-collapse no-fallocate
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(C_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized
 
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --no-suite poor-long
 
 test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
 	@if command -v clang >/dev/null; then \
@@ -64,12 +64,14 @@ $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
 
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --no-suite poor-long $(if $(ALL),--test-args=--all --timeout-multiplier=0)
 
-test-poor: build $(C_BUILD)/build.ninja  ## run C and protocol tests as on kernels that lack something
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --suite poor
+test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contract and protocol tests as on kernels that lack something (test-c has a short form)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --suite poor --suite poor-long
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --suite poor-long
 	for kernel in $(KERNELS); do \
-	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/protocol || exit 1; \
+	  echo "$$kernel:"; \
+	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/contract tests/protocol || exit 1; \
 	done
 
 test-python: build $(VENV)/.demo  ## run the Python tests

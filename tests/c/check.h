@@ -74,6 +74,9 @@ unsigned check_left(bool say);
 /* Remove the SysV segments that are left. */
 void check_remove_segments(void);
 
+/* Skip where the kernel tells nothing of processes. */
+void check_needs_proc(void);
+
 /* ---- other processes ----------------------------------------------------- */
 
 /* One end of a conversation between parent and child. */

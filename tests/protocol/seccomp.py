@@ -1,7 +1,7 @@
 """System calls taken away from this process and all that it starts, as older kernels and sandboxes do.
 
 ``python seccomp.py KIND[,KIND...] COMMAND...`` runs a command as on such a kernel;
-the kinds are the keys of `KERNELS`. Where no filter can be set it says that it skips.
+the kinds are the keys of `KERNELS`, and ``no-proc``. Where no filter can be set it says that it skips.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import sys
 
 # On x86_64, and on the architectures with the generic table.
 NUMBERS = {
+    "fallocate": (285, 47),
     "fcntl": (72, 25),
     "getrandom": (318, 278),
     "inotify_init1": (294, 26),
@@ -25,6 +26,7 @@ NUMBERS = {
 KERNELS = {
     "no-tmpfile": [("openat", 2, "has", 0o20000000, errno.EOPNOTSUPP)],
     "no-ofd": [("fcntl", 1, "is", command, errno.EINVAL) for command in (36, 37, 38)],
+    "no-fallocate": [("fallocate", 0, None, 0, errno.ENOSYS)],
     "no-getrandom": [("getrandom", 0, None, 0, errno.ENOSYS)],
     "no-pidfd": [("pidfd_open", 0, None, 0, errno.ENOSYS)],
     "no-inotify": [("inotify_init1", 0, None, 0, errno.ENOSYS)],
@@ -33,10 +35,14 @@ KERNELS = {
     "no-collapse": [("madvise", 2, "is", 25, errno.EINVAL)],
 }
 
+# No call, but an empty directory in the place of what the kernel tells of itself.
+NO_PROC = "no-proc"
+
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _FILTER_MODE = 2
 _LOAD, _RETURN = 0x20, 0x06
 _TESTS = {"is": 0x15, "has": 0x45}  # jump when equal, jump when a bit is set
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 
 
@@ -75,9 +81,23 @@ def refuse(*names):
             raise OSError(ctypes.get_errno(), "no seccomp filter here")
 
 
+def hide_proc():
+    """From now on /proc is empty, in a mount namespace of this process's own (as root)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if (
+        libc.unshare(_CLONE_NEWNS) != 0
+        or libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0
+        or libc.mount(b"tmpfs", b"/proc", b"tmpfs", 0, None) != 0
+    ):
+        raise OSError(ctypes.get_errno(), "no mount namespace here")
+
+
 if __name__ == "__main__":
+    kinds = sys.argv[1].split(",")
     try:
-        refuse(*sys.argv[1].split(","))
+        if NO_PROC in kinds:
+            hide_proc()
+        refuse(*[kind for kind in kinds if kind != NO_PROC])
     except OSError as error:
         print(f"1..0 # SKIP {error.strerror}")
         sys.exit()

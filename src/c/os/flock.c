@@ -111,12 +111,13 @@ static int smem__side_free(const smem__file *file)
     return -1;
 }
 
-static int smem__side_lock(smem__file *file, enum smem__lock lock, uint64_t byte)
+/* -ESTALE: its last user has removed it meanwhile. */
+static int smem__side_lock_once(smem__file *file, smem__side *out, enum smem__lock lock,
+                                uint64_t byte)
 {
     char path[SMEM__PATH_MAX];
     smem__file side;
-    int free = smem__side_free(file);
-    int rc = free < 0 ? -ENOLCK : smem__side_path(file, byte, path);
+    int rc = smem__side_path(file, byte, path);
     if (rc == 0)
         rc = smem__file_open_or_make(path, file->uid, &side);
     if (rc != 0)
@@ -126,14 +127,33 @@ static int smem__side_lock(smem__file *file, enum smem__lock lock, uint64_t byte
     if (rc == 0) {
         SMEM__POINT("flock.locked", "the file of a lock is locked");
         rc = smem__file_is_at(&side, path);
-        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN
-                                   : rc; /* its last user has removed it */
+        rc = rc == 1 ? 0 : rc == 0 ? -ESTALE
+                                   : rc;
     }
     if (rc == 0)
-        file->sides[free] = (smem__side){.fd_plus_1 = side.fd + 1, .byte = byte};
+        *out = (smem__side){.fd_plus_1 = side.fd + 1, .byte = byte};
     else
         smem__sys.close(side.fd);
     return rc;
+}
+
+static int smem__side_lock(smem__file *file, enum smem__lock lock, uint64_t byte)
+{
+    int free = smem__side_free(file), rc = free < 0 ? -ENOLCK : -ESTALE;
+    for (unsigned turn = 0; rc == -ESTALE && turn < SMEM__BRIEFLY; turn++)
+        rc = smem__side_lock_once(file, &file->sides[free], lock, byte);
+    return rc == -ESTALE ? -EAGAIN : rc;
+}
+
+/* Nobody has locked it, if it can be locked. */
+static void smem__side_remove(int fd, const char *path)
+{
+    smem__file side = {.fd = fd};
+    if (smem__flock_try(fd, LOCK_EX | LOCK_NB) == 0 && smem__file_stat(&side) == 0 &&
+        smem__file_is_at(&side, path) == 1) {
+        smem__path_unlink(path);
+        SMEM__POINT("flock.removed", "the file of the lock is gone");
+    }
 }
 
 /* Given back before the exclusive lock is tried, as smem__gate_leave() does: of
@@ -141,16 +161,12 @@ static int smem__side_lock(smem__file *file, enum smem__lock lock, uint64_t byte
 static void smem__side_unlock(smem__file *file, int at)
 {
     char path[SMEM__PATH_MAX];
-    smem__file side = {.fd = file->sides[at].fd_plus_1 - 1};
-    smem__flock_try(side.fd, LOCK_UN);
+    int fd = file->sides[at].fd_plus_1 - 1;
+    smem__flock_try(fd, LOCK_UN);
     SMEM__POINT("flock.unlocked", "the lock is given back, its file there");
-    if (smem__flock_try(side.fd, LOCK_EX | LOCK_NB) == 0 && smem__file_stat(&side) == 0 &&
-        smem__side_path(file, file->sides[at].byte, path) == 0 &&
-        smem__file_is_at(&side, path) == 1) {
-        smem__path_unlink(path);
-        SMEM__POINT("flock.removed", "the file of the lock is gone");
-    }
-    smem__sys.close(side.fd);
+    if (smem__side_path(file, file->sides[at].byte, path) == 0)
+        smem__side_remove(fd, path);
+    smem__sys.close(fd);
     file->sides[at].fd_plus_1 = 0;
 }
 
@@ -238,6 +254,8 @@ int smem__flock_locked(const smem__file *file, uint64_t byte)
     if (rc != 0)
         return rc == -ENOENT ? SMEM__UNLOCKED : rc;
     rc = smem__flock_look(side.fd);
+    if (rc == SMEM__UNLOCKED) /* else its last user, refused for our sake, would leave it */
+        smem__side_remove(side.fd, path);
     smem__sys.close(side.fd);
     return rc;
 }
