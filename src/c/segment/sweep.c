@@ -204,8 +204,11 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
     smem__sweep_files(&sweeper, 't');
-    if (!smem__byte_locks())
+    if (!smem__byte_locks()) {
         smem__sweep_files(&sweeper, 'l');
+        if (ctx->place.has_posix) /* again: there may have been no room for a lock's file */
+            rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    }
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
     return rc ? rc : sysv;
