@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
 DEATH_BUILD := build/death
+ASAN_BUILD := build/asan
+TSAN_BUILD := build/tsan
 # each is a filter of tests/protocol/seccomp.py
 KERNELS := no-tmpfile no-ofd no-getrandom no-pidfd no-inotify no-populate no-collapse no-fallocate
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
@@ -74,10 +76,36 @@ test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contr
 	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/contract tests/protocol || exit 1; \
 	done
 
+$(ASAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+
+# The errno tables fork for each of thousands of faults: minutes, with sanitizers.
+asan: $(ASAN_BUILD)/build.ninja  ## the C tests with AddressSanitizer and UBSan (SHORT=1: without the long ones)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs --timeout-multiplier 4 $(if $(SHORT),--no-suite long)
+
+asan-short:
+	$(MAKE) asan SHORT=1
+
+# It knows no fences: the one there is orders a segment's magic for other processes.
+$(TSAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
+
+# A forked child has no threads but its own, and makes the locks anew that its parent
+# held for the fork: it would be told of leaked threads and of misused locks.
+tsan: $(TSAN_BUILD)/build.ninja  ## the C tests with ThreadSanitizer
+	PATH="$(CURDIR)/$(BIN):$$PATH" TSAN_OPTIONS=halt_on_error=1:report_thread_leaks=0:report_mutex_bugs=0 $(BIN)/meson test -C $(TSAN_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long
+
+memcheck: $(C_BUILD)/build.ninja  ## the C tests in valgrind, where it is found
+	@if command -v valgrind >/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" SMEM_TEST_VALGRIND=1 && export PATH SMEM_TEST_VALGRIND && \
+	  meson test -C $(C_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long \
+	    --wrap='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite'; \
+	else echo "skipped: memcheck (no valgrind here)"; fi
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c test-death model test-python  ## set up all that is needed and run every test
+test: test-c test-death model asan-short test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py
@@ -109,4 +137,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-death test-poor test-python test test-all lint lint-fast wheel demo pictures model bench docs clean
+.PHONY: help build test-c test-death test-poor asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean

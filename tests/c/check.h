@@ -46,6 +46,8 @@ void check_code(const char *file, int line, const char *what, int got, int want)
 void check_text(const char *file, int line, const char *what, const char *got, const char *want);
 void check_true(const char *file, int line, const char *what, bool got);
 _Noreturn void check_skip(const char *why);
+/* For what valgrind itself cannot do (make memcheck). */
+void check_skip_in_valgrind(const char *why);
 
 #define CHECK(condition) check_true(__FILE__, __LINE__, #condition, (condition))
 #define CHECK_EQ(got, want)                                                   \

@@ -122,6 +122,7 @@ TEST(impossible_sizes)
 /* A size that only this machine cannot give is a lack of room, and nothing is left of it. */
 TEST(too_large_for_the_machine)
 {
+    check_skip_in_valgrind("it refuses the size before the kernel sees it");
     smem_context *ctx = check_open(NULL);
     const int64_t shape[] = {(int64_t)1 << 60};
     smem_spec spec = vector(check_name("huge"));

@@ -79,6 +79,12 @@
     X(stat, ENOENT, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                          \
     X(stat, ENOTDIR, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                         \
     X(stat, EOVERFLOW, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                       \
+    /* fstatfs(2): how much room is left; unknown is taken for enough */                       \
+    X(fstatfs, EIO, LASTS, ())                                                                 \
+    X(fstatfs, ENOMEM, LASTS, ())                                                              \
+    X(fstatfs, ENOSYS, LASTS, ())                                                              \
+    X(fstatfs, EOVERFLOW, LASTS, ())                                                           \
+    X(fstatfs, EINTR, LASTS, ())                                                               \
     /* fchmod(2) */                                                                            \
     X(fchmod, EPERM, LASTS, (SAME))                                                            \
     X(fchmod, EROFS, LASTS, (SAME))                                                            \

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 /* X(member, result type, its failure, parameters, arguments) */
 #define CALLS(X)                                                                               \
@@ -20,6 +21,7 @@
     X(fstat, int, -1, (int fd, struct stat *out), (fd, out))                                   \
     X(lstat, int, -1, (const char *path, struct stat *out), (path, out))                       \
     X(stat, int, -1, (const char *path, struct stat *out), (path, out))                        \
+    X(fstatfs, int, -1, (int fd, struct statfs *out), (fd, out))                               \
     X(fchmod, int, -1, (int fd, mode_t mode), (fd, mode))                                      \
     X(ftruncate, int, -1, (int fd, off_t size), (fd, size))                                    \
     X(fallocate, int, -1, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))      \

@@ -123,6 +123,56 @@ TEST(limit_is_said)
     smem_close(ctx);
 }
 
+/* Full as long as there is what the dead left: the maker's family's file is no segment. */
+static bool is_full(void)
+{
+    return check_left(false) > check_files('f') + check_files('u');
+}
+
+static int fallocate_when_empty(int fd, int mode, off_t at, off_t size)
+{
+    return is_full() ? full_fallocate(fd, mode, at, size) : real.fallocate(fd, mode, at, size);
+}
+
+static int shmget_when_empty(key_t key, size_t size, int flags)
+{
+    return is_full() ? full_shmget(key, size, flags) : real.shmget(key, size, flags);
+}
+
+static void create_and_wait(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_segment *segment;
+    CHECK_OK(create_on(check_open("killed"), backend, check_name("dead"), 0, &segment));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* Memory that the dead hold is freed for a new segment, however late the last sweep was. */
+TEST(no_room_until_the_dead_are_swept)
+{
+    const int errors[] = {ENOMEM, ENOSPC};
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    for (int i = 0; i < 2; i++) {
+        smem_segment *segment;
+        shmget_error = errors[i];
+        check_peer child = check_fork(create_and_wait, NULL);
+        check_hear(&child);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK_OK(create_on(ctx, backend, NULL, 0, &segment)); /* sweeps, if any is due */
+        smem_detach(segment);
+        check_kill(&child);
+        smem__sys.fallocate = fallocate_when_empty;
+        smem__sys.shmget = shmget_when_empty;
+        CHECK_OK(create_on(ctx, backend, i ? NULL : check_name("a"), 0, &segment));
+        smem__sys.fallocate = real.fallocate;
+        smem__sys.shmget = real.shmget;
+        smem_detach(segment);
+    }
+    smem_close(ctx);
+}
+
 /* ---- what a kernel does not know --------------------------------------------------- */
 
 static int open_without_tmpfile(const char *path, int flags, mode_t mode)

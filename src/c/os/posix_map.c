@@ -206,7 +206,7 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
-        smem__posix_lay(file.fd, mapping, mapping->size, 0);
+        smem__posix_lay(file.fd, mapping, smem__posix_locked_size(place, mapping), 0);
         SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
     }
     smem__file_close(&file);

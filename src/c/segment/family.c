@@ -16,7 +16,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->tag = tag;
     out->device = file->device;
     out->inode = file->inode;
-    out->slot = smem__share_claim(file);
+    out->slot = smem__share_claim(file, 0);
     int rc = smem__file_pin(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
@@ -186,10 +186,11 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     smem__file file;
     void *own = NULL;
     family->slot = -1; /* the parent's */
+    family->share = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     bool held = smem__record_hold(place, &file) == 0;
-    int slot = held ? smem__share_claim(&file) : -1; /* before the pin, which is to carry it */
+    int slot = held ? smem__share_claim(&file, 0) : -1; /* before the pin, which is to carry it */
     if (held && smem__file_pin(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = slot;
@@ -210,7 +211,7 @@ static void smem__family_move(const smem__place *place, const smem__file *file, 
         smem__record_hold(place, file) != 0 ||
         smem__record_add_honorary(place, file, parent) != 0)
         return;
-    int slot = smem__share_claim(file);
+    int slot = smem__share_claim(file, family->share);
     if (smem__file_pin(file, place->page, &pin) != 0)
         return;
     smem__unpin(family->pin, place->page);
@@ -271,7 +272,7 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
-int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
+int smem__family_set_share(const smem__place *place, smem__family *family, uint64_t bytes,
                            uint64_t bound)
 {
     smem__file file;
@@ -279,7 +280,12 @@ int smem__family_set_share(const smem__place *place, const smem__family *family,
         return -ENOSPC;
     int rc = smem__family_open(place, family, &file);
     if (rc == 0) {
+        /* Less is kept before less is said, more said before more is kept. */
+        if (bytes < family->share)
+            family->share = bytes;
         rc = smem__share_set(&file, family->slot, bytes, bound);
+        if (rc == 0)
+            family->share = bytes;
         smem__file_close(&file);
     }
     return rc;
