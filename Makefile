@@ -9,6 +9,8 @@ DEATH_BUILD := build/death
 ASAN_BUILD := build/asan
 ASAN_SITE := build/asan-site
 TSAN_BUILD := build/tsan
+# each is a filter of tests/protocol/seccomp.py
+KERNELS := no-tmpfile no-ofd no-getrandom no-pidfd no-inotify no-populate no-collapse no-fallocate
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -52,7 +54,7 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(C_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized
 
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --no-suite poor-long
 
 test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
 	@if command -v clang >/dev/null; then \
@@ -65,7 +67,15 @@ $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
 
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --no-suite poor-long $(if $(ALL),--test-args=--all --timeout-multiplier=0)
+
+test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contract and protocol tests as on kernels that lack something (test-c has a short form)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --suite poor --suite poor-long
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --suite poor-long
+	for kernel in $(KERNELS); do \
+	  echo "$$kernel:"; \
+	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/contract tests/protocol || exit 1; \
+	done
 
 $(ASAN_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
@@ -148,4 +158,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model model-long bench docs clean asan-python
+.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model model-long bench docs clean asan-python test-poor

@@ -126,6 +126,7 @@ static int note_pid(void *arg, int pid, const char *command)
 /* The holders of a segment are the processes that map it. */
 TEST(holders_are_who_maps_it)
 {
+    check_needs_proc();
     smem_context *ctx = check_open(NULL);
     smem_segment *segment = create(ctx, check_name("holders"));
     job todo = {.name = check_name("holders")};

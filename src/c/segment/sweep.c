@@ -10,6 +10,7 @@
 typedef struct smem__sweeper {
     smem_context *ctx;
     smem_reclaimed *out;
+    char kind; /* of the files that are looked at */
 } smem__sweeper;
 
 static int smem__sweep_posix(void *arg, const char *name)
@@ -23,19 +24,21 @@ static int smem__sweep_posix(void *arg, const char *name)
     return 0;
 }
 
-/* A file that its maker died over before it was published. */
-static int smem__sweep_temporary(void *arg, const char *name)
+/* A file that its maker died over before it was published, or the file of a lock
+   that its last user died with. */
+static int smem__sweep_unlocked(void *arg, const char *name)
 {
-    const smem__place *place = &((smem__sweeper *)arg)->ctx->place;
+    const smem__sweeper *sweeper = arg;
+    const smem__place *place = &sweeper->ctx->place;
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
+    if (smem__place_path(place, place->uid, sweeper->kind, name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
     if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
-        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
+        SMEM__POINT("sweep.unlocked-claimed", "a dead one's file of kind 't' or 'l', locked");
         smem__path_unlink(path);
-        SMEM__POINT("sweep.temporary-removed", "it is gone");
+        SMEM__POINT("sweep.unlocked-removed", "it is gone");
     }
     smem__file_close(&file);
     return 0;
@@ -189,9 +192,15 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     return 0;
 }
 
+static void smem__sweep_files(smem__sweeper *sweeper, char kind)
+{
+    sweeper->kind = kind;
+    smem__place_each(&sweeper->ctx->place, kind, smem__sweep_unlocked, sweeper);
+}
+
 int smem__sweep(smem_context *ctx, smem_reclaimed *out)
 {
-    smem__sweeper sweeper = {ctx, out};
+    smem__sweeper sweeper = {.ctx = ctx, .out = out};
     *out = (smem_reclaimed){0};
     int rc = 0;
     if (ctx->family.pin) {
@@ -204,7 +213,12 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     }
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
-    smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
+    smem__sweep_files(&sweeper, 't');
+    if (!smem__byte_locks()) {
+        smem__sweep_files(&sweeper, 'l');
+        if (ctx->place.has_posix) /* again: there may have been no room for a lock's file */
+            rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    }
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
     return rc ? rc : sysv;
