@@ -111,8 +111,12 @@ smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsig
     };
 }
 
-static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce)
+/* [slot]: where it should be. */
+static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce,
+                                uint32_t slot)
 {
+    if (slot < count && entries[slot].gate_plus_1 && entries[slot].nonce == nonce)
+        return true;
     for (uint32_t i = 0; i < count; i++)
         if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
             return true;
@@ -121,11 +125,11 @@ static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint
 
 /* Another inode alone proves nothing: an empty journal goes, and comes again
    with the next segment. What counts is whether ours are in it. */
-void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+static void smem__journal_complete(smem_context *ctx, const smem__gate *gate)
 {
     smem__entry *entries;
     uint32_t count;
-    if (ctx->journal_inode == gate->file.inode || smem__journal_read(gate, &entries, &count) != 0)
+    if (smem__journal_read(gate, &entries, &count) != 0)
         return;
     pthread_mutex_lock(&ctx->table_lock);
     for (size_t i = 0; i < ctx->bucket_count; i++)
@@ -138,9 +142,9 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
             bool second = segment->mode != SMEM_READ_WRITE &&
                           smem__table_find(ctx, segment->backend, segment->info.nonce,
                                            SMEM_READ_WRITE);
-            if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
-                !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0) {
+            if (segment->backend->needs_gate && !second &&
+                !smem__is_journalled(entries, count, info->nonce, header->journal - 1) &&
+                smem_is_current(segment) && smem__journal_add(gate, &entry, &slot) == 0) {
                 SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
                 header->journal = slot + 1;
             }
@@ -148,6 +152,12 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
     free(entries);
+}
+
+void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+{
+    if (ctx->journal_inode != gate->file.inode)
+        smem__journal_complete(ctx, gate);
 }
 
 static bool smem__has_gated(smem_context *ctx)
@@ -170,8 +180,8 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     int rc = smem__gate_enter_journal(&sweeper->ctx->place, ours, &gate);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
-    if (ours)
-        smem__journal_renew(sweeper->ctx, &gate);
+    if (ours) /* the same file may have been cut off */
+        smem__journal_complete(sweeper->ctx, &gate);
     rc = smem__journal_read(&gate, &entries, &count);
     smem__gate_leave(&gate);
     if (rc != 0)
