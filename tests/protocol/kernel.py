@@ -1,9 +1,11 @@
 """What the kernel holds for a user, this one by default, asked without the library under test."""
 
+import errno
 import fcntl
 import os
 import struct
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -98,7 +100,22 @@ def _locked(file, byte):
     """How a byte of an open file is locked by others."""
     layout = "hhqqi4x"  # struct flock
     question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-    return struct.unpack(layout, fcntl.fcntl(file, fcntl.F_OFD_GETLK, question))[0]
+    try:
+        return struct.unpack(layout, fcntl.fcntl(file, fcntl.F_OFD_GETLK, question))[0]
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return _flock(file.name, byte, os.fstat(file.fileno()).st_uid)
+
+
+def has_byte_locks():
+    """Whether locks may belong to open files and single bytes; else flock stands in."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _lock(family, byte, uid=None):
@@ -108,6 +125,21 @@ def _lock(family, byte, uid=None):
             return _locked(file, byte)
     except FileNotFoundError:
         return fcntl.F_UNLCK
+
+
+def lock_file(path, byte, uid=None):
+    """Where a byte of a file is locked when the kernel has no locks on bytes."""
+    return f"{DIRECTORY}/smem.{_uid(uid)}.l.{os.stat(path).st_ino:x}.{byte:x}" if byte else path
+
+
+def _flock(path, byte, uid):
+    """As _lock() where the kernel has no locks on bytes: each but the first is a file beside it."""
+    inode = os.stat(lock_file(path, byte, uid)).st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, _, mode, _, file, *_ = line.split()
+        if kind == "FLOCK" and file.endswith(f":{inode}"):
+            return {"READ": fcntl.F_RDLCK, "WRITE": fcntl.F_WRLCK}[mode]
+    return fcntl.F_UNLCK
 
 
 def is_guarded(family, uid=None):

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static uint64_t smem__namespace(const char *path)
@@ -91,16 +91,21 @@ uint64_t smem__memory_total(void)
 
 uint64_t smem__place_size(const smem__place *place)
 {
-    struct statvfs st;
-    if (!place->has_posix || smem__sys.statvfs(place->directory, &st) != 0 || st.f_blocks == 0)
+    struct statfs system;
+    int fd = place->has_posix ? smem__sys.open(place->directory, O_RDONLY | O_CLOEXEC, 0) : -1;
+    if (fd < 0)
         return UINT64_MAX;
-    return (uint64_t)st.f_blocks * st.f_frsize;
+    int rc = smem__sys.fstatfs(fd, &system);
+    smem__sys.close(fd);
+    return rc == 0 && system.f_blocks ? (uint64_t)system.f_blocks * (uint64_t)system.f_bsize
+                                      : UINT64_MAX;
 }
 
 static bool smem__usable_directory(const char *path, uint64_t *device)
 {
     struct stat st;
-    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || access(path, W_OK | X_OK) != 0)
+    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
+        smem__sys.access(path, W_OK | X_OK) != 0)
         return false;
     *device = st.st_dev;
     return true;
@@ -163,7 +168,7 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
     int rc = 0;
     while (rc == 0) {
         errno = 0;
-        struct dirent *entry = readdir(directory);
+        struct dirent *entry = smem__sys.readdir(directory);
         if (!entry) {
             rc = -errno; /* 0 at the end */
             break;

@@ -9,7 +9,6 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -62,7 +61,6 @@ smem__syscalls smem__sys = {
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
-    .statvfs = statvfs,
     .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
@@ -84,6 +82,8 @@ smem__syscalls smem__sys = {
     .shmdt = shmdt,
     .shmctl = shmctl,
     .opendir = opendir,
+    .readdir = readdir,
+    .access = access,
     .getrandom = getrandom,
     .spawn = smem__spawn_call,
     .waitpid = waitpid,
