@@ -202,18 +202,20 @@ except OSError:
 for call in (
     lambda: sharedmem.zeros(3, backend=backend),
     lambda: sharedmem.zeros(3, name=name + 'x', backend=backend),
-    lambda: sharedmem.attach(name),
+    lambda: sharedmem.attach(name, 'r'),
     lambda: sharedmem.stat(name),
     lambda: sharedmem.unlink(name),
     sharedmem.list_segments,
     sharedmem.reclaim,
 ):
     refused(OSError, call, 'Too many open files')
+assert sharedmem.attach(name) is not None  # it is mapped here: no fd is needed
 assert pickle.loads(ForkingPickler.dumps(named)) is not None
 assert all((array == i).all() for i, array in enumerate(arrays))
 arrays.clear()  # they cannot be looked at now: it is made good later
 for fd in fds:
     os.close(fd)
+sharedmem.trim()
 sharedmem.reclaim()
 mine = [info.name for info in sharedmem.list_segments()]
 assert mine == [name], mine
