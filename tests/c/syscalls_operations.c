@@ -633,7 +633,6 @@ OPERATION(keep_large, make_large_published, detach, nobody_attaches)
 /* What somebody else maps is not kept. */
 OPERATION(keep_shared, share_published, detach, unharmed)
 /* What nobody was told of is kept without a look at the kernel. */
-OPERATION(keep_private, make_private, detach, NULL)
 /* So it is with one that was idle before, which was zeros again. */
 OPERATION(keep_again, leave_idle, reuse, nobody_attaches)
 /* Idle segments that are given back are gone, now or after the next sweep. */

@@ -324,7 +324,17 @@ static int smem__posix_empty(const smem__object *object, uint64_t data_offset)
         return 0;
     int rc = smem__sys.fallocate(object->file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                  (off_t)data_offset, (off_t)(object->size - data_offset));
-    return rc ? -errno : 0;
+    if (rc == 0)
+        return 0;
+    /* No fallocate here: the same through a mapping. */
+    size_t size = object->size - data_offset;
+    void *data = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->file.fd,
+                                (off_t)data_offset);
+    if (data == MAP_FAILED)
+        return -errno;
+    rc = smem__sys.madvise(data, size, MADV_REMOVE) ? -errno : 0;
+    smem__sys.munmap(data, size);
+    return rc;
 }
 
 static bool smem__posix_is_at(const smem__place *place, const char *name,
