@@ -73,6 +73,11 @@ unsigned check_fds(void);
 /* What is left of the library: files, and SysV segments made since the start of
    the test. Says what on stderr when [say]. */
 unsigned check_left(bool say);
+/* Remove the SysV segments that are left. */
+void check_remove_segments(void);
+
+/* Skip where the kernel tells nothing of processes. */
+void check_needs_proc(void);
 
 /* ---- other processes ----------------------------------------------------- */
 

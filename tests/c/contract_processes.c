@@ -281,6 +281,7 @@ static void check_childs_family(const char *want)
 /* A child joins its ancestor's family, or the one that the environment names. */
 TEST(children_join_the_family)
 {
+    check_needs_proc();
     smem_context *ctx = check_open(NULL);
     check_childs_family(smem_family_name(ctx));
     CHECK_EQ(setenv("SHAREDMEM_FAMILY", "by-environment", 1), 0);
@@ -383,6 +384,7 @@ static void receive_from_worker(check_peer *parent, void *arg)
 /* The parent of a worker keeps the worker's family alive until it ends itself. */
 TEST(parent_is_an_honorary_member)
 {
+    check_needs_proc();
     check_peer child = check_fork(receive_from_worker, NULL);
     check_hear(&child);
     CHECK_EQ(check_wait(&child), 0);

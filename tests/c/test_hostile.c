@@ -303,6 +303,32 @@ TEST(truncated_journal)
     smem_close(ctx);
 }
 
+/* Child: its journal is cut off; it sweeps, and is killed. */
+static void create_and_sweep(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_segment *segment;
+    smem_context *ctx = check_open("swept");
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), &segment));
+    CHECK_EQ(truncate(path_of('u', "journal"), 0), 0);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* What stood in a journal that was cut off is journalled again at its user's next sweep, and found after his death. */
+TEST(truncated_journal_is_completed)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_reclaimed reclaimed;
+    check_peer child = check_fork(create_and_sweep, NULL);
+    check_hear(&child);
+    check_kill(&child);
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 1);
+    smem_close(ctx);
+}
+
 static const char *victim;       /* a path */
 static unsigned steps, cut_at;   /* calls on it; which one it is cut off before */
 

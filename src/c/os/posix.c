@@ -98,7 +98,7 @@ static int smem__posix_fill(const smem__place *place, const smem__file *file, ui
     if (reserve)
         smem__posix_reserve_huge(place, file, size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
-    if (rc == -EOPNOTSUPP)
+    if (rc == -EOPNOTSUPP || rc == -ENOSYS)
         return smem__file_resize(file, size);
     return rc == 0 && !smem__posix_leaves_room(file) ? -ENOSPC : rc;
 }

@@ -47,6 +47,8 @@ typedef struct smem__syscalls {
     int (*shmdt)(const void *addr);
     int (*shmctl)(int id, int command, struct shmid_ds *buf);
     DIR *(*opendir)(const char *path);
+    struct dirent *(*readdir)(DIR *directory);
+    int (*access)(const char *path, int mode);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
     /* the reaper's, and how it is started */
     /* all signals blocked, no environment; returns the error */

@@ -101,7 +101,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
             if (old.header.nonce != keep)
                 rc = smem__take_name(ctx, &old, birth->name, &birth->gate);
             smem__found_close(&old);
-            if (rc != 0)
+            if (rc != 0 && rc != -ENOENT)
                 return rc;
             SMEM__POINT("create.displaced", "one older segment of the name has it no more");
         }

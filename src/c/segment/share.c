@@ -3,8 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-enum { SMEM__BYTE_SHARES = 64,
-       SMEM__SHARES_AT = 1024 };
+enum { SMEM__SHARES_AT = 1024 };
 
 static uint64_t smem__share_offset(int slot)
 {

@@ -14,7 +14,8 @@
 
 #include "os/backend.h"
 
-enum { SMEM__SHARES = 256 };
+enum { SMEM__BYTE_SHARES = 64,
+       SMEM__SHARES = 256 };
 
 /* Lock a free slot by [file]'s open file, which is to be pinned, and let it say
    [bytes]; -1: none free. */
