@@ -461,20 +461,22 @@ def unlink(actor: Actor, draw: random.Random) -> None:
     held = actor.pick(draw)
     if held is None or not isinstance(held.array, sharedmem.SharedArray):
         return
+    ledger = actor.ledger
     if held.name < 0:
-        certain = actor.ledger.mark_gone(held.serial) and not actor.ledger.vanished
-        _unlink(actor, held, certain)
+        ledger.mark_gone(held.serial)
+        _unlink(actor, held, lambda: ledger.gone[held.serial] == 1)
         return
-    with actor.ledger.taking(held.name) as stamp:
-        alone = stamp is not None and held.stamp == stamp - 1 and not actor.ledger.vanished
-        _unlink(actor, held, alone)
+    with ledger.taking(held.name) as stamp:
+        alone = stamp is not None and held.stamp == stamp - 1
+        _unlink(actor, held, lambda: alone and ledger.unchanged(held.name, stamp))
 
 
-def _unlink(actor: Actor, held: Held, certain: bool) -> None:
+def _unlink(actor: Actor, held: Held, nobody_else: Callable[[], bool]) -> None:
+    """[nobody_else] has taken, or begun to take, the name: asked when it is gone."""
     try:
         held.array.unlink()
     except sharedmem.SegmentNotFoundError as error:
-        if certain and not actor.ledger.vanished:
+        if nobody_else() and not actor.ledger.vanished:
             raise Fault(
                 f"number {held.serial} (name {held.name}) had no name to take: {error}"
             ) from None

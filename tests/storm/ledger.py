@@ -166,12 +166,10 @@ class Ledger:
 
     # ---- what must be there -----------------------------------------------------------
 
-    def mark_gone(self, serial: int) -> bool:
-        """Before an array without a name of its own is unlinked. True: nobody has said so before."""
+    def mark_gone(self, serial: int) -> None:
+        """Before an array without a name of its own is unlinked. Counts who did so."""
         with self._locked(_GONE_LOCK):
-            first = not self.gone[serial]
-            self.gone[serial] = 1
-        return first
+            self.gone[serial] = min(2, self.gone[serial] + 1)
 
     def _others_take(self, fd: int, name: int) -> bool:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK, name))
