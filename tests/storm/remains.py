@@ -47,6 +47,18 @@ def reapers() -> list[int]:
     return found
 
 
+def tell_of(pid: int) -> str:
+    """What a process is about: what it waits in, its memory, its files."""
+    proc = Path(f"/proc/{pid}")
+    try:
+        fds = [f"{fd.name}: {os.readlink(fd)}" for fd in (proc / "fd").iterdir()]
+        return f"{pid} in {(proc / 'wchan').read_text()} {(proc / 'syscall').read_text()} {fds}\n" + "".join(
+            line for line in (proc / "maps").read_text().splitlines(True) if "smem" in line or "SYSV" in line
+        )
+    except OSError as error:
+        return f"{pid}: {error}"
+
+
 def processes(folder: Path) -> list[int]:
     """Those that were started with the folder in their environment, and theirs."""
     found = []

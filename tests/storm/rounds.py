@@ -186,7 +186,9 @@ class Round:
         while left() or remains.reapers():
             remains.reap(self.ends)
             if time.monotonic() > begin + GONE:
-                raise Failure(f"left {what}: {sorted(left())}, reapers {remains.reapers()}")
+                told = "\n".join(remains.tell_of(pid) for pid in remains.reapers())
+                locks = Path("/proc/locks").read_text()
+                raise Failure(f"left {what}: {sorted(left())}\nreapers:\n{told}\nlocks:\n{locks}")
             time.sleep(0.02)
         return time.monotonic() - begin
 
