@@ -156,7 +156,7 @@ pictures: build  ## draw the pictures of the command line's output again
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
 
-model-long:  ## the same with one operation more in each scene: half an hour
+model-long:  ## the same with one operation more in each scene: long
 	tests/model/run --long
 
 bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { LARGE = 1 << 17 }; /* doubles: so large that header and data are mapped apart */
@@ -509,14 +510,27 @@ static bool overtaken;
 
 /* The last moment before a finder holds it: its owner drops it and makes it
    another one's, whose header it is just about to write. */
+static void overtake(void)
+{
+    if (overtaken)
+        return;
+    overtaken = true;
+    smem_detach(renamed);
+    its_header->nbytes = 1; /* as a reader may find it */
+}
+
 static int lock_after_owner(int fd, int command, struct flock *lock)
 {
-    if (lock->l_type == F_RDLCK && lock->l_start == 0 && !overtaken) {
-        overtaken = true;
-        smem_detach(renamed);
-        its_header->nbytes = 1; /* as a reader may find it */
-    }
+    if (lock->l_type == F_RDLCK && lock->l_start == 0)
+        overtake();
     return real.fcntl_lock(fd, command, lock);
+}
+
+static int flock_after_owner(int fd, int operation)
+{
+    if (operation & LOCK_SH)
+        overtake();
+    return real.flock(fd, operation);
 }
 
 /* Who finds a name that is just taken from its segment is told that there is no
@@ -533,7 +547,10 @@ TEST(cache_late_finder)
     uint64_t nbytes = its_header->nbytes;
     smem_publish(renamed);
     smem_info info = facts(renamed);
-    smem__sys.fcntl_lock = lock_after_owner;
+    if (smem__byte_locks())
+        smem__sys.fcntl_lock = lock_after_owner;
+    else
+        smem__sys.flock = flock_after_owner;
     CHECK_CODE(receive(other, &info, SMEM_READ_WRITE, 0, &attached), SMEM_E_NOT_FOUND);
     smem__sys = real;
     CHECK(overtaken);
@@ -546,6 +563,7 @@ TEST(cache_late_finder)
 /* Who leaves and comes back keeps what it drops then, as before. */
 TEST(cache_after_return)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     if (backend != SMEM_POSIX)
         return;
     for (int i = 0; i < SIZES; i++) {

@@ -398,6 +398,7 @@ TEST(parent_is_an_honorary_member)
    kept: somebody may have looked at it while the last member left. */
 TEST(reaper_comes_late)
 {
+    check_needs_proc();
     char path[512], *nothing[] = {NULL};
     char *arguments[] = {"sharedmem-reaper", (char *)check_directory(), "theirs", NULL};
     const char *program = getenv("SMEM_TEST_REAPER"); /* by tests/c/meson.build */

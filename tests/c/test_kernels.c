@@ -123,10 +123,10 @@ TEST(limit_is_said)
     smem_close(ctx);
 }
 
-/* Full as long as there is what the dead left: the maker's family's file is no segment. */
+/* Full as long as there is what the dead left: the maker's family's file is no segment, nor are locks. */
 static bool is_full(void)
 {
-    return check_left(false) > check_files('f') + check_files('u');
+    return check_left(false) > check_files('f') + check_files('u') + check_files('l');
 }
 
 static int fallocate_when_empty(int fd, int mode, off_t at, off_t size)

@@ -9,8 +9,8 @@
  * the family's file was closed, then the lock of that file goes, then what else
  * it had mapped. One step is one system call otherwise.
  *
- * Time is two assumptions, which the pauses of reaper.c stand for: half a second
- * after a report (SMEM__LATER_MS) the process that it was about has ended; 50 ms
+ * Time is two assumptions, which the pauses of reaper.c stand for: five seconds
+ * after a report (SMEM__LAST_MS) the process that it was about has ended; 50 ms
  * after a sweep (SMEM__SOON_MS) a test that another one was at is over. Nothing
  * else waits for time. The reaper is not killed here: then the next participant
  * does its work, which is what lifetime.pml ends with. Honorary members are left
@@ -280,7 +280,7 @@ end_asleep:
 #else
                 again = 0
 #endif
-            :: again && !BIT(reports, me - FIRST) && !DYING -> again = 0 /* SMEM__LATER_MS */
+            :: again && !BIT(reports, me - FIRST) && !DYING -> again = 0 /* SMEM__LAST_MS */
             fi
         od;
         if

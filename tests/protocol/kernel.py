@@ -148,14 +148,29 @@ def wakeups(pid):
     raise AssertionError("the kernel does not count")
 
 
-def sleeps_for_ever(pid):
-    """Whether a process is in a poll(2) without a timeout; PermissionError where it is secret."""
+def _timeout(pid):
+    """Milliseconds of the poll(2) that a process is in, -1 for none, else None.
+
+    PermissionError where it is secret.
+    """
     call = Path(f"/proc/{pid}/syscall").read_text().split()
     if len(call) < 4:
-        return False  # running
-    if os.uname().machine != "x86_64":  # ppoll(fds, count, no timeout, ...)
-        return int(call[0]) == 73 and int(call[3], 16) == 0
-    return int(call[0]) == 7 and int(call[3], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+        return None  # running
+    if os.uname().machine != "x86_64":  # ppoll(fds, count, timeout, ...)
+        return None if int(call[0]) != 73 else -1 if int(call[3], 16) == 0 else 0
+    timeout = int(call[3], 16) & 0xFFFFFFFF
+    return None if int(call[0]) != 7 else -1 if timeout == 0xFFFFFFFF else timeout
+
+
+def sleeps(pid):
+    """Whether a reaper has looked, and looked again: at most its last look is to come."""
+    timeout = _timeout(pid)
+    return timeout is not None and (timeout == -1 or timeout >= 5000)
+
+
+def sleeps_for_ever(pid):
+    """Whether a reaper waits for the next death, and for nothing else."""
+    return _timeout(pid) == -1
 
 
 def state(pid):

@@ -325,7 +325,7 @@ def test_reaper_sleeps_while_nobody_dies(processes, member, reaper, backend, fam
     create(program, backend)
     pid = fork_and_hold(program, processes, f"own = sharedmem.zeros(9, backend={backend!r})")
     guard = reaper(family)
-    guard.await_sleep()
+    guard.await_sleep(kernel.sleeps_for_ever)
     wakeups = kernel.wakeups(guard.pid)
     do(program, BUSY.format(backend=backend))
     run("import sharedmem; sharedmem.zeros(9)", environ=environment(family + "-other"))

@@ -19,9 +19,12 @@
 #include <errno.h>
 
 /* The end of a file is reported before the locks of its process are gone: look
-   soon, and once more in case that it took longer (a large process). */
+   soon, and twice more in case that it took longer: a large process, or one that
+   dies on a machine where everybody waits for a processor. Nothing is reported
+   after that, so who slept too early would sleep for ever. */
 enum { SMEM__SOON_MS = 50,
        SMEM__LATER_MS = 500,
+       SMEM__LAST_MS = 5000,
        SMEM__REST = 10,
        SMEM__REST_MAX_MS = 1000 };
 
@@ -80,7 +83,9 @@ static int smem__guard(smem__reaper *reaper)
         rc = smem__watch_wait(&reaper->watch, again);
         if (rc < 0)
             return rc;
-        again = rc == 1 ? SMEM__LATER_MS : -1;
+        again = rc == 1                   ? SMEM__LATER_MS
+                : again == SMEM__LATER_MS ? SMEM__LAST_MS
+                                          : -1;
         if (rc == 1)
             smem__nap((unsigned)rest);
     }
