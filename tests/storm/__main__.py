@@ -2,7 +2,7 @@
 
 It runs in mount, IPC and PID namespaces of its own, so it sees no array of anybody
 else's, and nothing of it outlives it. Ends with 0 when nothing was found, with 1
-when something was, with 2 where there are no such namespaces.
+when something was, with 77 where there are no such namespaces.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from storm.ledger import OPERATIONS, OUTCOMES
 from storm.rounds import METHODS, Failure, Round, plan
 
 UNSHARE = ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+SKIPPED = 77  # as Meson has it
 ROOM = "512m"  # of /dev/shm in there
 
 
@@ -48,7 +49,7 @@ def outside() -> int:
             f"no namespaces of its own to be had: {getattr(error, 'stderr', None) or error}",
             file=sys.stderr,
         )
-        return 2
+        return SKIPPED
     inside = [sys.executable, "-m", "storm", *sys.argv[1:], "--inside"]
     try:
         return subprocess.run([*command, *inside], check=False).returncode
@@ -71,7 +72,6 @@ def table(rounds: list[dict[str, Any]]) -> str:
         "kills",
         "reapers_killed",
         "vanishings",
-        "swept",
         "persistent_found",
         "lost_sysv",
     ):
@@ -83,7 +83,6 @@ def table(rounds: list[dict[str, Any]]) -> str:
         ("killed at the end of a round", total["kills"]),
         ("reapers killed", total["reapers_killed"]),
         ("segments there when all were killed", total["after_kill"]),
-        ("of these left to a newcomer", total["swept"]),
         ("persistent arrays found afterwards", total["persistent_found"]),
         ("rm -rf /dev/shm/*", total["vanishings"]),
         ("SysV segments lost with their journal", total["lost_sysv"]),

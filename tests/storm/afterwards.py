@@ -18,7 +18,7 @@ def check(name: int, serial: int, count: int) -> None:
 
 def main(folder: Path) -> None:
     ledger = Ledger(folder)
-    reclaimed = sharedmem.reclaim()[0]
+    sharedmem.reclaim()
     found = 0
     for name in PERSISTENT:
         standing = ledger.standing(name)
@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
                 sharedmem.unlink(f"storm-{name}")
         except sharedmem.SegmentNotFoundError:
             pass
-    print(reclaimed, found)
+    print(found)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def main(folder: Path) -> None:
 
 
 def receive_the_rest(folder: Path) -> None:
-    from storm.actor import Actor, drain, guarded
+    from storm.actor import Actor, guarded
+    from storm.deeds import drain
 
     actor = Actor(folder, "host", 0)
 

@@ -52,8 +52,13 @@ def tell_of(pid: int) -> str:
     proc = Path(f"/proc/{pid}")
     try:
         fds = [f"{fd.name}: {os.readlink(fd)}" for fd in (proc / "fd").iterdir()]
-        return f"{pid} in {(proc / 'wchan').read_text()} {(proc / 'syscall').read_text()} {fds}\n" + "".join(
-            line for line in (proc / "maps").read_text().splitlines(True) if "smem" in line or "SYSV" in line
+        return (
+            f"{pid} in {(proc / 'wchan').read_text()} {(proc / 'syscall').read_text()} {fds}\n"
+            + "".join(
+                line
+                for line in (proc / "maps").read_text().splitlines(True)
+                if "smem" in line or "SYSV" in line
+            )
         )
     except OSError as error:
         return f"{pid}: {error}"
