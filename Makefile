@@ -120,10 +120,20 @@ memcheck: $(C_BUILD)/build.ninja  ## the C tests in valgrind, where it is found
 	    --wrap='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite'; \
 	else echo "skipped: memcheck (no valgrind here)"; fi
 
+STORM = cd tests && ../$(BIN)/python -m storm
+
+storm: build  ## many processes that share and kill each other (SECONDS=60 SEED=1 FLAGS="--vanish | --warm")
+	$(STORM) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(FLAGS)
+
+# 77: no namespaces of its own to be had here
+test-storm: build  ## a minute of both storms
+	$(STORM) --seconds 40 || [ $$? = 77 ]
+	$(STORM) --seconds 20 --warm || [ $$? = 77 ]
+
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c test-death model asan-short test-python  ## set up all that is needed and run every test
+test: test-c test-death model asan-short test-storm test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py
@@ -158,4 +168,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model model-long bench docs clean asan-python test-poor
+.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean model-long asan-python test-poor
