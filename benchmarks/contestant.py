@@ -2,9 +2,9 @@
 
     python contestant.py FILE...
 
-A question: {"case": "Attach.time_read", "params": [8192], "repeat": 300}; the answer:
-{"seconds": of one call} or {"error": why not}. "setup" and "teardown" as "do" bracket
-a series of "run". Needs nothing but the contestant: it runs in any Python from 3.8 on.
+A question: {"do": "run", "case": "Attach.time_read", "params": [8192], "repeat": 300};
+the answer: {"seconds": of one call} or {"error": why not}. "setup" and "teardown" bracket
+a series of "run", and a "teardown" follows a "setup" that failed. Needs nothing but the contestant: it runs in any Python from 3.8 on.
 """
 
 from __future__ import annotations
@@ -37,21 +37,27 @@ def timed(action, params, repeat):
     return seconds
 
 
+def clear(live, params):
+    case = live.pop("case", None)
+    if hasattr(case, "teardown"):
+        case.teardown(*params)
+    del case
+    gc.collect()
+
+
 def answer(classes, live, question):
     name, _, method = question["case"].partition(".")
     params = question.get("params", [])
     if question["do"] == "setup":
-        if name not in classes or not hasattr(classes[name], method):
+        if not hasattr(classes.get(name), method):
             return {"error": "has no such case"}
-        case = classes[name]()
-        case.setup(*params)
-        live["case"] = case
-        getattr(case, method)(*params)
-        return {}
-    if question["do"] == "run":
+        live["case"] = classes[name]()
+        live["case"].setup(*params)
+        getattr(live["case"], method)(*params)
+    elif question["do"] == "run":
         return {"seconds": timed(getattr(live["case"], method), params, question["repeat"])}
-    live.pop("case").teardown(*params) if hasattr(live["case"], "teardown") else live.pop("case")
-    gc.collect()
+    else:
+        clear(live, params)
     return {}
 
 
@@ -75,7 +81,7 @@ def main():
         try:
             said = answer(classes, live, json.loads(line))
         except Exception as error:
-            said = {"error": "{}: {}".format(type(error).__name__, error)}
+            said = {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

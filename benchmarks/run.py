@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from report import text_of, write
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build" / "bench"
@@ -214,6 +216,7 @@ def measure(case: Case, running: dict[str, Runner], rounds: int) -> dict[str, An
             ready[name] = {"case": which, "params": params, "repeat": case.repeat}
         elif said["error"] != "has no such case":
             refused[name] = said["error"]
+            runner.ask(do="teardown", case=which, params=params)
     seconds: dict[str, list[float]] = {name: [] for name in ready}
     for turn in range(rounds):
         names = list(ready)
@@ -223,7 +226,8 @@ def measure(case: Case, running: dict[str, Runner], rounds: int) -> dict[str, An
                 seconds[name].append(said["seconds"])
             else:
                 refused[name] = said["error"]
-                del ready[name]
+                question = ready.pop(name)
+                running[name].ask(do="teardown", case=question["case"], params=question["params"])
                 del seconds[name]
     for name, question in ready.items():
         running[name].ask(do="teardown", case=question["case"], params=question["params"])
@@ -279,13 +283,6 @@ def machine() -> str:
     )
 
 
-def text_of(seconds: float) -> str:
-    micro = seconds * 1e6
-    if micro >= 10_000:
-        return f"{micro / 1000:.0f} ms"
-    return f"{micro:.0f} us" if micro >= 10 else f"{micro:.1f} us"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
@@ -317,13 +314,18 @@ def main() -> None:
         print(f"{name} did not run: {why}")
     left = left_since(before)
     print("\nleft in the kernel:", ", ".join(left) or "nothing")
-    report = {"machine": machine(), "versions": versions, "absent": absent, "rows": rows, "left": left}
+    report = {
+        "machine": machine(),
+        "rounds": 5 if quick else 11,
+        "versions": versions,
+        "absent": absent,
+        "rows": rows,
+        "left": left,
+    }
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
     if not (quick or only):
-        import report as pages
-
-        pages.write(report)
+        write(report)
     sys.exit(1 if left else 0)
 
 

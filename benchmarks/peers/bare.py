@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-PATH = "/dev/shm/bench-bare-%d" % os.getpid()
+PATH = f"/dev/shm/bench-bare-{os.getpid()}"
 
 
 class About:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import joblib
 import numpy as np
 
-PATH = "/dev/shm/bench-joblib-%d" % os.getpid()
+PATH = f"/dev/shm/bench-joblib-{os.getpid()}"
 
 
 class About:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import numpy as np
 import SharedArray
 
-NAME = "shm://bench-sa-%d" % os.getpid()
+NAME = f"shm://bench-sa-{os.getpid()}"
 
 
 class About:
