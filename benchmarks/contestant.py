@@ -4,7 +4,8 @@
 
 A question: {"do": "run", "case": "Attach.time_read", "params": [8192], "repeat": 300};
 the answer: {"seconds": of one call} or {"error": why not}. "setup" and "teardown" bracket
-a series of "run", and a "teardown" follows a "setup" that failed. Needs nothing but the contestant: it runs in any Python from 3.8 on.
+a series of "run", and a "teardown" follows a "setup" that failed. Needs
+nothing but the contestant: it runs in any Python from 3.8 on.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main():
             classes.update(load(path))
         said = {"version": getattr(classes.get("About"), "version", "")}
     except Exception as error:
-        said, classes = {"error": "{}: {}".format(type(error).__name__, error)}, {}
+        said, classes = {"error": f"{type(error).__name__}: {error}"}, {}
     live = {}
     while True:
         talk.write(json.dumps(said) + "\n")
