@@ -64,6 +64,7 @@ class Case(NamedTuple):
     rival: str
     warm: str = ""
     quick: bool = True
+    once: tuple[str, ...] = ()  # contestants of which one call is long enough
 
 
 def cases() -> Iterator[Case]:
@@ -114,7 +115,7 @@ def cases() -> Iterator[Case]:
         for nbytes, text in ((1024, "1 KB"), (100 << 20, "100 MB")):
             yield Case(
                 f"{way} of {text} and back", "RoundTrip.time_trip", (way, nbytes), "RoundTrip.time_trip", (way, nbytes),
-                100 if nbytes == 1024 else 1, "SharedMemory", "", way == "Queue",
+                100, "SharedMemory", "", way == "Queue", () if nbytes == 1024 else ("private",),
             )  # fmt: skip
     yield Case("create + drop beside 10,000 live", "Many.time_one_more", (10_000,), "Many.time_one_more", (10_000,),
                300, "sharedctypes", idle)  # fmt: skip
@@ -213,7 +214,8 @@ def measure(case: Case, running: dict[str, Runner], rounds: int) -> dict[str, An
             continue
         said = runner.ask(do="setup", case=which, params=params)
         if "error" not in said:
-            ready[name] = {"case": which, "params": params, "repeat": case.repeat}
+            repeat = 1 if name in case.once else case.repeat
+            ready[name] = {"case": which, "params": params, "repeat": repeat}
         elif said["error"] != "has no such case":
             refused[name] = said["error"]
             runner.ask(do="teardown", case=which, params=params)
