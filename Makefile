@@ -159,8 +159,11 @@ model:  ## check the lifetime protocol with Spin, where it is installed
 model-long:  ## the same with one operation more in each scene: long
 	tests/model/run --long
 
-bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray
-	$(BIN)/python benchmarks/first_figures.py
+bench: build $(VENV)/.bench  ## measure beside peers, and renew the figures of README and documentation
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: build $(VENV)/.bench  ## fewer rounds and cases; writes build/bench/figures.json only
+	$(BIN)/python benchmarks/run.py --quick
 
 docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
