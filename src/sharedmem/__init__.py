@@ -28,7 +28,10 @@ from sharedmem.creation import (
 )
 from sharedmem.errors import (
     LayoutMismatchError,
+    LocksHeldError,
     NoRoomError,
+    NotHeldError,
+    OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
@@ -47,7 +50,10 @@ from sharedmem.sharedarray import SharedArray
 
 __all__ = [
     "LayoutMismatchError",
+    "LocksHeldError",
     "NoRoomError",
+    "NotHeldError",
+    "OwnerDiedError",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",

@@ -2,7 +2,10 @@
 
 from sharedmem._core.errors import (
     LayoutMismatchError,
+    LocksHeldError,
     NoRoomError,
+    NotHeldError,
+    OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
@@ -17,7 +20,10 @@ from sharedmem._core.errors import (
 
 __all__ = [
     "LayoutMismatchError",
+    "LocksHeldError",
     "NoRoomError",
+    "NotHeldError",
+    "OwnerDiedError",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",

@@ -110,7 +110,13 @@ enum {
     X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
-      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")
+      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the lock's holder has died; it is held here now", \
+      "see to what it guards, then recover() it")                              \
+    X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
+      "give back only what was taken")                                         \
+    X(HELD, 4018, EBUSY, "this process holds locks",                           \
+      "give them back first")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -341,6 +347,60 @@ void smem_ticket_free(smem_segment *segment, uint64_t ticket);
 
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);
+
+/* ---- locks -------------------------------------------------------------- */
+
+/*
+ * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
+ * lies aligned to 8 in a segment of this user's, attached here for writing, or
+ * is an array's own (smem_lock_of(), which an array attached for reading has as
+ * well). -EACCES anywhere else.
+ *
+ * The holder is a process: any of its threads may give back what another has
+ * taken, and a thread that ends is no death. A forked child holds nothing. When
+ * the holder has died, however it ended, the next one gets the lock and
+ * SMEM_E_OWNER_DIED. What the lock guards may be half-changed then; until
+ * smem_lock_recover() says that it is not, everybody who gets the lock is told so.
+ * Nobody waits longer for the dead than 64 ms or so.
+ *
+ * Taking and giving back an uncontended lock makes no system call. Who waits
+ * sleeps, and a signal's handler ends that with -EINTR, to be called again.
+ */
+typedef struct smem_lock {
+    uint64_t state, thread;
+    uint32_t depth, spare;
+} smem_lock;
+
+#define SMEM_NO_WAIT INT64_C(0)
+#define SMEM_FOREVER INT64_MAX
+
+/* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
+int64_t smem_deadline(int64_t ns);
+
+/* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
+   -ENOLCK: this process cannot be told from others, its family's file is gone. */
+int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
+/* Give it back. SMEM_E_NOT_HELD. */
+int smem_lock_release(smem_segment *segment, smem_lock *lock);
+/* What the lock guards is in order again. SMEM_E_NOT_HELD. */
+int smem_lock_recover(smem_segment *segment, smem_lock *lock);
+
+enum smem_lock_state { SMEM_LOCK_FREE = 0,
+                       SMEM_LOCK_HERE = 1, /* held by this process */
+                       SMEM_LOCK_ELSEWHERE = 2 };
+/* What was so a moment ago. */
+int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
+
+/* The same by a thread, which may take it again while it holds it and gives it
+   back as often. A lock is used by these functions or by those above. */
+int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
+int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Give it back however often it was taken, and take it as often again. */
+int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
+int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
+
+/* The array's own lock, which lies in its header. */
+smem_lock *smem_lock_of(smem_segment *segment);
 
 /* ---- reclaiming ------------------------------------------------------- */
 

@@ -74,6 +74,18 @@ class SegmentArgumentError(SharedmemError, ValueError):
     """An argument has no valid value."""
 
 
+class OwnerDiedError(SharedmemError, RuntimeError):
+    """The holder of a lock has died: what the lock guards may be half-changed."""
+
+
+class NotHeldError(SharedmemError, RuntimeError):
+    """A lock is given back, or counted on, that this process or thread does not hold."""
+
+
+class LocksHeldError(SharedmemError, RuntimeError):
+    """The process holds locks, and what it asks for would make it another holder."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -95,6 +107,9 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_ARGUMENT": SegmentArgumentError,
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
+    "SMEM_E_OWNER_DIED": OwnerDiedError,
+    "SMEM_E_NOT_HELD": NotHeldError,
+    "SMEM_E_HELD": LocksHeldError,
 }
 
 
