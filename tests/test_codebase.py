@@ -103,6 +103,7 @@ MODULES = (
     ("participant",),
     ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
     ("names",),
+    ("sync",),
     ("creation",),
     ("__init__",),
     ("compat",),

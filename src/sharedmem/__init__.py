@@ -28,6 +28,9 @@ from sharedmem.creation import (
 )
 from sharedmem.errors import (
     LayoutMismatchError,
+    BrokenBarrierError,
+    OverReleasedError,
+    SegmentKindError,
     LocksHeldError,
     NoRoomError,
     NotHeldError,
@@ -47,9 +50,20 @@ from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, un
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
 from sharedmem.sharedarray import SharedArray
+from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Semaphore",
     "LayoutMismatchError",
+    "BrokenBarrierError",
+    "OverReleasedError",
+    "SegmentKindError",
     "LocksHeldError",
     "NoRoomError",
     "NotHeldError",

@@ -2,6 +2,9 @@
 
 from sharedmem._core.errors import (
     LayoutMismatchError,
+    BrokenBarrierError,
+    OverReleasedError,
+    SegmentKindError,
     LocksHeldError,
     NoRoomError,
     NotHeldError,
@@ -20,6 +23,9 @@ from sharedmem._core.errors import (
 
 __all__ = [
     "LayoutMismatchError",
+    "BrokenBarrierError",
+    "OverReleasedError",
+    "SegmentKindError",
     "LocksHeldError",
     "NoRoomError",
     "NotHeldError",

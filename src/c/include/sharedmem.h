@@ -111,8 +111,8 @@ enum {
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
       "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
-    X(OWNER_DIED, 4016, EOWNERDEAD, "the lock's holder has died; it is held here now", \
-      "see to what it guards, then recover() it")                              \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the holder of the lock has died",          \
+      "acquire it, see to what it guards, recover() and release it")           \
     X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
       "give back only what was taken")                                         \
     X(HELD, 4018, EBUSY, "this process holds locks",                           \
@@ -383,6 +383,9 @@ typedef struct smem_lock {
 /* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
 int64_t smem_deadline(int64_t ns);
 
+/* One try, without a look whether a holder lives: -EBUSY, and -ENOLCK before the first
+   smem_lock_acquire() of a process. */
+int smem_lock_try(smem_segment *segment, smem_lock *lock);
 /* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
    -ENOLCK: this process cannot be told from others, its family's file is gone. */
 int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
@@ -401,6 +404,8 @@ int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
    back as often. A lock is used by these functions or by those above. */
 int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
 int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Does this thread hold it? */
+int smem_lock_is_mine(smem_segment *segment, smem_lock *lock);
 /* Give it back however often it was taken, and take it as often again. */
 int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
 int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
