@@ -1,18 +1,18 @@
 """The exceptions of the library."""
 
 from sharedmem._core.errors import (
-    LayoutMismatchError,
     BrokenBarrierError,
-    OverReleasedError,
-    SegmentKindError,
+    LayoutMismatchError,
     LocksHeldError,
     NoRoomError,
     NotHeldError,
+    OverReleasedError,
     OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
     SegmentFormatError,
+    SegmentKindError,
     SegmentNameError,
     SegmentNotFoundError,
     SegmentSecurityError,
@@ -22,18 +22,18 @@ from sharedmem._core.errors import (
 )
 
 __all__ = [
-    "LayoutMismatchError",
     "BrokenBarrierError",
-    "OverReleasedError",
-    "SegmentKindError",
+    "LayoutMismatchError",
     "LocksHeldError",
     "NoRoomError",
     "NotHeldError",
+    "OverReleasedError",
     "OwnerDiedError",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
     "SegmentFormatError",
+    "SegmentKindError",
     "SegmentNameError",
     "SegmentNotFoundError",
     "SegmentSecurityError",

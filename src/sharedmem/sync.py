@@ -388,9 +388,7 @@ class Condition(CoreCondition, _Shared):
         return self
 
     @classmethod
-    def attach_or_create(
-        cls: type[_Self], name: str, lock: Lock | None = None, **sharing: Any
-    ) -> _Self:
+    def attach_or_create(cls: type[_Self], name: str, lock: Lock | None = None, **sharing: Any) -> _Self:
         """The one of this name, made if there is none.
 
         Parameters
@@ -792,9 +790,7 @@ class Barrier(CoreBarrier, _Shared):
     def _state(self) -> tuple[Any, ...]:
         return self._action, self._timeout
 
-    def _set_state(
-        self, action: Callable[[], Any] | None = None, timeout: float | None = None
-    ) -> None:
+    def _set_state(self, action: Callable[[], Any] | None = None, timeout: float | None = None) -> None:
         self._action, self._timeout = action, timeout
 
     def wait(self, timeout: float | None = None) -> int:

@@ -2,6 +2,8 @@
 # segment, which it keeps mapped. They wait without the GIL and let signal
 # handlers run.
 
+from threading import TIMEOUT_MAX
+
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EBUSY, EINTR, ENOLCK, ETIMEDOUT
 
@@ -94,6 +96,8 @@ cdef class CoreLock(Synchronizer):
         elif timeout is not None and timeout != -1:
             if timeout < 0:
                 raise ValueError("timeout value must be a non-negative number")
+            if timeout > TIMEOUT_MAX:
+                raise OverflowError("timeout value is too large")
             deadline = deadline_of(timeout)
         cdef int code = self.wait(deadline)
         if code == -ETIMEDOUT:
