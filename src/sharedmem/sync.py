@@ -73,7 +73,14 @@ class _Shared(Synchronizer):
         flags = persistent * PERSISTENT | replace * REPLACE
         try:
             segment = context.make_sync(
-                self._kind, name, BACKENDS.get(backend, 0), flags, permissions, value, limit, or_attach
+                self._kind,
+                name,
+                BACKENDS[backend] if backend else 0,
+                flags,
+                permissions,
+                value,
+                limit,
+                or_attach,
             )
         except SegmentExistsError as error:
             raise names.explain_exists(error) from None
@@ -94,7 +101,7 @@ class _Shared(Synchronizer):
         """What of it is not in shared memory, for _set_state()."""
         return ()
 
-    def _set_state(self) -> None:
+    def _set_state(self, *state: Any, **named: Any) -> None:
         pass
 
     @classmethod
@@ -422,15 +429,41 @@ class Condition(CoreCondition, _Shared):
         self._lock = lock
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """Take the lock; as `Lock.acquire`."""
+        """Take the lock; as `Lock.acquire`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> condition.acquire(timeout=1)
+        True
+        >>> condition.release()
+        """
         return self._lock.acquire(blocking, timeout)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> condition.acquire()
+        True
+        >>> condition.release()
+        """
         self._lock.release()
 
     def recover(self) -> None:
-        """What the lock guards is in order again; as `Lock.recover`."""
+        """What the lock guards is in order again; as `Lock.recover`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> with condition:
+        ...     condition.recover()
+        """
         self._lock.recover()
 
     def __enter__(self) -> bool:
@@ -468,6 +501,14 @@ class Condition(CoreCondition, _Shared):
             If the lock is not held here; a ``RuntimeError``.
         OwnerDiedError
             If who had the lock meanwhile died with it. It is held here.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> with condition:
+        ...     condition.wait(timeout=0.001)
+        False
         """
         self._check_held()
         return self._wait(self._lock, timeout)
@@ -491,6 +532,14 @@ class Condition(CoreCondition, _Shared):
         ------
         NotHeldError, OwnerDiedError
             As `wait`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> with condition:
+        ...     condition.wait_for(lambda: 7)
+        7
         """
         end = None if timeout is None else time.monotonic() + timeout
         result = predicate()
@@ -513,12 +562,27 @@ class Condition(CoreCondition, _Shared):
         ------
         NotHeldError
             If the lock is not held here; a ``RuntimeError``.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> with condition:
+        ...     condition.notify(2)
         """
         self._check_held()
         self._notify(min(max(operator.index(n), 0), 2**32 - 1))
 
     def notify_all(self) -> None:
-        """Let all who wait go on; raises as `notify`."""
+        """Let all who wait go on; raises as `notify`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition()
+        >>> with condition:
+        ...     condition.notify_all()
+        """
         self.notify(2**32 - 1)
 
 
@@ -811,6 +875,12 @@ class Barrier(CoreBarrier, _Shared):
         BrokenBarrierError
             If somebody has given up, aborted, reset it, or was the last one and died;
             a `threading.BrokenBarrierError`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Barrier(1).wait()
+        0
         """
         before, phase, deadline = self._arrive(self._timeout if timeout is None else timeout)
         if before < self.parties - 1:
@@ -826,11 +896,30 @@ class Barrier(CoreBarrier, _Shared):
         return before
 
     def reset(self) -> None:
-        """Make it as new; for those who wait it is broken."""
+        """Make it as new; for those who wait it is broken.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> barrier = sharedmem.Barrier(2)
+        >>> barrier.abort()
+        >>> barrier.reset()
+        >>> barrier.broken
+        False
+        """
         self._end(False)
 
     def abort(self) -> None:
-        """Break it, for those who wait and those who come."""
+        """Break it, for those who wait and those who come.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> barrier = sharedmem.Barrier(2)
+        >>> barrier.abort()
+        >>> barrier.broken
+        True
+        """
         self._end(True)
 
     def _show(self) -> str:
