@@ -533,6 +533,41 @@ int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, sm
    starts it if nobody has. */
 int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
 
+/* ---- atomics ---------------------------------------------------------------------- */
+
+/*
+ * One element, changed at once for all processes. C11 programs may use <stdatomic.h> on
+ * the element itself; this is for those that know its type at run time only.
+ * [kind] and [width] as NumPy's dtype.kind ('b', 'i', 'u', 'f') and itemsize (1, 2,
+ * 4 or 8), in the machine's byte order; values are the element's bytes in the low
+ * ones of 64 bits. Integers wrap. What [order] asks for is the least that is done.
+ * SMEM_E_ARGUMENT: an operation that the kind has not, or an element that is not
+ * aligned to its width.
+ */
+enum smem_operation { SMEM_LOAD = 0,
+                      SMEM_STORE = 1,
+                      SMEM_EXCHANGE = 2,
+                      SMEM_FETCH_ADD = 3, /* and so on: not of bools */
+                      SMEM_FETCH_SUB = 4,
+                      SMEM_FETCH_MAX = 5,
+                      SMEM_FETCH_MIN = 6,
+                      SMEM_FETCH_OR = 7, /* and so on: not of floats */
+                      SMEM_FETCH_AND = 8,
+                      SMEM_FETCH_XOR = 9 };
+
+enum smem_order { SMEM_RELAXED = 0,
+                  SMEM_ACQUIRE = 2,
+                  SMEM_RELEASE = 3,
+                  SMEM_ACQ_REL = 4,
+                  SMEM_SEQ_CST = 5 };
+
+/* [before]: the element's value until then. */
+int smem_atomic(void *element, int kind, unsigned width, int operation, int order, uint64_t operand,
+                uint64_t *before);
+/* 1: it was [expected], bit by bit, and is [desired] now. 0: [expected] is what it is. */
+int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                 uint64_t desired);
+
 /* ---- reclaiming ------------------------------------------------------- */
 
 typedef struct smem_reclaimed {
