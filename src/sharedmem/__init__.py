@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sharedmem import errors
+from sharedmem import atomic, errors
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
@@ -82,6 +82,7 @@ __all__ = [
     "SharedmemError",
     "array",
     "asshared",
+    "atomic",
     "attach",
     "attach_or_create",
     "by_content",

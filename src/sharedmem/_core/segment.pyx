@@ -526,3 +526,4 @@ cdef class Context:
 
 
 include "sync.pxi"
+include "atomic.pxi"
