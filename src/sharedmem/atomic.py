@@ -58,7 +58,8 @@ def _element(a: np.ndarray, index: Index, writes: bool) -> np.ndarray:
     place = index if isinstance(index, tuple) else (index,)
     if len(place) != a.ndim:
         raise IndexError(f"one element needs {a.ndim} indices, not {len(place)}")
-    element: np.ndarray = a.view(np.ndarray)[(*map(operator.index, place), ...)]
+    spot: Any = (*map(operator.index, place), ...)
+    element: np.ndarray = a.view(np.ndarray)[spot]
     if writes and not element.flags.writeable:
         raise ValueError("assignment destination is read-only")
     if element.ctypes.data % a.dtype.itemsize:

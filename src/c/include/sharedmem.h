@@ -122,7 +122,9 @@ enum {
     X(RELEASED, 4020, EOVERFLOW, "the semaphore was released more often than acquired", \
       "release once for each acquire")                                         \
     X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
-      "reset() it when nobody waits any more")
+      "reset() it when nobody waits any more")                                 \
+    X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
+      "wait for the next one")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -360,7 +362,8 @@ int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce
  * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
  * lies aligned to 8 in a segment of this user's, attached here for writing, or
  * is an array's own (smem_lock_of(), which an array attached for reading has as
- * well). -EACCES anywhere else.
+ * well). -EACCES anywhere else; SMEM_E_PLACE for a SysV segment that was made
+ * beside another /dev/shm than is seen here, where a death could not be seen.
  *
  * The holder is a process: any of its threads may give back what another has
  * taken, and a thread that ends is no death. A forked child holds nothing. When
@@ -532,6 +535,32 @@ int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, sm
 /* Is this segment one of that kind? 0 or SMEM_E_KIND; then fills the numbers, and
    starts it if nobody has. */
 int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
+
+/* ---- frames ----------------------------------------------------------------------- */
+
+/*
+ * An array that is written as a whole, again and again, and read as a whole: a
+ * sequence lock in its header. Readers are in nobody's way, and take a frame only
+ * if nothing was written meanwhile. Frames are numbered from 1.
+ *
+ * Between begin and end, or give_up, one process writes; others wait to write. A
+ * writer that dies, or gives up, leaves no frame: who reads gets SMEM_E_TORN until
+ * the next one is complete, and never what is half-written. The next writer finds
+ * what the dead one left, and writes all of it. A ring of arrays keeps the last
+ * complete frame, too (examples/frames).
+ */
+int smem_frame_begin(smem_segment *segment, int64_t deadline);
+int smem_frame_end(smem_segment *segment);
+int smem_frame_give_up(smem_segment *segment);
+/* The number of the newest complete frame. */
+uint64_t smem_frame_number(const smem_segment *segment);
+/* Wait for a frame with a higher number than [newer_than]. -ETIMEDOUT, -EINTR. */
+int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline);
+/* Copy all of the data, smem_info.nbytes of them. SMEM_E_TORN, -ETIMEDOUT, -EINTR. */
+int smem_frame_read(smem_segment *segment, void *out, uint64_t *number, int64_t deadline);
+/* For a copy of one's own: it is whole if the second one returns 1. */
+int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline);
+int smem_frame_read_end(const smem_segment *segment, uint64_t number);
 
 /* ---- atomics ---------------------------------------------------------------------- */
 
