@@ -45,6 +45,7 @@ from sharedmem.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    TornFrameError,
 )
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
@@ -80,6 +81,7 @@ __all__ = [
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",
+    "TornFrameError",
     "array",
     "asshared",
     "atomic",

@@ -19,6 +19,7 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    TornFrameError,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "SegmentSizeError",
     "ShareLimitError",
     "SharedmemError",
+    "TornFrameError",
 ]

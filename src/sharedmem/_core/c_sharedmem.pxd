@@ -255,3 +255,11 @@ cdef extern from "sharedmem.h" nogil:
                     uint64_t operand, uint64_t *before)
     int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
                                      uint64_t desired)
+
+    int smem_frame_begin(smem_segment *segment, int64_t deadline)
+    int smem_frame_end(smem_segment *segment)
+    int smem_frame_give_up(smem_segment *segment)
+    uint64_t smem_frame_number(const smem_segment *segment)
+    int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline)
+    int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline)
+    int smem_frame_read_end(const smem_segment *segment, uint64_t number)

@@ -527,3 +527,4 @@ cdef class Context:
 
 include "sync.pxi"
 include "atomic.pxi"
+include "frame.pxi"
