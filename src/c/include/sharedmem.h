@@ -308,6 +308,11 @@ const smem_info *smem_info_of(const smem_segment *segment);
    segment that was made SMEM_UNPUBLISHED is given to anybody. */
 void smem_publish(smem_segment *segment);
 
+/* From now on it is SMEM_PERSISTENT: who makes one and fills it only then makes it so
+   leaves nothing half-filled when he is killed. SMEM_E_ARGUMENT for another user's
+   segment or a copy. */
+int smem_persist(smem_segment *segment);
+
 /* 1 while the segment's name still leads to it, else 0. */
 int smem_is_current(const smem_segment *segment);
 
