@@ -64,22 +64,20 @@ def tell_of(pid: int) -> str:
         return f"{pid}: {error}"
 
 
-def processes(folder: Path) -> list[int]:
-    """Those that were started with the folder in their environment, and theirs."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if os.fsencode(folder) in path.read_bytes():
-                found.append(int(path.parent.name))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return [pid for pid in found if pid != os.getpid()]
+def processes() -> list[int]:
+    """All but this one and reapers: in these namespaces there are no others.
+
+    One that is being ended counts until it was waited for. It has no memory any more,
+    and so no environment to tell it by, while it still has its locks.
+    """
+    pids = {int(path.name) for path in Path("/proc").glob("[0-9]*")}
+    return sorted(pids - {os.getpid(), *reapers()})
 
 
-def kill_all(folder: Path) -> int:
+def kill_all() -> int:
     """Until none is left, though they fork. How many signals it took."""
     sent = 0
-    while pids := processes(folder):
+    while pids := processes():
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -72,7 +72,7 @@ class Round:
             self._look()
             self._judge_remains()
         finally:
-            remains.kill_all(self.folder)
+            remains.kill_all()
             remains.reap(self.ends)
             self.result["counts"] = self.ledger.totals()
             shutil.rmtree(self.folder)
@@ -175,12 +175,12 @@ class Round:
 
     def _end_killed(self) -> None:
         self.result["after_kill"] = len(remains.segments())
-        self.result["kills"] = remains.kill_all(self.folder)
+        self.result["kills"] = remains.kill_all()
 
     def _end_orderly(self) -> None:
         self.ledger.set_finish()
         deadline = time.monotonic() + PATIENCE
-        while remains.processes(self.folder):
+        while remains.processes():
             self._look()
             if time.monotonic() > deadline:
                 raise Failure(self._describe_hang(-1))
