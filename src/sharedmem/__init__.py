@@ -40,14 +40,17 @@ from sharedmem.errors import (
     SharedmemError,
     ShareLimitError,
 )
+from sharedmem.executor import ProcessPoolExecutor
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
 from sharedmem.sharedarray import SharedArray
+from sharedmem.transport import dumps, loads
 
 __all__ = [
     "LayoutMismatchError",
     "NoRoomError",
+    "ProcessPoolExecutor",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
@@ -66,6 +69,7 @@ __all__ = [
     "attach_or_create",
     "by_content",
     "copy",
+    "dumps",
     "empty",
     "empty_like",
     "errors",
@@ -78,6 +82,7 @@ __all__ = [
     "get_include",
     "install",
     "list_segments",
+    "loads",
     "new_family",
     "ones",
     "ones_like",

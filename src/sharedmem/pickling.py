@@ -79,10 +79,15 @@ def _content(array: np.ndarray, protocol: int) -> Any:
     return array.view(np.ndarray).__reduce_ex__(protocol)
 
 
+def goes_by_name(segment: Segment) -> bool:
+    """Whether arrays over a segment are pickled by its name, as long as it has one."""
+    return segment.mode in (READ_WRITE, READ_ONLY) and not _by_content.get()
+
+
 def _named_segment(array: np.ndarray) -> Segment | None:
     """The segment to pickle the array by, if that can be done."""
     segment = segment_of(array)
-    if segment is None or segment.mode not in (READ_WRITE, READ_ONLY) or _by_content.get():
+    if segment is None or not goes_by_name(segment):
         return None
     return segment
 
@@ -195,15 +200,21 @@ class _Inert:
         pass
 
 
+# Functions that pickles call with a descriptor, which ends with its ticket, and such as they call
+# with a pickle that lies within the pickle. By name: nothing is imported to look through one.
+_DESCRIPTORS = {("sharedmem.pickling", "load"), ("sharedmem.transport", "receive")}
+_ENVELOPES = {("sharedmem.transport", "unpack")}
+
+
 class _Forgetter(pickle.Unpickler):
     """Runs nothing of what it reads but our own descriptors."""
 
     count = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (load.__module__, load.__name__):
+        if (module, name) in _DESCRIPTORS:
             return self._forget
-        return _Inert
+        return self._open if (module, name) in _ENVELOPES else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
         return _Inert()
@@ -215,6 +226,9 @@ class _Forgetter(pickle.Unpickler):
             context.forget(backend, name, nonce, ticket)
             self.count += 1
 
+    def _open(self, stream: bytes, *rest: Any) -> None:
+        self.count += forget(stream)
+
 
 def forget(pickled: bytes) -> int:
     """Take back what was pickled to be sent but will not be received.
@@ -222,7 +236,7 @@ def forget(pickled: bytes) -> int:
     Parameters
     ----------
     pickled : bytes-like
-        As made by ``multiprocessing.reduction.ForkingPickler.dumps``.
+        As made by `dumps` or ``multiprocessing.reduction.ForkingPickler.dumps``.
 
     Returns
     -------
@@ -266,7 +280,8 @@ def forget(pickled: bytes) -> int:
 # ---- plain arrays over shared memory ---------------------------------------
 
 
-def _reduce_plain(array: np.ndarray) -> Any:
+def reduce_plain(array: np.ndarray) -> Any:
+    """What multiprocessing's pickler gets for plain arrays after `install`."""
     if segment_of(array) is not None:
         return reduce_in_flight(array)
     before = _replaced[0] if _replaced else None
@@ -306,9 +321,9 @@ def install() -> None:
     1
     >>> sharedmem.uninstall()
     """
-    if _reducers.get(np.ndarray) is not _reduce_plain:
+    if _reducers.get(np.ndarray) is not reduce_plain:
         _replaced[:] = [_reducers.get(np.ndarray)]
-        ForkingPickler.register(np.ndarray, _reduce_plain)
+        ForkingPickler.register(np.ndarray, reduce_plain)
 
 
 def uninstall() -> None:
@@ -320,7 +335,7 @@ def uninstall() -> None:
     >>> sharedmem.install()
     >>> sharedmem.uninstall()
     """
-    if _reducers.get(np.ndarray) is not _reduce_plain:
+    if _reducers.get(np.ndarray) is not reduce_plain:
         return
     before = _replaced.pop()
     if before is None:
