@@ -139,7 +139,8 @@ class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, mi
     def terminate_broken(self, cause: Any) -> None:
         """As the standard library's; the workers are gone after that."""
         super().terminate_broken(cause)
-        self.call_queue.desk.sweep()
+        queue: Any = self.call_queue
+        queue.desk.sweep()
 
 
 # ---- in a worker ---------------------------------------------------------------
@@ -156,7 +157,8 @@ class _Worker:
 
 def _open_call(data: bytes, lent: list[int], rooms: list[Room]) -> _Work:
     """Called by unpickling, so that what cannot be loaded ends the worker, as ever."""
-    return _Work(*pickle.loads(data), lent, rooms)
+    fn, args, kwargs = pickle.loads(data)
+    return _Work(fn, args, kwargs, lent, rooms)
 
 
 class _Work:
@@ -222,24 +224,25 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """As the standard library's; in a worker, exit if the parent has ended."""
-        if self._opid == os.getpid() or not block or timeout is not None:
+        queue: Any = self
+        if queue._opid == os.getpid() or not block or timeout is not None:
             return super().get(block, timeout)
         if self._watch is None:
-            self._watch = self._begin()
-        with self._rlock:
+            self._watch = self._begin(queue._reader)
+        with queue._rlock:
             # Only one worker polls. When it leaves the next one does, and leaves as well.
             ready = [fd for fd, _ in self._watch.poll()]
-            if self._reader.fileno() not in ready:
+            if queue._reader.fileno() not in ready:
                 sys.exit(1)
-            data = self._recv_bytes()
-        self._sem.release()
+            data = queue._recv_bytes()
+        queue._sem.release()
         return ForkingPickler.loads(data)
 
-    def _begin(self) -> Any:
+    def _begin(self, reader: Any) -> Any:
         # With no reader but the parent a worker that answers a dead one gets EPIPE.
         self.answers.close()
         watch = select.poll()
-        watch.register(self._reader.fileno(), select.POLLIN)
+        watch.register(reader.fileno(), select.POLLIN)
         parent = _parent_fd()
         if parent is not None:
             watch.register(parent, select.POLLIN)
@@ -423,7 +426,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     def _start_executor_manager_thread(self) -> None:
         ours: Any = self
         was = ours._executor_manager_thread
-        super()._start_executor_manager_thread()  # type: ignore[misc]
+        super()._start_executor_manager_thread()
         if was is None:
             ours._executor_manager_thread.__class__ = _Manager
 
@@ -461,7 +464,8 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         10
         """
         by_name = functions.check(fn, self._forks)
-        return super().submit(_Call(self._desk, by_name, fn, args, kwargs))
+        call: Any = _Call(self._desk, by_name, fn, args, kwargs)
+        return super().submit(call)
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.
