@@ -7,12 +7,12 @@ import gc
 import multiprocessing
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -21,7 +21,6 @@ import pytest
 
 import sharedmem
 from sharedmem import executor as module
-from sharedmem._core.segment import Parcel
 
 N = 50_000  # of eight bytes each: large
 Make = Callable[..., Any]
@@ -217,7 +216,7 @@ def test_map_with_chunks(make: Make) -> None:
 def test_arrays_in_chunks_do_not_stand_in_pickles(ours: Make) -> None:
     """Nor do those in the lists of results."""
     with ours() as pool:
-        for _ in pool.map(twice, [np.ones(N)] * 4, chunksize=2):
+        for _ in pool.map(twice, [np.ones(N) for _ in range(4)], chunksize=2):
             pass
         stats = pool.stats()
     assert stats["copied"] == 8 * 8 * N
@@ -398,24 +397,16 @@ def test_shutdown_with_work_pending(make: Make, tmp_path: Any, cancel: bool) -> 
     pool = make()
     first = pool.submit(wait_for, path)
     others = [pool.submit(write_into, np.ones(N)) for _ in range(8)]
+    manager = pool._executor_manager_thread
     pool.shutdown(wait=False, cancel_futures=cancel)
     with open(path, "w"):
         pass
-    concurrent.futures.wait([first, *others])
+    first.result()
+    manager.join()
     assert any(future.cancelled() for future in others) == cancel
     assert sum(future.result() for future in others if not future.cancelled()) % (7 * N) == 0
-    for process in multiprocessing.active_children():
-        process.join()
     del others
     assert nothing_left()
-
-
-def read_interrupted(pipe: Any) -> str:
-    try:
-        pipe.recv()
-    except KeyboardInterrupt:
-        return "interrupted"
-    return "not interrupted"
 
 
 PARENT = """
@@ -446,8 +437,6 @@ def await_end(pid: int) -> None:
     """Return when a process that need not be a child is gone."""
     fd = os.pidfd_open(pid)
     try:
-        import select
-
         assert select.select([fd], [], [], 60)[0]
     finally:
         os.close(fd)
@@ -651,4 +640,3 @@ def test_min_bytes_decides(ours: Make) -> None:
         assert pool.stats()["copied"] == 0
         pool.submit(write_into, np.ones(125)).result()
         assert pool.stats()["copied"] == 1000
-    assert Parcel is not None and time is not None and Iterator is not None

@@ -41,9 +41,10 @@ from sharedmem.errors import (
     ShareLimitError,
 )
 from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.installation import install, uninstall
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
-from sharedmem.pickling import by_content, forget, install, register, uninstall
+from sharedmem.pickling import by_content, forget, register
 from sharedmem.sharedarray import SharedArray
 from sharedmem.transport import dumps, loads
 

@@ -19,6 +19,7 @@ import os
 import pickle
 import secrets
 import select
+import signal
 import sys
 import threading
 import weakref
@@ -99,8 +100,13 @@ class _Call:
     ) -> None:
         self._desk = desk
         self._by_name = by_name
-        self._content = fn, args, kwargs
-        self._lent: list[Parcel] = []  # until the answer has come, and this is dropped
+        self._content: Any = fn, args, kwargs
+        self._lent: list[Parcel] = []  # until the answer has come
+
+    def release(self, future: Any) -> None:
+        """The future is done, in whatever way: nobody needs the arguments any more."""
+        self._content = None
+        self._lent = []
 
     def _is_simple(self) -> bool:
         _, args, kwargs = self._content
@@ -112,6 +118,8 @@ class _Call:
         )
 
     def __reduce__(self) -> Any:
+        if self._content is None:
+            raise pickle.PicklingError("the pool has ended before this call was sent")
         if self._is_simple():
             return _Work, self._content
         packer = Packer(self._desk.min_bytes, lend=True)
@@ -153,6 +161,17 @@ class _Worker:
     token = ""
     mark = b"|u1"
     limits: Any = None  # of threads, for as long as it lives
+    in_task = False
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    """^C in a worker: it ends a task, and nothing else.
+
+    KeyboardInterrupt within the queues' own code could leave one of their locks locked
+    for ever, with all workers waiting for it.
+    """
+    if _Worker.in_task:
+        raise KeyboardInterrupt
 
 
 def _open_call(data: bytes, lent: list[int], rooms: list[Room]) -> _Work:
@@ -179,7 +198,11 @@ class _Work:
     def __call__(self) -> Any:
         fn, args, kwargs = self._content
         self._content = None
-        cell = [fn(*args, **kwargs)]
+        _Worker.in_task = True
+        try:
+            cell = [fn(*args, **kwargs)]
+        finally:
+            _Worker.in_task = False
         # Before the answer is sent: memory that the parent lent is then its alone again.
         del fn, args, kwargs
         if type(cell[0]) in _ATOMS:
@@ -288,6 +311,14 @@ _VARIABLES = (
 _environment_lock = threading.Lock()
 
 
+def _renew_lock() -> None:
+    global _environment_lock
+    _environment_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)  # a forked worker may have been made under it
+
+
 def _cpu_count() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -322,6 +353,8 @@ def _begin_work(
 ) -> None:
     """The initializer of workers: ours, then the user's."""
     _Worker.token, _Worker.mark, _Worker.min_bytes = worker
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     if threads is not None:
         os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
         _Worker.limits = _limit_threads(threads)
@@ -376,7 +409,9 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     in an interactive session) goes by cloudpickle where that is installed; else
     `submit` raises ``pickle.PicklingError``.
 
-    A worker whose parent was killed ends when it has no task in hand.
+    ^C reaches a worker while it has a task, whose error is then KeyboardInterrupt; it
+    does not end a worker that waits. A worker whose parent was killed ends when it
+    has no task in hand.
 
     Threads of libraries that are loaded in a forked worker can be limited only
     where threadpoolctl is installed.
@@ -465,7 +500,9 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         """
         by_name = functions.check(fn, self._forks)
         call: Any = _Call(self._desk, by_name, fn, args, kwargs)
-        return super().submit(call)
+        future: Future[T] = super().submit(call)
+        future.add_done_callback(call.release)
+        return future
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.

@@ -24,7 +24,7 @@ from sharedmem._core.errors import SegmentNotFoundError, make
 from sharedmem._core.segment import READ_ONLY, READ_WRITE, Segment, segment_of
 from sharedmem.participant import context
 
-__all__ = ["by_content", "forget", "install", "load", "uninstall"]
+__all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
 
@@ -281,7 +281,7 @@ def forget(pickled: bytes) -> int:
 
 
 def reduce_plain(array: np.ndarray) -> Any:
-    """What multiprocessing's pickler gets for plain arrays after `install`."""
+    """What multiprocessing's pickler gets for plain arrays after `sharedmem.install`."""
     if segment_of(array) is not None:
         return reduce_in_flight(array)
     before = _replaced[0] if _replaced else None
@@ -289,52 +289,18 @@ def reduce_plain(array: np.ndarray) -> Any:
 
 
 _reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-_replaced: list[Any] = []  # the reducer of ndarrays that install() has put aside
+_replaced: list[Any] = []  # the reducer of ndarrays that ours has put aside
 
 
-def install() -> None:
-    """Let plain arrays over shared memory, too, go by name through `multiprocessing`.
-
-    See Also
-    --------
-    uninstall : Undo it.
-
-    Notes
-    -----
-    Without it ``np.asarray(a)``, and what other libraries make of a shared array, is
-    sent by content, as any `numpy.ndarray`. It registers a reducer for
-    `numpy.ndarray` with multiprocessing's pickler, in this process; a forked child
-    has it too. Arrays in private memory are pickled as ever.
-
-    Examples
-    --------
-    >>> from multiprocessing.reduction import ForkingPickler
-    >>> import numpy as np, sharedmem
-    >>> plain = np.asarray(sharedmem.zeros(10_000))
-    >>> len(ForkingPickler.dumps(plain)) > 80_000
-    True
-    >>> sharedmem.install()
-    >>> message = ForkingPickler.dumps(plain)
-    >>> len(message) < 300
-    True
-    >>> sharedmem.forget(message)
-    1
-    >>> sharedmem.uninstall()
-    """
+def install_reducer() -> None:
+    """Let plain arrays over shared memory go by name through multiprocessing."""
     if _reducers.get(np.ndarray) is not reduce_plain:
         _replaced[:] = [_reducers.get(np.ndarray)]
         ForkingPickler.register(np.ndarray, reduce_plain)
 
 
-def uninstall() -> None:
-    """Undo `install`; a reducer that was there before is there again.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.install()
-    >>> sharedmem.uninstall()
-    """
+def uninstall_reducer() -> None:
+    """Undo `install_reducer`; a reducer that was there before is there again."""
     if _reducers.get(np.ndarray) is not reduce_plain:
         return
     before = _replaced.pop()
