@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def printed(cell: Any) -> str:
 def test_the_notebook_runs() -> None:
     """Each cell prints what its text says; when the kernel has gone nothing is left."""
     notebook = nbformat.read(NOTEBOOK, 4)
-    nbclient.NotebookClient(notebook, timeout=60).execute()
+    asyncio.run(nbclient.NotebookClient(notebook, timeout=60).async_execute())
     output = [printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
     assert output == [
         "",

@@ -163,10 +163,10 @@ def shm_del(key: str) -> None:
         If it is gone.
     """
     data, rest = _names(Key(key))
-    _put.pop(key, None)
     sharedmem.unlink(data)
     if sharedmem.exists(rest):
         sharedmem.unlink(rest)
+    _put.pop(key, None)  # last: without it the names may be gone
 
 
 def shm_clear() -> None:
