@@ -220,15 +220,15 @@ cdef class Parcel:
     @property
     def nbytes(self): return self.segment.facts.nbytes
 
-    def fill(self, cnp.ndarray array):
-        """The bytes of a contiguous array, which are no more than these."""
-        cdef size_t nbytes = cnp.PyArray_NBYTES(array)
-        cdef const void *source = cnp.PyArray_DATA(array)
-        cdef void *target = smem_data(self.segment.c)
-        if nbytes > self.segment.facts.nbytes or not cnp.PyArray_ISONESEGMENT(array):
+    def fill(self, cnp.ndarray array, size_t begin, size_t end):
+        """Copy these bytes of a contiguous array to where they are in it."""
+        cdef const char *source = <const char *>cnp.PyArray_DATA(array)
+        cdef char *target = <char *>smem_data(self.segment.c)
+        if (not begin <= end <= <size_t>cnp.PyArray_NBYTES(array) <= self.segment.facts.nbytes
+                or not cnp.PyArray_ISONESEGMENT(array)):
             raise ValueError("a parcel takes one run of bytes, no longer than itself")
         with nogil:
-            memcpy(target, source, nbytes)
+            memcpy(target + begin, source + begin, end - begin)
 
     def offset(self, cnp.ndarray array):
         """Where an array over it begins."""
