@@ -101,6 +101,7 @@ MODULES = (
     ("errors",),
     ("dtypes",),
     ("participant",),
+    ("warm",),
     ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
     ("functions",),
     ("transport",),
@@ -214,6 +215,7 @@ WRITABLE = {
     "smem__all": "the contexts of this process, which the fork handlers visit",
     "smem__all_lock": "of that list",
     "smem__atfork_once": "the fork handlers are registered once",
+    "smem__lock_kind": "what locks the kernel has, found out once",
     "reaper": "the one of a program of its own, too large for its stack",
 }
 
@@ -313,6 +315,8 @@ SHORT = {
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
+    "segment/away.c": "half of the cache",
+    "segment/fill.c": "three ways to write",
     "segment/name.c": "names: few rules",
     "segment/reaper.c": "starting it; the program is elsewhere",
     "segment/share.c": "a ledger of numbers",
@@ -427,6 +431,7 @@ WHEEL = {
     "sharedmem/testing/__init__.py",
     "sharedmem/testing/deaths.py",
     "sharedmem/testing/leaks.py",
+    "sharedmem/warm.py",
 }
 
 

@@ -52,6 +52,7 @@ def ours(start_method: str) -> Make:
 def nothing_left() -> bool:
     """Whether no segment is there that an executor has made."""
     gc.collect()
+    sharedmem.trim()
     sharedmem.reclaim()
     return sharedmem.list_segments() == []
 

@@ -37,6 +37,7 @@ def test_the_notebook_runs() -> None:
         "['by_name', 'copied', 'handed_over', 'pickled']\n",
     ]
     sharedmem.reclaim()
+    sharedmem.trim()
     assert sharedmem.list_segments() == []
 
 
@@ -56,6 +57,7 @@ print(worker)
 def test_a_kernel_is_interrupted_and_restarted() -> None:
     """The stop button ends the wait for a result, not the pool; a restart leaves nothing."""
     from jupyter_client.manager import start_new_kernel
+    from jupyter_core.utils import ensure_event_loop
 
     manager, client = start_new_kernel(kernel_name="python3")
     try:
@@ -85,3 +87,4 @@ def test_a_kernel_is_interrupted_and_restarted() -> None:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+        ensure_event_loop().close()

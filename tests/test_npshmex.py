@@ -163,6 +163,7 @@ def test_clear_is_for_ones_own() -> None:
         npshmex.shm_pop(key)
     del others
     gc.collect()
+    sharedmem.trim()
     assert sharedmem.list_segments() == []
 
 

@@ -26,6 +26,12 @@ def sent(thing: Any, **how: Any) -> Any:
     return sharedmem.loads(sharedmem.dumps(thing, **how))
 
 
+def segments() -> list[sharedmem.SegmentInfo]:
+    """What there is, but for idle memory."""
+    sharedmem.trim()
+    return sharedmem.list_segments()
+
+
 class Labelled(np.ndarray):
     """Pickled as ndarray does it."""
 
@@ -184,10 +190,10 @@ def test_two_arrays_are_independent() -> None:
     first, second = sent([array, array.copy()])
     first[0] = 5
     assert (second[0], array[0]) == (1, 1)
-    count = len(sharedmem.list_segments())
+    count = len(segments())
     del first
     gc.collect()
-    assert len(sharedmem.list_segments()) == count - 1
+    assert len(segments()) == count - 1
 
 
 def test_shared_arrays_go_by_name() -> None:
@@ -256,9 +262,9 @@ def test_a_message_without_parcels_is_loaded_as_often_as_one_likes() -> None:
 def test_forget_frees_what_will_not_be_loaded() -> None:
     """Also the buffers outside of the pickle; what was received is not touched."""
     message = sharedmem.dumps([np.ones(N), pickle.PickleBuffer(bytearray(8 * N))])
-    assert sum(info.tickets for info in sharedmem.list_segments()) == 2
+    assert sum(info.tickets for info in segments()) == 2
     assert sharedmem.forget(message) == 2
-    assert sharedmem.list_segments() == []
+    assert segments() == []
     message = sharedmem.dumps(np.ones(N))
     array = sharedmem.loads(message)
     sharedmem.forget(message)
@@ -270,7 +276,7 @@ def test_a_message_that_fails_leaves_nothing() -> None:
     shared = sharedmem.zeros(3)
     with pytest.raises((TypeError, pickle.PicklingError)):
         sharedmem.dumps([np.ones(N), shared, sys._getframe()])
-    assert [(info.name, info.tickets) for info in sharedmem.list_segments()] == [(shared.name, 0)]
+    assert [(info.name, info.tickets) for info in segments()] == [(shared.name, 0)]
 
 
 def test_no_room_means_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +332,7 @@ def test_killed_receiver_leaves_nothing() -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     sharedmem.reclaim()
-    assert sharedmem.list_segments() == []
+    assert segments() == []
 
 
 # ---- whose memory it is alone --------------------------------------------------

@@ -47,6 +47,7 @@ from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
 from sharedmem.sharedarray import SharedArray
 from sharedmem.transport import dumps, loads
+from sharedmem.warm import stats, trim
 
 __all__ = [
     "LayoutMismatchError",
@@ -89,6 +90,8 @@ __all__ = [
     "ones_like",
     "reclaim",
     "stat",
+    "stats",
+    "trim",
     "uninstall",
     "unlink",
     "zeros",

@@ -161,6 +161,8 @@ typedef struct smem_spec {
     const int64_t *strides; /* in bytes; NULL: C order */
     uint64_t start;     /* byte of element (0, ..., 0) within the data */
     uint64_t nbytes;    /* bytes of data; 0: what shape and itemsize need */
+    const void *contents;   /* what the data begin with, again and again until they end */
+    uint64_t contents_size; /* 0: zeros */
 } smem_spec;
 
 /* What a segment is. Filled from a checked copy of its header. */
@@ -181,6 +183,7 @@ typedef struct smem_info {
     uint32_t origin;       /* tag of the boot and namespace it lives in */
     int64_t kernel_id;     /* inode of a POSIX segment, shmid of a SysV one */
     int mapped;            /* 1: somebody maps it, by the kernel's word */
+    int idle;              /* 1: kept by who dropped it; nobody can attach it */
     int elsewhere;         /* 1: its families cannot be seen from here (another
                               /dev/shm, one IPC namespace): it is not judged */
     int ndim;
@@ -245,7 +248,7 @@ uint32_t smem_origin(smem_context *ctx, int backend);
 /* ---- segments --------------------------------------------------------- */
 
 /*
- * Create a segment of zero bytes and map it. It is visible to others only
+ * Create a segment, of zero bytes or [contents], and map it. It is visible to others only
  * when its header is complete. Names are exclusive over both backends:
  * SMEM_E_EXISTS unless the old one is stale (nobody maps it, no valid ticket,
  * not persistent) or SMEM_REPLACE is given.
@@ -293,6 +296,11 @@ const smem_info *smem_info_of(const smem_segment *segment);
 /* From now on it can be attached by name. To be called before the name of a
    segment that was made SMEM_UNPUBLISHED is given to anybody. */
 void smem_publish(smem_segment *segment);
+
+/* From now on it is SMEM_PERSISTENT: who makes one and fills it only then makes it so
+   leaves nothing half-filled when he is killed. SMEM_E_ARGUMENT for another user's
+   segment or a copy. */
+int smem_persist(smem_segment *segment);
 
 /* 1 while the segment's name still leads to it, else 0. */
 int smem_is_current(const smem_segment *segment);
@@ -368,19 +376,28 @@ int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight
 
 /*
  * What a process drops stays mapped for what it makes next, up to a bound for all
- * of its family ($SHAREDMEM_CACHE in bytes; none when it is not set). It comes back
+ * of its family ($SHAREDMEM_CACHE in bytes; when that is not set the least of 512 MB,
+ * a sixteenth of the memory and a quarter of /dev/shm). It comes back
  * when a segment cannot be made for want of room, when the process ends, and by
  * smem_trim(), which returns how many bytes it freed.
  */
 uint64_t smem_trim(smem_context *ctx, uint64_t keep);
 
 typedef struct smem_statistics {
-    uint64_t idle_bytes, idle_bound; /* kept now, and at most */
-    uint64_t idle;                   /* segments kept now */
-    uint64_t reused, missed;         /* made from one that was kept; made anew */
-    uint64_t kept, evicted;
-    uint64_t mapped;                 /* segments that are in use here */
+    uint64_t mapped, mapped_bytes; /* segments in use here */
+    uint64_t idle, idle_bytes;     /* kept for what is made next */
+    uint64_t away, away_bytes;     /* in use elsewhere, their mapping kept */
+    uint64_t bound;                /* on both kinds of bytes, of all the family */
+    /* since smem_open(), or the fork: */
+    uint64_t created;  /* segments made anew */
+    uint64_t reused;   /* made of an idle one */
+    uint64_t attached; /* mapped anew */
+    uint64_t returned; /* attached by a mapping that was away */
+    uint64_t kept, evicted; /* made idle; given up for others or for the bound */
+    uint64_t reclaimed, reclaimed_bytes; /* of the dead, by this process */
 } smem_statistics;
+
+/* What this process has and has done. */
 void smem_stats(smem_context *ctx, smem_statistics *out);
 
 #ifdef __cplusplus

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +61,7 @@ smem__syscalls smem__sys = {
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
+    .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
     .fallocate = fallocate,
@@ -80,6 +82,8 @@ smem__syscalls smem__sys = {
     .shmdt = shmdt,
     .shmctl = shmctl,
     .opendir = opendir,
+    .readdir = readdir,
+    .access = access,
     .getrandom = getrandom,
     .spawn = smem__spawn_call,
     .waitpid = waitpid,

@@ -58,6 +58,7 @@ static void smem__after_fork_in_child(void)
         ctx->refused_count = 0;
         ctx->dying = 0;
         ctx->next_reaper_us = 0;
+        ctx->counts = (smem__counts){0};
         smem__cache_after_fork(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
     }
@@ -106,9 +107,10 @@ int smem_open(const smem_options *options, smem_context **out)
     ctx->observes = options->observe;
     ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
-    smem__cache_open(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
+    if (rc == 0)
+        smem__cache_open(ctx);
     if (rc == 0 && !ctx->observes)
         rc = smem__join(ctx, options->family);
     if (rc == 0) {
@@ -287,20 +289,49 @@ smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, 
     return segment;
 }
 
+static smem_segment **smem__named_bucket(smem_context *ctx, const char *name)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+    return &ctx->named[(hash ^ hash >> 32) & (ctx->bucket_count - 1)];
+}
+
+smem_segment *smem__table_named(smem_context *ctx, const char *name, int backend, int mode)
+{
+    if (!ctx->buckets)
+        return NULL;
+    smem_segment *segment = *smem__named_bucket(ctx, name);
+    while (segment && (segment->mode != mode || segment->nameless ||
+                       (backend != SMEM_ANY && backend != segment->backend->number) ||
+                       strcmp(segment->info.name, name) != 0))
+        segment = segment->next_named;
+    return segment;
+}
+
+static void smem__table_link(smem_context *ctx, smem_segment *segment)
+{
+    smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
+    segment->next = *bucket;
+    *bucket = segment;
+    bucket = smem__named_bucket(ctx, segment->info.name);
+    segment->next_named = *bucket;
+    *bucket = segment;
+}
+
 static int smem__table_grow(smem_context *ctx)
 {
     size_t old_count = ctx->bucket_count, new_count = old_count ? old_count * 2 : 64;
-    smem_segment **old = ctx->buckets, **new = calloc(new_count, sizeof *new);
+    smem_segment **old = ctx->buckets, **new = calloc(2 * new_count, sizeof *new);
     if (!new)
         return old ? 0 : -ENOMEM; /* a crowded table works too */
     ctx->buckets = new;
+    ctx->named = new + new_count;
     ctx->bucket_count = new_count;
     for (size_t i = 0; i < old_count; i++)
         for (smem_segment *segment = old[i], *next; segment; segment = next) {
             next = segment->next;
-            smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
-            segment->next = *bucket;
-            *bucket = segment;
+            smem__table_link(ctx, segment);
         }
     free(old);
     return 0;
@@ -313,10 +344,9 @@ int smem__table_add(smem_context *ctx, smem_segment *segment)
         if (rc != 0)
             return rc;
     }
-    smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
-    segment->next = *bucket;
-    *bucket = segment;
+    smem__table_link(ctx, segment);
     ctx->count++;
+    ctx->mapped_bytes += segment->info.size;
     return 0;
 }
 
@@ -328,5 +358,9 @@ void smem__table_remove(smem_context *ctx, smem_segment *segment)
     if (!*at)
         return;
     *at = segment->next;
+    for (at = smem__named_bucket(ctx, segment->info.name); *at != segment;)
+        at = &(*at)->next_named;
+    *at = segment->next_named;
     ctx->count--;
+    ctx->mapped_bytes -= segment->info.size;
 }

@@ -20,7 +20,7 @@
  *      104     4  ndim          0 to 64
  *      108     4  dtype_length  bytes at 3136
  *      112     4  name_length   bytes at 256
- *      116     4  state         0 published, 1 private to its maker, 2 idle
+ *      116     4  state         0 published, 1 private to its maker, 2 idle, 3 without a name
  *      120     8  place         st_dev of the directory with the maker's families
  *      128   128  reserved      a lock and a sequence word
  *      256   256  name          not NUL-terminated
@@ -67,7 +67,8 @@ enum {
 /* Only what is published can be attached. */
 enum smem__state { SMEM__PUBLISHED = 0,
                    SMEM__PRIVATE = 1,
-                   SMEM__IDLE = 2 };
+                   SMEM__IDLE = 2,
+                   SMEM__NAMELESS = 3 }; /* a hint: idle mappings of it may go */
 
 /* A header flag: made without a name of the user's, for its owner alone, with
    its pages reserved; what is recycled must have been like that. */

@@ -31,6 +31,12 @@ int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
     if (rc != 0)
         return rc;
     SMEM__POINT("name.taken", "the segment has no name; the journal may still have it");
+    if (found->backend->empty && found->header.flags & SMEM__RECYCLABLE &&
+        found->object.size >= SMEM__APART_FROM) {
+        uint32_t nameless = SMEM__NAMELESS;
+        found->backend->poke(&found->object, &nameless, sizeof nameless,
+                             offsetof(smem__layout, state));
+    }
     if (found->header.journal && gate)
         smem__journal_remove(gate, found->header.journal - 1, found->header.nonce);
     return 0;
@@ -78,6 +84,14 @@ bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *unde
                                       : smem__has_name(&found->header, under);
 }
 
+/* Idle mappings of others hold no lock, so they did not refuse the claim. */
+static void smem__empty(const smem__found *found)
+{
+    if (found->backend->empty && found->header.flags & SMEM__RECYCLABLE)
+        found->backend->empty(&found->object, found->header.data_offset);
+    SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
+}
+
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes)
 {
@@ -94,8 +108,12 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
         SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
-        if (!smem__in_flight(&flight) || target->give_up)
-            rc = smem__take_name(ctx, &found, target->name, gate) == 0;
+        if (!smem__in_flight(&flight) || target->give_up) {
+            rc = smem__take_name(ctx, &found, target->name, gate);
+            rc = rc == 0 ? 1 : rc;
+        }
+        if (rc == 1)
+            smem__empty(&found);
     }
     if (rc == 1 && bytes)
         *bytes += found.object.size;

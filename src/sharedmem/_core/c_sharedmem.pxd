@@ -43,6 +43,8 @@ cdef extern from "sharedmem.h" nogil:
         int ndim
         const int64_t *shape
         const int64_t *strides
+        const void *contents
+        uint64_t contents_size
         uint64_t start
         uint64_t nbytes
 
@@ -63,6 +65,7 @@ cdef extern from "sharedmem.h" nogil:
         uint32_t origin
         int64_t kernel_id
         int mapped
+        int idle
         int elsewhere
         int ndim
         int64_t shape[64]
@@ -109,6 +112,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
     void smem_publish(smem_segment *segment)
+    int smem_persist(smem_segment *segment)
     int smem_is_current(const smem_segment *segment)
     int smem_unlink_segment(smem_segment *segment)
 
@@ -134,13 +138,20 @@ cdef extern from "sharedmem.h" nogil:
     uint64_t smem_trim(smem_context *ctx, uint64_t keep)
 
     ctypedef struct smem_statistics:
-        uint64_t idle_bytes
-        uint64_t idle_bound
+        uint64_t mapped
+        uint64_t mapped_bytes
         uint64_t idle
+        uint64_t idle_bytes
+        uint64_t away
+        uint64_t away_bytes
+        uint64_t bound
+        uint64_t created
         uint64_t reused
-        uint64_t missed
+        uint64_t attached
+        uint64_t returned
         uint64_t kept
         uint64_t evicted
-        uint64_t mapped
+        uint64_t reclaimed
+        uint64_t reclaimed_bytes
 
     void smem_stats(smem_context *ctx, smem_statistics *out)

@@ -95,6 +95,8 @@ cdef class Info:
     @property
     def mapped(self): return bool(self.c.mapped)
     @property
+    def idle(self): return bool(self.c.idle)
+    @property
     def elsewhere(self): return bool(self.c.elsewhere)
 
 
@@ -146,6 +148,9 @@ cdef class Segment:
 
     def is_current(self):
         return bool(smem_is_current(self.c))
+
+    def persist(self):
+        check(smem_persist(self.c), self.name)
 
     def unlink(self):
         cdef int code
@@ -339,6 +344,14 @@ cdef int visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
         return -12
 
 
+cdef int begin_with(smem_spec *spec, cnp.ndarray contents) except -1:
+    """Let the data begin with the bytes of this array, again and again until they end."""
+    if not cnp.PyArray_ISONESEGMENT(contents):
+        raise ValueError("the contents must be one piece of memory")
+    spec.contents, spec.contents_size = cnp.PyArray_DATA(contents), cnp.PyArray_NBYTES(contents)
+    return 0
+
+
 @cython.final
 cdef class Context:
     """This process as a participant, or as an observer."""
@@ -379,7 +392,7 @@ cdef class Context:
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,
-                            bint or_attach, bint *created) except NULL:
+                            contents, bint or_attach, bint *created) except NULL:
         cdef smem_spec spec
         cdef smem_segment *out = NULL
         cdef int64_t c_shape[64]
@@ -399,6 +412,9 @@ cdef class Context:
         spec.shape = c_shape
         spec.strides = NULL if strides is None else c_strides
         spec.start = spec.nbytes = 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             if or_attach:
                 code = smem_attach_or_create(self.c, &spec, &out, &made)
@@ -409,15 +425,16 @@ cdef class Context:
         return out
 
     def create(self, name, int backend, unsigned flags, unsigned permissions, bytes dtype,
-               uint64_t itemsize, tuple shape, strides):
+               uint64_t itemsize, tuple shape, strides, contents=None):
         cdef bint created = False
         return wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape, strides,
-                              False, &created))
+                              contents, False, &created))
 
-    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls):
+    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls, contents=None):
         """An unnamed array in C order, made in one step; None for what takes more thought.
 
-        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__.
+        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__, `contents`
+        is as for create().
         """
         cdef smem_spec spec
         cdef smem_segment *out = NULL
@@ -440,6 +457,9 @@ cdef class Context:
         spec.name, spec.backend, spec.flags, spec.permissions = NULL, SMEM_ANY, flags, 0
         spec.dtype, spec.itemsize, spec.ndim = text, cnp.PyDataType_ELSIZE(dtype), ndim
         spec.shape, spec.strides, spec.start, spec.nbytes = extents, NULL, 0, 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             code = smem_create(self.c, &spec, &out)
         if code < 0:
@@ -456,7 +476,7 @@ cdef class Context:
                          bytes dtype, uint64_t itemsize, tuple shape, strides):
         cdef bint created = False
         segment = wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape,
-                                 strides, True, &created))
+                                 strides, None, True, &created))
         return segment, bool(created)
 
     def attach(self, name, int mode, owner=None):
