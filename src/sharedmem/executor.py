@@ -446,7 +446,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             raise ValueError(f"threads_per_worker must be at least 1, not {threads_per_worker}")
         super().__init__(max_workers, mp_context, initializer, initargs, **options)
         ours: Any = self
-        self._forks = ours._mp_context.get_start_method(allow_none=False) == "fork"
+        self._method = ours._mp_context.get_start_method(allow_none=False)
         self._desk = desk = _Desk(min_bytes, ours._max_workers)
         if threads_per_worker is None and not any(name in os.environ for name in _VARIABLES):
             threads_per_worker = max(1, _cpu_count() // ours._max_workers)
@@ -466,7 +466,10 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             ours._executor_manager_thread.__class__ = _Manager
 
     def _spawn_process(self) -> None:
+        # A fork has its libraries already, and a fork server would keep them for later pools.
         variables = {} if self._threads is None else dict.fromkeys(_VARIABLES, str(self._threads))
+        if self._method != "spawn":
+            variables = {}
         with _environment(variables):
             super()._spawn_process()  # type: ignore[misc]
 
@@ -498,7 +501,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         ...     int(executor.submit(np.sum, np.arange(5)).result())
         10
         """
-        by_name = functions.check(fn, self._forks)
+        by_name = functions.check(fn, self._method == "fork")
         call: Any = _Call(self._desk, by_name, fn, args, kwargs)
         future: Future[T] = super().submit(call)
         future.add_done_callback(call.release)
