@@ -100,14 +100,15 @@ MODULES = (
     ("_build",),
     ("errors",),
     ("dtypes",),
+    ("atomic",),
     ("participant",),
     ("warm",),
-    ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
+    # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
+    ("pickling", "sharedarray", "names", "sync"),
     ("functions",),
     ("transport",),
     ("executor",),
     ("installation",),
-    ("names",),
     ("creation",),
     ("__init__",),
     ("compat",),
@@ -310,8 +311,9 @@ def test_pxd_says_what_the_header_says(tmp_path: Path) -> None:
 # Shorter than a concept usually is; longer is nothing.
 SHORT = {
     "base/status.c": "a table of result codes, whose rows are in the header",
-    "os/syscalls.c": "a table and what fills it",
     "base/point.c": "one hook, of one build",
+    "os/futex.c": "two calls and a clock",
+    "segment/event.c": "one word",
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
@@ -427,7 +429,9 @@ WHEEL = {
     "sharedmem/pickling.py",
     "sharedmem/transport.py",
     "sharedmem/py.typed",
+    "sharedmem/atomic.py",
     "sharedmem/sharedarray.py",
+    "sharedmem/sync.py",
     "sharedmem/testing/__init__.py",
     "sharedmem/testing/deaths.py",
     "sharedmem/testing/leaks.py",

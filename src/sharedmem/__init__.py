@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sharedmem import errors
+from sharedmem import atomic, errors
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
@@ -27,18 +27,25 @@ from sharedmem.creation import (
     zeros_like,
 )
 from sharedmem.errors import (
+    BrokenBarrierError,
     LayoutMismatchError,
+    LocksHeldError,
     NoRoomError,
+    NotHeldError,
+    OverReleasedError,
+    OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
     SegmentFormatError,
+    SegmentKindError,
     SegmentNameError,
     SegmentNotFoundError,
     SegmentSecurityError,
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    TornFrameError,
 )
 from sharedmem.executor import ProcessPoolExecutor
 from sharedmem.installation import install, uninstall
@@ -46,27 +53,43 @@ from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, un
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
 from sharedmem.sharedarray import SharedArray
+from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 from sharedmem.transport import dumps, loads
 from sharedmem.warm import stats, trim
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
     "LayoutMismatchError",
+    "Lock",
+    "LocksHeldError",
     "NoRoomError",
+    "NotHeldError",
+    "OverReleasedError",
+    "OwnerDiedError",
     "ProcessPoolExecutor",
+    "RLock",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
     "SegmentFormatError",
     "SegmentInfo",
+    "SegmentKindError",
     "SegmentNameError",
     "SegmentNotFoundError",
     "SegmentSecurityError",
     "SegmentSizeError",
+    "Semaphore",
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",
+    "TornFrameError",
     "array",
     "asshared",
+    "atomic",
     "attach",
     "attach_or_create",
     "by_content",

@@ -121,7 +121,7 @@ def register(cls: type[np.ndarray]) -> None:
     ForkingPickler.register(cls, reduce_in_flight)
 
 
-def _explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
+def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
     """Say what is gone: the boot, the namespace, the family, or only the segment."""
     here = context.origin(backend)
     if here >> 16 != origin >> 16:
@@ -161,7 +161,7 @@ def load(
     try:
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
-        raise _explain_missing(error, backend, origin, family) from None
+        raise explain_missing(error, backend, origin, family) from None
     array: np.ndarray = sharedarray.over(
         segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
     )
@@ -200,10 +200,14 @@ class _Inert:
         pass
 
 
-# Functions that pickles call with a descriptor, which ends with its ticket, and such as they call
-# with a pickle that lies within the pickle. By name: nothing is imported to look through one.
-_DESCRIPTORS = {("sharedmem.pickling", "load"), ("sharedmem.transport", "receive")}
-_ENVELOPES = {("sharedmem.transport", "unpack")}
+# What descriptors are called with: load() of arrays, of locks and their relatives, and of parcels;
+# and what is called with a pickle that lies within the pickle. By name: nothing is imported.
+_LOADERS = (
+    (load.__module__, load.__name__),
+    ("sharedmem.sync", "load"),
+    ("sharedmem.transport", "receive"),
+)
+_ENVELOPES = (("sharedmem.transport", "unpack"),)
 
 
 class _Forgetter(pickle.Unpickler):
@@ -212,7 +216,7 @@ class _Forgetter(pickle.Unpickler):
     count = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _DESCRIPTORS:
+        if (module, name) in _LOADERS:
             return self._forget
         return self._open if (module, name) in _ENVELOPES else _Inert
 

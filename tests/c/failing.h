@@ -48,6 +48,10 @@
     X(readdir, struct dirent *, NULL, (DIR * directory), (directory))                          \
     X(access, int, -1, (const char *path, int mode), (path, mode))                             \
     X(getrandom, ssize_t, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))    \
+    X(futex, long, -1,                                                                         \
+      (const _Atomic uint32_t *word, int operation, uint32_t value,                            \
+       const struct timespec *timeout, uint32_t bits),                                         \
+      (word, operation, value, timeout, bits))                                                 \
     X(spawn, int, armed.error, (pid_t *pid, const char *path, char *const arguments[]),        \
       (pid, path, arguments))                                                                  \
     X(waitpid, pid_t, -1, (pid_t pid, int *status, int options), (pid, status, options))       \

@@ -110,7 +110,21 @@ enum {
     X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
-      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")
+      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the holder of the lock has died",          \
+      "acquire it, see to what it guards, recover() and release it")           \
+    X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
+      "give back only what was taken")                                         \
+    X(HELD, 4018, EBUSY, "this process holds locks",                           \
+      "give them back first")                                                  \
+    X(KIND, 4019, EINVAL, "the segment is of another kind",                    \
+      "attach it as what it is: stat() says its dtype")                        \
+    X(RELEASED, 4020, EOVERFLOW, "the semaphore was released more often than acquired", \
+      "release once for each acquire")                                         \
+    X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
+      "reset() it when nobody waits any more")                                 \
+    X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
+      "wait for the next one")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -350,6 +364,247 @@ int smem_ticket_free(smem_segment *segment, uint64_t ticket);
 
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);
+
+/* ---- locks -------------------------------------------------------------- */
+
+/*
+ * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
+ * lies aligned to 8 in a segment of this user's, attached here for writing, or
+ * is an array's own (smem_lock_of(), which an array attached for reading has as
+ * well). -EACCES anywhere else; SMEM_E_PLACE for a SysV segment that was made
+ * beside another /dev/shm than is seen here, where a death could not be seen.
+ *
+ * The holder is a process: any of its threads may give back what another has
+ * taken, and a thread that ends is no death. A forked child holds nothing. When
+ * the holder has died, however it ended, the next one gets the lock and
+ * SMEM_E_OWNER_DIED. What the lock guards may be half-changed then; until
+ * smem_lock_recover() says that it is not, everybody who gets the lock is told so.
+ * Nobody waits longer for the dead than 64 ms or so.
+ *
+ * Taking and giving back an uncontended lock makes no system call. Who waits
+ * sleeps, and a signal's handler ends that with -EINTR, to be called again.
+ */
+typedef struct smem_lock {
+    uint64_t state, thread;
+    uint32_t depth, spare;
+} smem_lock;
+
+#define SMEM_NO_WAIT INT64_C(0)
+#define SMEM_FOREVER INT64_MAX
+
+/* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
+int64_t smem_deadline(int64_t ns);
+
+/* One try, without a look whether a holder lives: -EBUSY, and -ENOLCK before the first
+   smem_lock_acquire() of a process. */
+int smem_lock_try(smem_segment *segment, smem_lock *lock);
+/* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
+   -ENOLCK: this process cannot be told from others, its family's file is gone. */
+int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
+/* Give it back. SMEM_E_NOT_HELD. */
+int smem_lock_release(smem_segment *segment, smem_lock *lock);
+/* What the lock guards is in order again. SMEM_E_NOT_HELD. */
+int smem_lock_recover(smem_segment *segment, smem_lock *lock);
+
+enum smem_lock_state { SMEM_LOCK_FREE = 0,
+                       SMEM_LOCK_HERE = 1, /* held by this process */
+                       SMEM_LOCK_ELSEWHERE = 2 };
+/* What was so a moment ago. */
+int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
+
+/* The same by a thread, which may take it again while it holds it and gives it
+   back as often. A lock is used by these functions or by those above. */
+int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
+int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Does this thread hold it? */
+int smem_lock_is_mine(smem_segment *segment, smem_lock *lock);
+/* Give it back however often it was taken, and take it as often again. */
+int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
+int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
+
+/* The array's own lock, which lies in its header. */
+smem_lock *smem_lock_of(smem_segment *segment);
+
+/* ---- conditions, events, semaphores, barriers ---------------------------------- */
+
+/*
+ * As in Python's threading, in shared memory, for threads of any processes. Like a
+ * lock each may lie in any segment for writing, aligned to 8; zero bytes are a
+ * new one (a semaphore and a barrier have to be started with their numbers, which
+ * may be done by everybody). Or it has a segment of its own: smem_sync_create().
+ *
+ * A process that is killed while it waits, or after it was woken and before it
+ * goes on, takes nobody's wake-up with it: who still waits gets it after 64 ms or
+ * so. -EINTR is returned as for locks.
+ */
+typedef struct smem_condition {
+    uint64_t counts, next, mark;
+    uint32_t word, spare;
+} smem_condition;
+
+/* One wait of one thread, in private memory. */
+typedef struct smem_wait {
+    uint64_t ticket;
+    uint32_t word;
+    int64_t slice;
+} smem_wait;
+
+/*
+ * Wait for a notification: begin while the lock is held that guards what is waited
+ * for, give that back, sleep until 0 (notified) or -ETIMEDOUT, and take it again.
+ * After -EINTR sleep again, or cancel: 1 when there was a notification after all.
+ * Whoever notifies holds the same lock.
+ */
+int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait);
+int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
+                         int64_t deadline);
+int smem_condition_cancel(smem_segment *segment, smem_condition *condition, const smem_wait *wait);
+/* Let [count] of those who wait go on; all with UINT32_MAX. */
+int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count);
+/* All of it in one, with a lock that was taken by smem_lock_acquire(). The lock is
+   held again when it returns: 0, SMEM_E_OWNER_DIED, -ETIMEDOUT, -EINTR. */
+int smem_condition_wait(smem_segment *segment, smem_condition *condition, smem_lock *lock,
+                        int64_t deadline);
+
+typedef struct smem_event {
+    uint32_t word, spare;
+} smem_event;
+
+int smem_event_set(smem_segment *segment, smem_event *event);
+int smem_event_clear(smem_segment *segment, smem_event *event);
+int smem_event_is_set(const smem_event *event);
+/* Who waits goes on after a set, even if a clear follows at once. */
+int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline);
+
+typedef struct smem_semaphore {
+    uint64_t state;
+    uint32_t limit, waiters;
+} smem_semaphore;
+
+/* With [value] units, and never more than [limit] (0: INT32_MAX). Only the first
+   one's numbers count. SMEM_E_ARGUMENT. */
+int smem_semaphore_start(smem_segment *segment, smem_semaphore *semaphore, uint32_t value,
+                         uint32_t limit);
+/* A unit belongs to nobody: what a process has when it dies is not given back. */
+int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline);
+/* SMEM_E_RELEASED, and nothing is changed, above the limit. */
+int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count);
+uint32_t smem_semaphore_value(const smem_semaphore *semaphore);
+
+typedef struct smem_barrier {
+    smem_lock lock;
+    uint64_t resets;
+    uint32_t phase, count, parties, broken;
+} smem_barrier;
+
+int smem_barrier_start(smem_segment *segment, smem_barrier *barrier, uint32_t parties);
+/*
+ * Arrive: the number of those who were there before, or SMEM_E_BROKEN, -EINTR,
+ * -ETIMEDOUT. The last one (parties - 1) must open it, or say that it is broken;
+ * its death in between breaks it, too. The others sleep until it is open (0) or
+ * broken. A wait that ends otherwise is to be given up, which breaks the barrier:
+ * SMEM_E_BROKEN, or 0 when it was open meanwhile.
+ */
+int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *phase,
+                        int64_t deadline);
+int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
+                       int64_t deadline);
+int smem_barrier_give_up(smem_segment *segment, smem_barrier *barrier, uint32_t phase);
+int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken);
+/* Whoever waits, and whoever comes from now on, finds it broken; or waits anew. */
+int smem_barrier_abort(smem_segment *segment, smem_barrier *barrier);
+int smem_barrier_reset(smem_segment *segment, smem_barrier *barrier);
+/* How many wait; SMEM_E_BROKEN. */
+int smem_barrier_waiting(const smem_barrier *barrier);
+
+/*
+ * One of them in a segment of its own, found by its name and kind. [value] and
+ * [limit]: a semaphore's, a barrier's parties, else 0. Another kind: SMEM_E_KIND.
+ * smem_data() is the struct; a condition's is a smem_lock and then the condition.
+ */
+enum smem_kind { SMEM_KIND_LOCK = 0,
+                 SMEM_KIND_RECURSIVE = 1, /* to be used by smem_lock_enter() and so on */
+                 SMEM_KIND_CONDITION = 2,
+                 SMEM_KIND_EVENT = 3,
+                 SMEM_KIND_SEMAPHORE = 4,
+                 SMEM_KIND_BARRIER = 5 };
+
+typedef struct smem_sync_spec {
+    const char *name;
+    int backend, kind;
+    unsigned flags; /* SMEM_PERSISTENT, SMEM_REPLACE, SMEM_UNPUBLISHED */
+    unsigned permissions;
+    uint32_t value, limit;
+} smem_sync_spec;
+
+int smem_sync_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out);
+int smem_sync_attach(smem_context *ctx, const char *name, int kind, smem_segment **out);
+int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out,
+                               int *created);
+/* Is this segment one of that kind? 0 or SMEM_E_KIND; then fills the numbers, and
+   starts it if nobody has. */
+int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
+
+/* ---- frames ----------------------------------------------------------------------- */
+
+/*
+ * An array that is written as a whole, again and again, and read as a whole: a
+ * sequence lock in its header. Readers are in nobody's way, and take a frame only
+ * if nothing was written meanwhile. Frames are numbered from 1.
+ *
+ * Between begin and end, or give_up, one process writes; others wait to write. A
+ * writer that dies, or gives up, leaves no frame: who reads gets SMEM_E_TORN until
+ * the next one is complete, and never what is half-written. The next writer finds
+ * what the dead one left, and writes all of it. A ring of arrays keeps the last
+ * complete frame, too (examples/frames).
+ */
+int smem_frame_begin(smem_segment *segment, int64_t deadline);
+int smem_frame_end(smem_segment *segment);
+int smem_frame_give_up(smem_segment *segment);
+/* The number of the newest complete frame. */
+uint64_t smem_frame_number(const smem_segment *segment);
+/* Wait for a frame with a higher number than [newer_than]. -ETIMEDOUT, -EINTR. */
+int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline);
+/* Copy all of the data, smem_info.nbytes of them. SMEM_E_TORN, -ETIMEDOUT, -EINTR. */
+int smem_frame_read(smem_segment *segment, void *out, uint64_t *number, int64_t deadline);
+/* For a copy of one's own: it is whole if the second one returns 1. */
+int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline);
+int smem_frame_read_end(const smem_segment *segment, uint64_t number);
+
+/* ---- atomics ---------------------------------------------------------------------- */
+
+/*
+ * One element, changed at once for all processes. C11 programs may use <stdatomic.h> on
+ * the element itself; this is for those that know its type at run time only.
+ * [kind] and [width] as NumPy's dtype.kind ('b', 'i', 'u', 'f') and itemsize (1, 2,
+ * 4 or 8), in the machine's byte order; values are the element's bytes in the low
+ * ones of 64 bits. Integers wrap. What [order] asks for is the least that is done.
+ * SMEM_E_ARGUMENT: an operation that the kind has not, or an element that is not
+ * aligned to its width.
+ */
+enum smem_operation { SMEM_LOAD = 0,
+                      SMEM_STORE = 1,
+                      SMEM_EXCHANGE = 2,
+                      SMEM_FETCH_ADD = 3, /* and so on: not of bools */
+                      SMEM_FETCH_SUB = 4,
+                      SMEM_FETCH_MAX = 5,
+                      SMEM_FETCH_MIN = 6,
+                      SMEM_FETCH_OR = 7, /* and so on: not of floats */
+                      SMEM_FETCH_AND = 8,
+                      SMEM_FETCH_XOR = 9 };
+
+enum smem_order { SMEM_RELAXED = 0,
+                  SMEM_ACQUIRE = 2,
+                  SMEM_RELEASE = 3,
+                  SMEM_ACQ_REL = 4,
+                  SMEM_SEQ_CST = 5 };
+
+/* [before]: the element's value until then. */
+int smem_atomic(void *element, int kind, unsigned width, int operation, int order, uint64_t operand,
+                uint64_t *before);
+/* 1: it was [expected], bit by bit, and is [desired] now. 0: [expected] is what it is. */
+int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                 uint64_t desired);
 
 /* ---- reclaiming ------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #define SMEM_BACKEND_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,7 +57,7 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
  * mapping carries them until its last piece is unmapped. Where the kernel knows
  * none flock stands in (flock.h), and only a pin carries those on other bytes than 0.
  */
-enum { SMEM__SIDES = 3 };
+enum { SMEM__SIDES = 4 };
 
 /* A locked byte that is a file by itself (flock.h). */
 typedef struct smem__side {
@@ -135,6 +136,17 @@ bool smem__byte_locks(void);
 void smem__backoff(unsigned turn);
 void smem__nap(unsigned ms);
 
+/* ---- sleeping on memory --------------------------------------------------- */
+
+/*
+ * Sleep while the word in shared memory is [expected]; [deadline] is in ns of
+ * CLOCK_MONOTONIC, INT64_MAX: none. 0: woken, or it is another already; may be 0
+ * for no reason. -ETIMEDOUT; -EINTR: a signal was handled.
+ */
+int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+/* Wake up to [count] of all processes that sleep on it. How many, or an error. */
+int smem__futex_wake(const _Atomic uint32_t *word, int count);
+
 /* ---- huge pages ---------------------------------------------------------- */
 
 bool smem__huge_is_worth(const smem__place *place, uint64_t size);
@@ -161,6 +173,9 @@ int smem__process_self(void);
 int smem__process_parent(int pid);
 /* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
 int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
+/* Does any process that can be seen map a file of [kind] of ours that was removed? 1, 0
+   or an error. */
+int smem__removed_is_mapped(const smem__place *place, char kind);
 /* Visit what each process maps that can be seen from here: inodes of the place's
    file system, ids of SysV segments; each of a process as often as it maps it. */
 typedef int smem__visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
@@ -177,6 +192,7 @@ int64_t smem__now(void);           /* seconds since 1970 */
    is but one processor for both, or no thread to be had. */
 bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out);
 uint64_t smem__monotonic_us(void);
+int64_t smem__monotonic_ns(void);
 const char *smem__environment(const char *name);
 
 /* ---- the reaper's ----------------------------------------------------------- */

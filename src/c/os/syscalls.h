@@ -18,6 +18,7 @@
 
 struct flock;
 struct pollfd;
+struct timespec;
 struct statfs;
 
 typedef struct smem__syscalls {
@@ -50,6 +51,8 @@ typedef struct smem__syscalls {
     struct dirent *(*readdir)(DIR *directory);
     int (*access)(const char *path, int mode);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+    long (*futex)(const _Atomic uint32_t *word, int operation, uint32_t value,
+                  const struct timespec *timeout, uint32_t bits);
     /* the reaper's, and how it is started */
     /* all signals blocked, no environment; returns the error */
     int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);

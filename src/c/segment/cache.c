@@ -367,6 +367,10 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
         free(info->dtype);
         info->dtype = text;
     }
+    header->lock = fresh->lock;
+    header->writer = fresh->writer;
+    header->sequence = 0;
+    header->viewers = 0;
     smem__cache_write(header, fresh, spec->dtype);
     info->nbytes = fresh->nbytes;
     info->start = fresh->start;

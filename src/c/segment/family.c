@@ -1,6 +1,7 @@
 #include "segment/family.h"
 
 #include "base/point.h"
+#include "segment/holder.h"
 #include "segment/record.h"
 #include "segment/share.h"
 
@@ -17,6 +18,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->device = file->device;
     out->inode = file->inode;
     out->slot = smem__share_claim(file, 0);
+    out->number = smem__holder_claim(file, 0);
     int rc = smem__file_page(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
@@ -187,13 +189,17 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     void *own = NULL;
     family->slot = -1; /* the parent's */
     family->share = 0;
+    family->number = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     bool held = smem__record_hold(place, &file) == 0;
-    int slot = held ? smem__share_claim(&file, 0) : -1; /* before the pin, which is to carry it */
+    /* Before the pin, which is to carry them. */
+    int slot = held ? smem__share_claim(&file, 0) : -1;
+    uint32_t number = held ? smem__holder_claim(&file, 0) : 0;
     if (held && smem__file_page(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = slot;
+        family->number = number;
         smem__unpin(family->pin, place->page);
         SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
@@ -212,12 +218,14 @@ static void smem__family_move(const smem__place *place, const smem__file *file, 
         smem__record_add_honorary(place, file, parent) != 0)
         return;
     int slot = smem__share_claim(file, family->share);
+    uint32_t number = smem__holder_claim(file, family->number);
     if (smem__file_page(file, place->page, &pin) != 0)
         return;
     smem__unpin(family->pin, place->page);
     SMEM__POINT("family.restored", "a member by the new file");
     family->pin = pin;
     family->slot = slot;
+    family->number = number;
     family->inode = file->inode;
     family->device = file->device;
 }

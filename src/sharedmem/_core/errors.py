@@ -8,6 +8,7 @@ would expect, and carries ``errno``, ``name`` (of the segment, or None) and
 from __future__ import annotations
 
 import errno as _errno
+import threading
 
 
 class SharedmemError(Exception):
@@ -74,6 +75,34 @@ class SegmentArgumentError(SharedmemError, ValueError):
     """An argument has no valid value."""
 
 
+class OwnerDiedError(SharedmemError, RuntimeError):
+    """The holder of a lock has died: what the lock guards may be half-changed."""
+
+
+class NotHeldError(SharedmemError, RuntimeError):
+    """A lock is given back, or counted on, that this process or thread does not hold."""
+
+
+class LocksHeldError(SharedmemError, RuntimeError):
+    """The process holds locks, and what it asks for would make it another holder."""
+
+
+class SegmentKindError(SharedmemError, TypeError):
+    """A segment holds something else than was asked for: an array, or another synchroniser."""
+
+
+class OverReleasedError(SharedmemError, ValueError):
+    """A semaphore is released more often than it was acquired."""
+
+
+class BrokenBarrierError(SharedmemError, threading.BrokenBarrierError):
+    """Somebody gave up waiting at a barrier, reset it or died: nobody passes it."""
+
+
+class TornFrameError(SharedmemError, OSError):
+    """The writer of a frame died, or gave up, in the middle of it."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -95,6 +124,13 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_ARGUMENT": SegmentArgumentError,
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
+    "SMEM_E_OWNER_DIED": OwnerDiedError,
+    "SMEM_E_NOT_HELD": NotHeldError,
+    "SMEM_E_HELD": LocksHeldError,
+    "SMEM_E_KIND": SegmentKindError,
+    "SMEM_E_RELEASED": OverReleasedError,
+    "SMEM_E_BROKEN": BrokenBarrierError,
+    "SMEM_E_TORN": TornFrameError,
 }
 
 
