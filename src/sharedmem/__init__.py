@@ -47,11 +47,14 @@ from sharedmem.errors import (
     ShareLimitError,
     TornFrameError,
 )
+from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.installation import install, uninstall
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
-from sharedmem.pickling import by_content, forget, install, register, uninstall
+from sharedmem.pickling import by_content, forget, register
 from sharedmem.sharedarray import SharedArray
 from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
+from sharedmem.transport import dumps, loads
 from sharedmem.warm import stats, trim
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "NotHeldError",
     "OverReleasedError",
     "OwnerDiedError",
+    "ProcessPoolExecutor",
     "RLock",
     "SegmentArgumentError",
     "SegmentBusyError",
@@ -90,6 +94,7 @@ __all__ = [
     "attach_or_create",
     "by_content",
     "copy",
+    "dumps",
     "empty",
     "empty_like",
     "errors",
@@ -102,6 +107,7 @@ __all__ = [
     "get_include",
     "install",
     "list_segments",
+    "loads",
     "new_family",
     "ones",
     "ones_like",

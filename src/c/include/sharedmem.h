@@ -358,8 +358,9 @@ int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead);
  */
 int smem_ticket_issue(smem_segment *segment, uint64_t *ticket);
 
-/* Free a ticket of a segment that is attached here, as smem_receive() does. */
-void smem_ticket_free(smem_segment *segment, uint64_t ticket);
+/* Free a ticket of a segment that is attached here, as smem_receive() does.
+   1: it was in flight until now, which of all callers exactly one is told. */
+int smem_ticket_free(smem_segment *segment, uint64_t ticket);
 
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);

@@ -165,11 +165,12 @@ int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment 
     return 0;
 }
 
-void smem_ticket_free(smem_segment *segment, uint64_t ticket)
+int smem_ticket_free(smem_segment *segment, uint64_t ticket)
 {
     smem__layout *header = segment->mapping.base;
-    if (ticket && segment->mapping.shares && segment->info.owner == segment->ctx->place.uid)
-        smem__ticket_free(header->books, ticket);
+    return ticket && segment->mapping.shares &&
+           segment->info.owner == segment->ctx->place.uid &&
+           smem__ticket_free(header->books, ticket);
 }
 
 /* ---- attach --------------------------------------------------------------- */

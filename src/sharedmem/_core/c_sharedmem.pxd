@@ -139,7 +139,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead)
 
     int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
-    void smem_ticket_free(smem_segment *segment, uint64_t ticket)
+    int smem_ticket_free(smem_segment *segment, uint64_t ticket)
     int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
                     uint64_t ticket)
     int smem_reclaim(smem_context *ctx, smem_reclaimed *out)

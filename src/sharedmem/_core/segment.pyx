@@ -5,6 +5,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 cimport numpy as cnp
 
 from sharedmem._core.c_sharedmem cimport *
@@ -22,6 +23,11 @@ cdef extern from "numpy/arrayobject.h":
 cdef extern from *:
     int PyMemoryView_Check(object)
     cnp.PyObject *PyMemoryView_GET_BASE(object)
+    Py_ssize_t Py_REFCNT(cnp.PyObject *)
+    cnp.PyObject *PyList_GET_ITEM(object, Py_ssize_t)
+    cnp.PyObject *PySequence_Fast_GET_ITEM(object, Py_ssize_t)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object)
+    int PyDict_Next(object, Py_ssize_t *, cnp.PyObject **, cnp.PyObject **)
 
 VERSION = SMEM_VERSION.decode()
 FORMAT = SMEM_FORMAT
@@ -162,7 +168,13 @@ cdef class Segment:
         return ticket
 
     def free_ticket(self, uint64_t ticket):
-        smem_ticket_free(self.c, ticket)
+        return bool(smem_ticket_free(self.c, ticket))
+
+    @property
+    def key(self):
+        """Backend, name and nonce: what receive() and forget() find it by."""
+        smem_publish(self.c)
+        return self.facts.backend, decode(self.facts.name), self.facts.nonce
 
     def numbers(self, int kind):
         """The numbers that a synchroniser of this kind was made with."""
@@ -202,6 +214,87 @@ cdef Segment wrap(smem_segment *c):
     segment.c = c
     segment.facts = smem_info_of(c)
     return segment
+
+
+@cython.final
+@cython.no_gc
+cdef class Parcel:
+    """A segment that was handed over: what lies in it is its receiver's alone.
+
+    So it is not shared: segment_of() does not find it under an array, and the array
+    travels by content like any other.
+    """
+    cdef readonly Segment segment
+    cdef object __weakref__
+
+    def __cinit__(self, Segment segment not None):
+        self.segment = segment
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, smem_data(self.segment.c), self.segment.facts.nbytes, False,
+                          flags)
+
+    @property
+    def nbytes(self): return self.segment.facts.nbytes
+
+    def fill(self, cnp.ndarray array, size_t begin, size_t end):
+        """Copy these bytes of a contiguous array to where they are in it."""
+        cdef const char *source = <const char *>cnp.PyArray_DATA(array)
+        cdef char *target = <char *>smem_data(self.segment.c)
+        if (not begin <= end <= <size_t>cnp.PyArray_NBYTES(array) <= self.segment.facts.nbytes
+                or not cnp.PyArray_ISONESEGMENT(array)):
+            raise ValueError("a parcel takes one run of bytes, no longer than itself")
+        with nogil:
+            memcpy(target + begin, source + begin, end - begin)
+
+    def offset(self, cnp.ndarray array):
+        """Where an array over it begins."""
+        return <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.segment.c)
+
+
+cdef Parcel sole_parcel(cnp.PyObject *thing):
+    """The Parcel under a plain array that, all the way down, one reference each holds."""
+    while Py_REFCNT(thing) == 1:
+        if type(<object>thing) is Parcel:
+            return <Parcel>thing
+        if not cnp.PyArray_CheckExact(<object>thing):
+            return None
+        thing = cnp.PyArray_BASE(<cnp.ndarray>thing)
+        if thing == NULL:
+            return None
+    return None
+
+
+def sole_parcels(list cell):
+    """The parcels of the arrays that nobody but `cell` leads to, by the id of the array.
+
+    Looked at are its one item and, of a tuple, list or dict, the items of that.
+    Whoever else held an array, a view of it or its buffer would hold a reference.
+    """
+    cdef dict found = {}
+    cdef Py_ssize_t i
+    cdef cnp.PyObject *item = PyList_GET_ITEM(cell, 0)
+    cdef cnp.PyObject *part
+    cdef Parcel parcel
+    if Py_REFCNT(item) != 1:
+        return found
+    if type(<object>item) is tuple or type(<object>item) is list:
+        for i in range(PySequence_Fast_GET_SIZE(<object>item)):
+            part = PySequence_Fast_GET_ITEM(<object>item, i)
+            parcel = sole_parcel(part)
+            if parcel is not None:
+                found[<size_t>part] = parcel
+    elif type(<object>item) is dict:
+        i = 0
+        while PyDict_Next(<object>item, &i, NULL, &part):
+            parcel = sole_parcel(part)
+            if parcel is not None:
+                found[<size_t>part] = parcel
+    else:
+        parcel = sole_parcel(item)
+        if parcel is not None:
+            found[<size_t>item] = parcel
+    return found
 
 
 def segment_of(array):
