@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sharedmem import atomic, errors
+from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
