@@ -39,15 +39,19 @@ from sharedmem.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    ShutDown,
 )
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
+from sharedmem.queue import JoinableQueue, Queue
 from sharedmem.sharedarray import SharedArray
 
 __all__ = [
+    "JoinableQueue",
     "LayoutMismatchError",
     "NoRoomError",
+    "Queue",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
@@ -60,6 +64,7 @@ __all__ = [
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",
+    "ShutDown",
     "array",
     "asshared",
     "attach",

@@ -13,6 +13,7 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    ShutDown,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "SegmentSizeError",
     "ShareLimitError",
     "SharedmemError",
+    "ShutDown",
 ]

@@ -110,7 +110,9 @@ enum {
     X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
-      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")
+      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+    X(SHUT, 4020, EPIPE, "the queue was shut down",                            \
+      "nothing can be put into it any more")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -381,6 +383,63 @@ typedef struct smem_statistics {
     uint64_t mapped;                 /* segments that are in use here */
 } smem_statistics;
 void smem_stats(smem_context *ctx, smem_statistics *out);
+
+/* ---- queues ----------------------------------------------------------- */
+
+/*
+ * A bounded queue of byte strings in shared memory, for any number of producers and
+ * consumers. The memory is the caller's: usually the data of a segment, at least
+ * 64-byte aligned. All waiting is for an absolute time of CLOCK_MONOTONIC in
+ * nanoseconds; SMEM_NO_WAIT does not wait, SMEM_FOREVER has no end. A process that
+ * dies in a call has done all of it or nothing and stands in nobody's way.
+ */
+typedef struct smem_queue {
+    void *memory;
+    uint64_t slots, room, spare;
+    uint32_t limit;
+} smem_queue;
+
+/* Bytes of memory for [limit] items with [room] bytes in all. 0: too many. */
+uint64_t smem_queue_size(uint32_t limit, uint64_t room);
+
+/*
+ * Make a queue of [size] zero bytes that nobody else looks at yet. [room] is a power
+ * of two. With [spare] bytes kept for each item that may still come, at most
+ * room / limit, a put never waits for bytes: see smem_queue_put().
+ */
+int smem_queue_format(void *memory, uint64_t size, uint32_t limit, uint64_t room,
+                      uint64_t spare);
+
+/* Fill [out] from memory that may be anybody's. SMEM_E_FORMAT, SMEM_E_VERSION. */
+int smem_queue_open(void *memory, uint64_t size, smem_queue *out);
+
+/*
+ * Put an item. SMEM_E_SIZE: it is longer than the queue could ever hold, or there is
+ * no room for it now beside the spare bytes of the others; an item of at most spare
+ * bytes always fits, such as the name of a segment that holds the rest.
+ * SMEM_E_SHUT; -EAGAIN: full, and not to wait; -ETIMEDOUT, -EINTR while waiting.
+ */
+int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, int64_t deadline);
+
+/*
+ * Take the first item. [length] is its length; when that is more than [capacity]
+ * the item stays and the result is SMEM_E_SIZE. -EAGAIN: empty.
+ * -ETIMEDOUT, -EINTR while waiting. SMEM_E_SHUT when shut and empty.
+ */
+int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length,
+                   int64_t deadline);
+
+/* Items in the queue at this moment. */
+uint32_t smem_queue_count(const smem_queue *queue);
+
+/* No more puts, from any process. What is in it can still be taken. */
+void smem_queue_shut(const smem_queue *queue);
+
+/* An item that was taken is done; SMEM_E_ARGUMENT when all are. */
+int smem_queue_done(const smem_queue *queue);
+
+/* Wait until all that was put is done. -ETIMEDOUT, -EINTR. */
+int smem_queue_join(const smem_queue *queue, int64_t deadline);
 
 #ifdef __cplusplus
 }

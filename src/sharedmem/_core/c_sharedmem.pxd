@@ -8,6 +8,8 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_DTYPE_MAX
         SMEM_FORMAT
         SMEM_E_EXISTS
+        SMEM_E_SHUT
+        SMEM_E_SIZE
         SMEM_E_UNLINKED
         SMEM_ANY
         SMEM_POSIX
@@ -144,3 +146,21 @@ cdef extern from "sharedmem.h" nogil:
         uint64_t mapped
 
     void smem_stats(smem_context *ctx, smem_statistics *out)
+
+    ctypedef struct smem_queue:
+        uint32_t limit
+        uint64_t spare
+
+    int64_t SMEM_NO_WAIT, SMEM_FOREVER
+    uint64_t smem_queue_size(uint32_t limit, uint64_t room)
+    int smem_queue_format(void *memory, uint64_t size, uint32_t limit, uint64_t room,
+                          uint64_t spare)
+    int smem_queue_open(void *memory, uint64_t size, smem_queue *out)
+    int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
+                       int64_t deadline) nogil
+    int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,
+                       uint64_t *length, int64_t deadline) nogil
+    uint32_t smem_queue_count(const smem_queue *queue)
+    void smem_queue_shut(const smem_queue *queue)
+    int smem_queue_done(const smem_queue *queue)
+    int smem_queue_join(const smem_queue *queue, int64_t deadline) nogil

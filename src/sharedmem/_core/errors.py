@@ -8,6 +8,7 @@ would expect, and carries ``errno``, ``name`` (of the segment, or None) and
 from __future__ import annotations
 
 import errno as _errno
+import queue
 
 
 class SharedmemError(Exception):
@@ -74,6 +75,10 @@ class SegmentArgumentError(SharedmemError, ValueError):
     """An argument has no valid value."""
 
 
+class ShutDown(SharedmemError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]
+    """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -95,6 +100,7 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_ARGUMENT": SegmentArgumentError,
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
+    "SMEM_E_SHUT": ShutDown,
 }
 
 

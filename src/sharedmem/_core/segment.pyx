@@ -483,3 +483,6 @@ cdef class Context:
         cdef smem_statistics out
         smem_stats(self.c, &out)
         return out
+
+
+include "queue.pxi"
