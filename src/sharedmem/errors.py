@@ -2,11 +2,15 @@
 
 from sharedmem._core.errors import (
     LayoutMismatchError,
+    LocksHeldError,
     NoRoomError,
+    NotHeldError,
+    OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
     SegmentFormatError,
+    SegmentKindError,
     SegmentNameError,
     SegmentNotFoundError,
     SegmentSecurityError,
@@ -18,11 +22,15 @@ from sharedmem._core.errors import (
 
 __all__ = [
     "LayoutMismatchError",
+    "LocksHeldError",
     "NoRoomError",
+    "NotHeldError",
+    "OwnerDiedError",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
     "SegmentFormatError",
+    "SegmentKindError",
     "SegmentNameError",
     "SegmentNotFoundError",
     "SegmentSecurityError",

@@ -1,4 +1,8 @@
-/* The queue by itself, in anonymous shared memory. */
+/*
+ * The queue, whoever dies.
+ *
+ *   test_queue posix|sysv [test...]
+ */
 #include "check.h"
 
 #include "base/point.h"
@@ -16,33 +20,44 @@
 enum { LIMIT = 4,
        ROOM = 64 };
 
-static void *memory(uint64_t size)
+static int backend;
+static smem_context *ctx;
+
+static smem_segment *memory(uint64_t size)
 {
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(at != MAP_FAILED);
-    return at;
+    int64_t shape[] = {(int64_t)size};
+    smem_spec spec = {
+        .backend = backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
+    smem_segment *segment;
+    if (!ctx)
+        ctx = check_open(NULL);
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    return segment;
 }
 
 static smem_queue make(uint32_t limit, uint64_t room, uint64_t spare)
 {
     smem_queue queue;
-    uint64_t size = smem_queue_size(limit, room);
-    void *at = memory(size);
-    CHECK_OK(smem_queue_format(at, size, limit, room, spare));
-    CHECK_OK(smem_queue_open(at, size, &queue));
+    smem_segment *segment = memory(smem_queue_size(limit, room));
+    CHECK_OK(smem_queue_format(segment, limit, room, spare));
+    CHECK_OK(smem_queue_open(segment, &queue));
     return queue;
+}
+
+static void end(smem_queue *queue)
+{
+    smem_detach(queue->segment);
+    smem_close(ctx);
 }
 
 static smem__queue *shared(const smem_queue *queue)
 {
-    return queue->memory;
+    return smem_data(queue->segment);
 }
 
 static int64_t in_ms(int ms)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + (int64_t)ms * 1000000;
+    return smem_deadline((int64_t)ms * 1000000);
 }
 
 static int put(const smem_queue *queue, const char *text)
@@ -81,6 +96,7 @@ TEST(items_come_in_the_order_in_which_they_were_put)
         check_get(&queue, "3");
         check_empty(&queue);
     }
+    end(&queue);
 }
 
 TEST(an_item_without_bytes_is_an_item)
@@ -90,6 +106,7 @@ TEST(an_item_without_bytes_is_an_item)
     CHECK_OK(smem_queue_put(&queue, "", 0, SMEM_NO_WAIT));
     CHECK_OK(smem_queue_get(&queue, NULL, 0, &length, SMEM_NO_WAIT));
     CHECK_EQ(length, 0);
+    end(&queue);
 }
 
 TEST(a_full_queue_takes_no_more_until_one_is_taken)
@@ -102,6 +119,7 @@ TEST(a_full_queue_takes_no_more_until_one_is_taken)
     check_get(&queue, "x");
     CHECK_OK(put(&queue, "x"));
     CHECK_CODE(put(&queue, "x"), -EAGAIN);
+    end(&queue);
 }
 
 TEST(a_lack_of_bytes_is_like_being_full)
@@ -116,17 +134,19 @@ TEST(a_lack_of_bytes_is_like_being_full)
     CHECK_OK(smem_queue_get(&queue, got, ROOM, &length, SMEM_NO_WAIT));
     CHECK_EQ(length, ROOM - 1);
     CHECK(memcmp(got, item, ROOM - 1) == 0);
-    CHECK_CODE(smem_queue_put(&queue, item, ROOM + 1, SMEM_NO_WAIT), SMEM_E_SIZE);
+    CHECK_CODE(smem_queue_put(&queue, item, ROOM + 1, SMEM_NO_WAIT), SMEM_E_LENGTH);
+    end(&queue);
 }
 
 TEST(with_spare_bytes_a_queue_always_holds_its_limit_of_short_items)
 {
     smem_queue queue = make(LIMIT, ROOM, ROOM / LIMIT);
     char item[ROOM] = {0};
-    CHECK_CODE(smem_queue_put(&queue, item, 17, SMEM_NO_WAIT), SMEM_E_SIZE);
+    CHECK_CODE(smem_queue_put(&queue, item, 17, SMEM_NO_WAIT), SMEM_E_LENGTH);
     for (int i = 0; i < LIMIT; i++)
         CHECK_OK(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT));
     CHECK_CODE(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT), -EAGAIN);
+    end(&queue);
 }
 
 TEST(a_buffer_that_is_too_small_leaves_the_item)
@@ -135,9 +155,10 @@ TEST(a_buffer_that_is_too_small_leaves_the_item)
     char got[4];
     uint64_t length;
     CHECK_OK(put(&queue, "longer"));
-    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_NO_WAIT), SMEM_E_SIZE);
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_NO_WAIT), SMEM_E_LENGTH);
     CHECK_EQ(length, 7);
     check_get(&queue, "longer");
+    end(&queue);
 }
 
 /* ---- waiting ----------------------------------------------------------------- */
@@ -152,6 +173,7 @@ TEST(waiting_ends_at_its_deadline)
     CHECK_CODE(smem_queue_put(&queue, "y", 2, in_ms(20)), -ETIMEDOUT);
     CHECK_EQ(shared(&queue)->put.sleepers, 0);
     CHECK_EQ(shared(&queue)->get.sleepers, 0);
+    end(&queue);
 }
 
 /* Child: an echo. */
@@ -178,6 +200,8 @@ TEST(who_waits_is_woken_by_the_other_process)
     }
     smem_queue_shut(&queues[0]);
     CHECK_EQ(check_wait(&child), 0);
+    smem_detach(queues[1].segment);
+    end(&queues[0]);
 }
 
 enum { EACH = 20000,
@@ -223,6 +247,7 @@ TEST(many_producers_and_consumers_lose_and_double_nothing)
         CHECK_OK(pthread_join(consumers[i], NULL));
     CHECK_EQ(t.items, SIDES * EACH);
     CHECK_EQ(t.sum, (uint64_t)SIDES * EACH * (EACH + 1) / 2);
+    end(&t.queue);
 }
 
 /* ---- its end ----------------------------------------------------------------- */
@@ -237,6 +262,7 @@ TEST(a_queue_that_was_shut_gives_what_is_in_it_and_then_ends)
     CHECK_CODE(put(&queue, "more"), SMEM_E_SHUT);
     check_get(&queue, "last");
     CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), SMEM_E_SHUT);
+    end(&queue);
 }
 
 static void wait_for_an_item(check_peer *parent, void *arg)
@@ -258,6 +284,7 @@ TEST(shutting_wakes_who_waits)
     smem_queue_shut(&queue);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(check_wait(&children[i]), 0);
+    end(&queue);
 }
 
 static void *finish_later(void *arg)
@@ -281,6 +308,7 @@ TEST(join_waits_until_all_is_done)
     CHECK_OK(smem_queue_join(&queue, SMEM_FOREVER));
     CHECK_OK(pthread_join(thread, NULL));
     CHECK_CODE(smem_queue_done(&queue), SMEM_E_ARGUMENT);
+    end(&queue);
 }
 
 /* ---- death ------------------------------------------------------------------- */
@@ -299,13 +327,15 @@ TEST(who_is_killed_asleep_takes_no_item_with_it)
     check_kill(&victim);
     CHECK_OK(put(&queue, "x"));
     check_get(&queue, "x");
+    end(&queue);
 }
 
 static void hold_both_locks(check_peer *parent, void *arg)
 {
     smem__queue *held = shared(arg);
-    CHECK_OK(smem_lock_acquire(&held->put.lock, SMEM_FOREVER));
-    CHECK_OK(smem_lock_acquire(&held->get.lock, SMEM_FOREVER));
+    smem_segment *segment = ((smem_queue *)arg)->segment;
+    CHECK_OK(smem_lock_acquire(segment, &held->put.lock, SMEM_FOREVER));
+    CHECK_OK(smem_lock_acquire(segment, &held->get.lock, SMEM_FOREVER));
     check_tell(parent, 0);
     for (;;)
         pause();
@@ -324,67 +354,95 @@ TEST(the_locks_of_the_dead_are_taken_over)
     CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
     CHECK_STR(got, "x");
     check_get(&queue, "y");
+    end(&queue);
 }
 
 /* ---- memory that is anybody's -------------------------------------------------- */
 
 TEST(what_is_no_queue_is_refused)
 {
-    uint64_t size = smem_queue_size(LIMIT, ROOM);
-    unsigned char *at = memory(size);
+    smem_segment *segment = memory(smem_queue_size(LIMIT, ROOM)), *small = memory(63);
     smem_queue queue;
-    CHECK_CODE(smem_queue_open(at, size, &queue), SMEM_E_FORMAT);
-    CHECK_OK(smem_queue_format(at, size, LIMIT, ROOM, 0));
-    CHECK_OK(smem_queue_open(at, size, &queue));
-    CHECK_CODE(smem_queue_open(at, size - 1, &queue), SMEM_E_FORMAT);
-    CHECK_CODE(smem_queue_open(at, 63, &queue), SMEM_E_FORMAT);
-    CHECK_CODE(smem_queue_open(at + 8, size - 8, &queue), SMEM_E_FORMAT);
-    ((smem__queue *)at)->stamp++;
-    CHECK_CODE(smem_queue_open(at, size, &queue), SMEM_E_VERSION);
+    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_KIND);
+    CHECK_CODE(smem_queue_open(small, &queue), SMEM_E_KIND);
+    CHECK_CODE(smem_queue_format(small, LIMIT, ROOM, 0), SMEM_E_ARGUMENT);
+    CHECK_OK(smem_queue_format(segment, LIMIT, ROOM, 0));
+    CHECK_OK(smem_queue_open(segment, &queue));
+    ((smem__queue *)smem_data(segment))->stamp++;
+    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_VERSION);
+    smem_detach(small);
+    end(&queue);
+}
+
+TEST(who_may_not_write_has_no_queue)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0), other;
+    smem_segment *reading;
+    CHECK_OK(smem_attach(ctx, smem_info_of(queue.segment)->name, SMEM_READ_ONLY, &reading));
+    CHECK_CODE(smem_queue_open(reading, &other), -EACCES);
+    CHECK_CODE(smem_queue_format(reading, LIMIT, ROOM, 0), -EACCES);
+    smem_detach(reading);
+    end(&queue);
 }
 
 TEST(sizes_that_cannot_be_are_refused)
 {
-    unsigned char *at = memory(4096);
+    smem_segment *segment = memory(4096);
     CHECK_EQ(smem_queue_size(0, ROOM), 0);
     CHECK_EQ(smem_queue_size(1, 0), 0);
     CHECK_EQ(smem_queue_size(1, 100), 0);
-    CHECK_EQ(smem_queue_size(1, (uint64_t)1 << 63) > (uint64_t)1 << 63, 1);
-    CHECK_CODE(smem_queue_format(at, 4096, 100, 4096, 0), SMEM_E_ARGUMENT);
-    CHECK_CODE(smem_queue_format(at, 4096, LIMIT, ROOM, 17), SMEM_E_ARGUMENT);
-    CHECK_CODE(smem_queue_format(at, 4096, LIMIT, ROOM, UINT64_MAX / 2), SMEM_E_ARGUMENT);
+    CHECK(smem_queue_size(1, (uint64_t)1 << 63) > (uint64_t)1 << 63);
+    CHECK_CODE(smem_queue_format(segment, 100, 4096, 0), SMEM_E_ARGUMENT);
+    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, 17), SMEM_E_ARGUMENT);
+    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, UINT64_MAX / 2), SMEM_E_ARGUMENT);
+    smem_detach(segment);
+    smem_close(ctx);
 }
 
-/* Whatever another process writes there, no byte outside is touched: a page that
-   cannot be accessed lies on either side. */
+enum { PAGE = 4096 };
+
+/* Bytes that were overwritten with random ones, in the geometry or behind it. */
+static void spoil(unsigned char *at)
+{
+    for (long flips = random() % 4; flips >= 0; flips--)
+        at[(size_t)random() % (random() % 2 ? 64 : 320)] ^= (unsigned char)random();
+    memset(&((smem__queue *)at)->put.lock, 0, sizeof(smem_lock));
+    memset(&((smem__queue *)at)->get.lock, 0, sizeof(smem_lock));
+}
+
+/* Whatever another process writes there, no byte outside is touched: the queue fills
+   its pages to the last byte, and those beside cannot be written to. */
 TEST(random_bytes_in_a_queue_make_no_access_outside)
 {
-    enum { PAGE = 4096 };
-    unsigned char *pages = memory(3 * PAGE);
-    CHECK_OK(mprotect(pages, PAGE, PROT_NONE));
-    CHECK_OK(mprotect(pages + 2 * PAGE, PAGE, PROT_NONE));
-    uint64_t size = smem_queue_size(LIMIT, 1024), length;
-    size = (size + 63) / 64 * 64;
-    unsigned char *at = pages + 2 * PAGE - size;
-    char item[1024] = {0};
+    uint64_t length, accepted = 0;
+    smem_segment *segment = memory(2 * PAGE);
+    unsigned char *at = smem_data(segment), *wall = at + 2 * PAGE;
+    void *guard = mmap(wall, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    uint64_t size = smem_queue_size(LIMIT, PAGE);
+    char item[PAGE] = {0};
     srandom(1);
+    CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ));
     for (int turn = 0; turn < 200000; turn++) {
         smem_queue queue;
         memset(at, 0, size);
-        CHECK_OK(smem_queue_format(at, size, LIMIT, 1024, 0));
-        for (long flips = random() % 4; flips >= 0; flips--)
-            at[(size_t)random() % (random() % 2 ? 64 : 320)] ^= (unsigned char)random();
-        memset(&((smem__queue *)at)->put.lock, 0, sizeof(smem_lock));
-        memset(&((smem__queue *)at)->get.lock, 0, sizeof(smem_lock));
-        if (smem_queue_open(at, size, &queue) != 0)
+        CHECK_OK(smem_queue_format(segment, LIMIT, PAGE, 0));
+        spoil(at);
+        if (smem_queue_open(segment, &queue) != 0)
             continue;
+        accepted++;
         smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
         smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
         smem_queue_get(&queue, item, sizeof item, &length, SMEM_NO_WAIT);
     }
+    CHECK(accepted > 10000);
+    CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ | PROT_WRITE));
+    if (guard != MAP_FAILED)
+        CHECK_OK(munmap(guard, PAGE));
+    smem_detach(segment);
+    smem_close(ctx);
 }
 
 int main(int argc, char **argv)
 {
-    return check_main(argc, argv);
+    return check_main_on_backend(argc, argv, &backend);
 }

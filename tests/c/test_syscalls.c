@@ -59,6 +59,10 @@ static int backend;
     X(shmctl, int, -1, (int id, int command, struct shmid_ds *buf), (id, command, buf))        \
     X(opendir, DIR *, NULL, (const char *path), (path))                                        \
     X(getrandom, ssize_t, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))    \
+    X(futex, long, -1,                                                                         \
+      (const _Atomic uint32_t *word, int operation, uint32_t value,                            \
+       const struct timespec *timeout, uint32_t bits),                                         \
+      (word, operation, value, timeout, bits))                                                 \
     X(spawn, int, armed.error, (pid_t *pid, const char *path, char *const arguments[]),        \
       (pid, path, arguments))                                                                  \
     X(waitpid, pid_t, -1, (pid_t pid, int *status, int options), (pid, status, options))       \

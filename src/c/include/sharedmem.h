@@ -111,8 +111,18 @@ enum {
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
       "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the lock's holder has died; it is held here now", \
+      "see to what it guards, then recover() it")                              \
+    X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
+      "give back only what was taken")                                         \
+    X(HELD, 4018, EBUSY, "this process holds locks",                           \
+      "give them back first")                                              \
     X(SHUT, 4020, EPIPE, "the queue was shut down",                            \
-      "nothing can be put into it any more")
+      "make a new one; nothing can be put into this one any more")              \
+    X(LENGTH, 4021, EMSGSIZE, "an item has no room in the queue or in the buffer", \
+      "lay it into a segment and put its name, or give a larger buffer")         \
+    X(KIND, 4022, EINVAL, "the segment holds something else than was asked for", \
+      "check the name; arrays, queues and locks are attached each by its own function")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -344,6 +354,60 @@ void smem_ticket_free(smem_segment *segment, uint64_t ticket);
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);
 
+/* ---- locks -------------------------------------------------------------- */
+
+/*
+ * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
+ * lies aligned to 8 in a segment of this user's, attached here for writing, or
+ * is an array's own (smem_lock_of(), which an array attached for reading has as
+ * well). -EACCES anywhere else.
+ *
+ * The holder is a process: any of its threads may give back what another has
+ * taken, and a thread that ends is no death. A forked child holds nothing. When
+ * the holder has died, however it ended, the next one gets the lock and
+ * SMEM_E_OWNER_DIED. What the lock guards may be half-changed then; until
+ * smem_lock_recover() says that it is not, everybody who gets the lock is told so.
+ * Nobody waits longer for the dead than 64 ms or so.
+ *
+ * Taking and giving back an uncontended lock makes no system call. Who waits
+ * sleeps, and a signal's handler ends that with -EINTR, to be called again.
+ */
+typedef struct smem_lock {
+    uint64_t state, thread;
+    uint32_t depth, spare;
+} smem_lock;
+
+#define SMEM_NO_WAIT INT64_C(0)
+#define SMEM_FOREVER INT64_MAX
+
+/* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
+int64_t smem_deadline(int64_t ns);
+
+/* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
+   -ENOLCK: this process cannot be told from others, its family's file is gone. */
+int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
+/* Give it back. SMEM_E_NOT_HELD. */
+int smem_lock_release(smem_segment *segment, smem_lock *lock);
+/* What the lock guards is in order again. SMEM_E_NOT_HELD. */
+int smem_lock_recover(smem_segment *segment, smem_lock *lock);
+
+enum smem_lock_state { SMEM_LOCK_FREE = 0,
+                       SMEM_LOCK_HERE = 1, /* held by this process */
+                       SMEM_LOCK_ELSEWHERE = 2 };
+/* What was so a moment ago. */
+int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
+
+/* The same by a thread, which may take it again while it holds it and gives it
+   back as often. A lock is used by these functions or by those above. */
+int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
+int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Give it back however often it was taken, and take it as often again. */
+int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
+int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
+
+/* The array's own lock, which lies in its header. */
+smem_lock *smem_lock_of(smem_segment *segment);
+
 /* ---- reclaiming ------------------------------------------------------- */
 
 typedef struct smem_reclaimed {
@@ -387,35 +451,34 @@ void smem_stats(smem_context *ctx, smem_statistics *out);
 /* ---- queues ----------------------------------------------------------- */
 
 /*
- * A bounded queue of byte strings in shared memory, for any number of producers and
- * consumers. The memory is the caller's: usually the data of a segment, at least
- * 64-byte aligned. All waiting is for an absolute time of CLOCK_MONOTONIC in
- * nanoseconds; SMEM_NO_WAIT does not wait, SMEM_FOREVER has no end. A process that
- * dies in a call has done all of it or nothing and stands in nobody's way.
+ * A bounded queue of byte strings, for any number of producers and consumers. It is all
+ * of the data of a segment of this user's that is attached for writing, and valid as
+ * long as that. Deadlines are as for locks. A process that dies in a call has done all
+ * of it or nothing, and stands in nobody's way: the others go on, who slept after a
+ * second at most.
  */
 typedef struct smem_queue {
-    void *memory;
-    uint64_t slots, room, spare;
+    smem_segment *segment;
+    uint64_t slots, room, spare; /* checked: never read again from the segment */
     uint32_t limit;
 } smem_queue;
 
-/* Bytes of memory for [limit] items with [room] bytes in all. 0: too many. */
+/* Bytes of data for [limit] items with [room] bytes in all. 0: too many. */
 uint64_t smem_queue_size(uint32_t limit, uint64_t room);
 
 /*
- * Make a queue of [size] zero bytes that nobody else looks at yet. [room] is a power
- * of two. With [spare] bytes kept for each item that may still come, at most
- * room / limit, a put never waits for bytes: see smem_queue_put().
+ * Make a queue of a new segment's zero bytes. [room] is a power of two. With [spare]
+ * bytes kept for each item that may still come, at most room / limit, a put never
+ * waits for bytes: see smem_queue_put(). Until then it is not a queue for others.
  */
-int smem_queue_format(void *memory, uint64_t size, uint32_t limit, uint64_t room,
-                      uint64_t spare);
+int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare);
 
-/* Fill [out] from memory that may be anybody's. SMEM_E_FORMAT, SMEM_E_VERSION. */
-int smem_queue_open(void *memory, uint64_t size, smem_queue *out);
+/* Fill [out]. SMEM_E_KIND: it is not a queue. SMEM_E_VERSION. */
+int smem_queue_open(smem_segment *segment, smem_queue *out);
 
 /*
- * Put an item. SMEM_E_SIZE: it is longer than the queue could ever hold, or there is
- * no room for it now beside the spare bytes of the others; an item of at most spare
+ * Put an item. SMEM_E_LENGTH: it is longer than the queue could ever hold, or there is
+ * no room for it now beside the spare bytes of the others; an item of at most [spare]
  * bytes always fits, such as the name of a segment that holds the rest.
  * SMEM_E_SHUT; -EAGAIN: full, and not to wait; -ETIMEDOUT, -EINTR while waiting.
  */
@@ -423,8 +486,8 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
 
 /*
  * Take the first item. [length] is its length; when that is more than [capacity]
- * the item stays and the result is SMEM_E_SIZE. -EAGAIN: empty.
- * -ETIMEDOUT, -EINTR while waiting. SMEM_E_SHUT when shut and empty.
+ * the item stays and the result is SMEM_E_LENGTH. SMEM_E_SHUT: shut and empty.
+ * -EAGAIN: empty, and not to wait; -ETIMEDOUT, -EINTR while waiting.
  */
 int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length,
                    int64_t deadline);

@@ -9,6 +9,7 @@
 #ifndef SMEM_BACKEND_H
 #define SMEM_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -110,6 +111,17 @@ int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64
 void smem__backoff(unsigned turn);
 void smem__nap(unsigned ms);
 
+/* ---- sleeping on memory --------------------------------------------------- */
+
+/*
+ * Sleep while the word in shared memory is [expected]; [deadline] is in ns of
+ * CLOCK_MONOTONIC, INT64_MAX: none. 0: woken, or it is another already; may be 0
+ * for no reason. -ETIMEDOUT; -EINTR: a signal was handled.
+ */
+int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+/* Wake up to [count] of all processes that sleep on it. How many, or an error. */
+int smem__futex_wake(const _Atomic uint32_t *word, int count);
+
 /* ---- huge pages ---------------------------------------------------------- */
 
 bool smem__huge_is_worth(const smem__place *place, uint64_t size);
@@ -149,6 +161,7 @@ int smem__random_name(char out[SMEM__RANDOM_NAME]);
 int smem__random_identity(char out[SMEM__RANDOM_NAME], uint64_t *nonce);
 int64_t smem__now(void);           /* seconds since 1970 */
 uint64_t smem__monotonic_us(void);
+int64_t smem__monotonic_ns(void);
 const char *smem__environment(const char *name);
 
 /* ---- the reaper's ----------------------------------------------------------- */

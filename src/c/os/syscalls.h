@@ -18,6 +18,7 @@
 
 struct flock;
 struct pollfd;
+struct timespec;
 
 typedef struct smem__syscalls {
     int (*open)(const char *path, int flags, mode_t mode);
@@ -46,6 +47,8 @@ typedef struct smem__syscalls {
     int (*shmctl)(int id, int command, struct shmid_ds *buf);
     DIR *(*opendir)(const char *path);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+    long (*futex)(const _Atomic uint32_t *word, int operation, uint32_t value,
+                  const struct timespec *timeout, uint32_t bits);
     /* the reaper's, and how it is started */
     /* all signals blocked, no environment; returns the error */
     int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);

@@ -304,6 +304,7 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
         memcpy((char *)header + sizeof *header, text, fresh->dtype_length);
     }
     header->dtype_length = fresh->dtype_length;
+    header->lock = fresh->lock;
     header->ndim = fresh->ndim;
     header->nbytes = info->nbytes = fresh->nbytes;
     header->start = info->start = fresh->start;

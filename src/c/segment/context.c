@@ -2,6 +2,7 @@
 
 #include "base/point.h"
 #include "segment/cache.h"
+#include "segment/holder.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -56,10 +57,13 @@ static void smem__after_fork_in_child(void)
     for (smem_context *ctx = smem__all; ctx; ctx = ctx->next) {
         smem__locks_init(ctx);
         ctx->refused_count = 0;
+        ctx->held = 0;
+        ctx->stays = false;
         ctx->dying = 0;
         ctx->next_reaper_us = 0;
         smem__cache_after_fork(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
+        smem__holder_publish(ctx);
     }
     pthread_mutex_init(&smem__all_lock, NULL);
 }
@@ -86,10 +90,10 @@ static int smem__join(smem_context *ctx, const char *name)
 {
     smem_reclaimed freed;
     int rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
-    if (rc != SMEM_E_NO_ROOM && rc != -ENOSPC)
-        return rc;
-    if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
-        rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    if (rc == SMEM_E_NO_ROOM || rc == -ENOSPC)
+        if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
+            rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    smem__holder_publish(ctx);
     return rc == -ENOSPC ? SMEM_E_NO_ROOM : rc;
 }
 
@@ -137,6 +141,7 @@ static int smem__rejoin(smem_context *ctx)
     if (!ctx->family.pin) {
         strcpy(name, ctx->family.name);
         rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+        smem__holder_publish(ctx);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
     return rc;
@@ -169,14 +174,16 @@ void smem__end(smem_context *ctx)
  * The family first: when this is its last participant nothing of it is in
  * flight any more, and what only tickets kept is freed below. Its file goes
  * last, so that a crash in between leaves something that leads to the rest.
+ * Who holds a lock stays a member, or the lock would be taken from the living.
  */
 void smem_leave(smem_context *ctx)
 {
     smem__file file;
     pthread_rwlock_wrlock(&ctx->fork_lock);
-    if (ctx->family.pin) {
+    if (ctx->family.pin && !ctx->stays) {
         smem__cache_trim(ctx, 0);
-        bool last = smem__family_leave(&ctx->place, &ctx->family, &file);
+        ctx->stays = !smem__holder_retire(ctx);
+        bool last = !ctx->stays && smem__family_leave(&ctx->place, &ctx->family, &file);
         if (last)
             ctx->dying = ctx->family.tag;
         smem__retry_refused(ctx, 0);
@@ -240,7 +247,10 @@ int smem_new_family(smem_context *ctx, const char *name)
         return rc;
     smem__participate(ctx);
     pthread_rwlock_wrlock(&ctx->fork_lock);
-    rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
+    if (!smem__holder_retire(ctx))
+        rc = SMEM_E_HELD;
+    if (rc == 0)
+        rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {
         SMEM__POINT("family.in-both", "a member of the old family and of the new one");
         smem__cache_trim(ctx, 0); /* its share is the old family's */
@@ -250,6 +260,7 @@ int smem_new_family(smem_context *ctx, const char *name)
         if (left.pin && smem__family_leave(&ctx->place, &left, &file))
             smem__family_bury(&ctx->place, &left, &file);
     }
+    smem__holder_publish(ctx);
     pthread_rwlock_unlock(&ctx->fork_lock);
     /* What is mapped here was the old family's reaper's to free after a death. */
     if (rc == 0 && smem__has_segments(ctx))

@@ -70,6 +70,10 @@ struct smem_context {
                                 restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
     uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
+    _Atomic uint64_t holder; /* holder.h: tag and number, 0: none; changed under fork_lock exclusive,
+                                or table_lock when a number is had that was missing */
+    _Atomic unsigned held;   /* locks that this process holds, or is about to take */
+    bool stays;              /* it left while it held locks: it is a member to its end */
     int parent;
     _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */

@@ -1,6 +1,7 @@
 #include "segment/family.h"
 
 #include "base/point.h"
+#include "segment/holder.h"
 #include "segment/record.h"
 #include "segment/share.h"
 
@@ -17,6 +18,7 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->device = file->device;
     out->inode = file->inode;
     out->slot = smem__share_claim(file);
+    out->number = smem__holder_claim(file, 0);
     int rc = smem__file_pin(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
@@ -186,11 +188,14 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     smem__file file;
     void *own = NULL;
     family->slot = -1; /* the parent's */
+    family->number = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
+    uint32_t number = smem__holder_claim(&file, 0);
     if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = smem__share_claim(&file);
+        family->number = number;
         smem__unpin(family->pin, place->page);
         SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
@@ -214,6 +219,7 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
         rc = smem__file_open(path, place->uid, true, &file);
     }
     if (rc == 0) {
+        uint32_t number = smem__holder_claim(&file, family->number);
         if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
             smem__record_hold(place, &file) == 0 &&
             smem__record_add_honorary(place, &file, parent) == 0 &&
@@ -222,6 +228,7 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
             SMEM__POINT("family.restored", "a member by the new file");
             family->pin = pin;
             family->slot = smem__share_claim(&file);
+            family->number = number;
             family->inode = file.inode;
             family->device = file.device;
         }

@@ -22,7 +22,8 @@
  *      112     4  name_length   bytes at 256
  *      116     4  state         0 published, 1 private to its maker, 2 idle
  *      120     8  place         st_dev of the directory with the maker's families
- *      128   128  reserved      a lock and a sequence word
+ *      128    24  lock          the array's own (lock.c)
+ *      152   104  reserved      a sequence word
  *      256   256  name          not NUL-terminated
  *      512   512  shape         64 x int64
  *     1024   512  strides       64 x int64, bytes
@@ -93,7 +94,8 @@ typedef struct smem__layout {
     uint32_t ndim, dtype_length, name_length;
     _Atomic uint32_t state;
     uint64_t place;
-    uint8_t reserved[128];
+    smem_lock lock;
+    uint8_t reserved[104];
     char name[256];
     int64_t shape[SMEM_NDIM_MAX], strides[SMEM_NDIM_MAX];
     smem__book books[SMEM__BOOKS];
@@ -110,7 +112,7 @@ _Static_assert(offsetof(smem__layout, boot) == 48, "the table above is the forma
 _Static_assert(offsetof(smem__layout, nonce) == 64, "the table above is the format");
 _Static_assert(offsetof(smem__layout, ndim) == 104, "the table above is the format");
 _Static_assert(offsetof(smem__layout, state) == 116, "the table above is the format");
-_Static_assert(offsetof(smem__layout, reserved) == 128, "the table above is the format");
+_Static_assert(offsetof(smem__layout, lock) == 128, "the table above is the format");
 _Static_assert(offsetof(smem__layout, name) == 256, "the table above is the format");
 _Static_assert(offsetof(smem__layout, shape) == 512, "the table above is the format");
 _Static_assert(offsetof(smem__layout, strides) == 1024, "the table above is the format");

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/point.h"
 #include "os/backend.h"
+#include "segment/lock.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,7 +15,7 @@ static const int64_t SMEM__LOOK_AGAIN = 1000000000;
 
 static smem__queue *smem__queue_of(const smem_queue *queue)
 {
-    return queue->memory;
+    return smem_data(queue->segment);
 }
 
 static unsigned char *smem__queue_items(const smem_queue *queue)
@@ -53,41 +54,49 @@ uint64_t smem_queue_size(uint32_t limit, uint64_t room)
     return smem__queue_bytes(smem__slots_for(limit), room);
 }
 
-int smem_queue_format(void *memory, uint64_t size, uint32_t limit, uint64_t room, uint64_t spare)
+int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
 {
-    smem__queue *queue = memory;
+    smem__queue *queue = smem_data(segment);
     uint64_t needed = smem_queue_size(limit, room), all;
-    if (needed == 0 || size < needed || (uintptr_t)memory % _Alignof(smem__queue) != 0 ||
+    if (needed == 0 || smem_info_of(segment)->nbytes < needed ||
         !smem__mul(spare, limit, &all) || all > room)
         return SMEM_E_ARGUMENT;
+    int code = smem__may_change(segment, queue);
+    if (code != 0)
+        return code;
     queue->limit = limit;
     queue->stamp = SMEM__QUEUE_STAMP;
     queue->slots = smem__slots_for(limit);
     queue->room = room;
     queue->spare = spare;
+    atomic_thread_fence(memory_order_release);
     memcpy(queue->magic, SMEM__QUEUE_MAGIC, sizeof queue->magic);
     return 0;
 }
 
-int smem_queue_open(void *memory, uint64_t size, smem_queue *out)
+int smem_queue_open(smem_segment *segment, smem_queue *out)
 {
-    const smem__queue *queue = memory;
-    if (size < sizeof *queue || (uintptr_t)memory % _Alignof(smem__queue) != 0 ||
-        memcmp(queue->magic, SMEM__QUEUE_MAGIC, sizeof queue->magic) != 0)
-        return SMEM_E_FORMAT;
+    const smem__queue *queue = smem_data(segment);
+    uint64_t size = smem_info_of(segment)->nbytes, all;
+    int code = smem__may_change(segment, queue);
+    if (code != 0)
+        return code;
+    if (size < sizeof *queue || memcmp(queue->magic, SMEM__QUEUE_MAGIC, sizeof queue->magic) != 0)
+        return SMEM_E_KIND;
+    atomic_thread_fence(memory_order_acquire);
     if (queue->stamp != SMEM__QUEUE_STAMP)
         return SMEM_E_VERSION;
-    /* Read once: somebody may be writing there. */
-    uint64_t slots = *(const volatile uint64_t *)&queue->slots;
-    uint64_t room = *(const volatile uint64_t *)&queue->room;
-    uint64_t spare = *(const volatile uint64_t *)&queue->spare, all;
-    uint32_t limit = *(const volatile uint32_t *)&queue->limit;
-    uint64_t needed = smem__queue_bytes(slots, room);
-    if (!smem__power_of_two(slots) || !smem__power_of_two(room) || limit == 0 || limit >= slots ||
-        needed == 0 || needed > size || !smem__mul(spare, limit, &all) || all > room)
+    smem_queue found = {.segment = segment}; /* read once: somebody may be writing there */
+    found.slots = *(const volatile uint64_t *)&queue->slots;
+    found.room = *(const volatile uint64_t *)&queue->room;
+    found.spare = *(const volatile uint64_t *)&queue->spare;
+    found.limit = *(const volatile uint32_t *)&queue->limit;
+    uint64_t needed = smem__queue_bytes(found.slots, found.room);
+    if (!smem__power_of_two(found.slots) || !smem__power_of_two(found.room) ||
+        found.limit == 0 || found.limit >= found.slots || needed == 0 || needed > size ||
+        !smem__mul(found.spare, found.limit, &all) || all > found.room)
         return SMEM_E_FORMAT;
-    *out = (smem_queue){
-        .memory = memory, .slots = slots, .room = room, .spare = spare, .limit = limit};
+    *out = found;
     return 0;
 }
 
@@ -120,13 +129,26 @@ static void smem__tape_read(const smem_queue *queue, uint64_t at, void *out, uin
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-/* A dead holder's lock is taken over as it is: queue.h says why nothing is to mend. */
-static int smem__side_enter(smem__queue_side *side, int64_t deadline)
+/*
+ * A dead holder's lock is taken over as it is: queue.h says why nothing is to mend. A
+ * living one gives it back in a moment, which who does not want to wait for items
+ * waits for, but for no longer than it may take if it was stopped there.
+ */
+static int smem__side_enter(const smem_queue *queue, smem__queue_side *side, int64_t deadline)
 {
-    int code = smem_lock_acquire(&side->lock, deadline);
-    if (code == SMEM_E_OWNER_DIED)
-        code = smem_lock_recover(&side->lock);
-    return code;
+    int code = smem_lock_acquire(queue->segment, &side->lock, SMEM_NO_WAIT);
+    if (code == -ETIMEDOUT) {
+        int64_t until = deadline == SMEM_NO_WAIT ? smem_deadline(SMEM__LOOK_AGAIN) : deadline;
+        code = smem_lock_acquire(queue->segment, &side->lock, until);
+        if (code == -ETIMEDOUT && deadline == SMEM_NO_WAIT)
+            code = -EAGAIN;
+    }
+    return code == SMEM_E_OWNER_DIED ? smem_lock_recover(queue->segment, &side->lock) : code;
+}
+
+static void smem__side_exit(const smem_queue *queue, smem__queue_side *side)
+{
+    smem_lock_release(queue->segment, &side->lock);
 }
 
 /* To sleep and be woken costs both sides more than this look takes. */
@@ -153,12 +175,12 @@ static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadl
         return -EAGAIN;
     if (smem__side_watch(side, seen))
         return 0;
-    int64_t again = smem__clock() + SMEM__LOOK_AGAIN;
+    int64_t again = smem__monotonic_ns() + SMEM__LOOK_AGAIN;
     bool last = deadline <= again;
     atomic_fetch_add(&side->sleepers, 1);
     int code = smem__futex_wait(&side->event, seen, last ? deadline : again);
     atomic_fetch_sub(&side->sleepers, 1);
-    return code == -ETIMEDOUT && !last ? 0 : code == -EAGAIN ? 0 : code;
+    return code == -ETIMEDOUT && !last ? 0 : code;
 }
 
 /* Called by the holder of the lock, who alone changes both words. */
@@ -170,7 +192,7 @@ static void smem__side_advance(smem__queue_side *side)
     atomic_store(&side->event, atomic_load_explicit(&side->event, memory_order_relaxed) + 1);
 }
 
-/* One is enough for one item; it passes on what it does not need (smem_queue_get). */
+/* One item is for one. */
 static void smem__side_wake(smem__queue_side *side)
 {
     if (atomic_load(&side->sleepers) != 0)
@@ -203,7 +225,7 @@ static int smem__queue_append(const smem_queue *queue, const void *item, uint64_
         return SMEM_E_FORMAT;
     uint64_t free = queue->room - used, kept = (queue->limit - count - 1) * queue->spare;
     if (length > free || free - length < kept)
-        return queue->spare != 0 || length > queue->room ? SMEM_E_SIZE : -EAGAIN;
+        return queue->spare != 0 || length > queue->room ? SMEM_E_LENGTH : -EAGAIN;
     smem__tape_write(queue, begin, item, length);
     SMEM__POINT("queue.written", "an item's bytes are on the tape; it is not in the queue");
     atomic_store_explicit(&shared->ends[put & (queue->slots - 1)], begin + length,
@@ -217,12 +239,12 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
 {
     smem__queue *shared = smem__queue_of(queue);
     for (;;) {
-        int code = smem__side_enter(&shared->put, deadline);
+        int code = smem__side_enter(queue, &shared->put, deadline);
         if (code != 0)
             return code;
         uint32_t seen = atomic_load(&shared->get.event); /* before the look at what is free */
         code = smem__queue_append(queue, item, length);
-        smem_lock_release(&shared->put.lock);
+        smem__side_exit(queue, &shared->put);
         if (code == 0)
             smem__side_wake(&shared->put);
         if (code != -EAGAIN)
@@ -250,7 +272,7 @@ static int smem__queue_take(const smem_queue *queue, void *buffer, uint64_t capa
     if (count > queue->limit || *length > queue->room)
         return SMEM_E_FORMAT;
     if (*length > capacity)
-        return SMEM_E_SIZE;
+        return SMEM_E_LENGTH;
     smem__tape_read(queue, begin, buffer, *length);
     SMEM__POINT("queue.read", "an item was copied out; it is still the first one");
     smem__side_advance(&shared->get);
@@ -262,12 +284,12 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
 {
     smem__queue *shared = smem__queue_of(queue);
     for (;;) {
-        int code = smem__side_enter(&shared->get, deadline);
+        int code = smem__side_enter(queue, &shared->get, deadline);
         if (code != 0)
             return code;
         uint32_t seen = atomic_load(&shared->put.event);
         code = smem__queue_take(queue, buffer, capacity, length);
-        smem_lock_release(&shared->get.lock);
+        smem__side_exit(queue, &shared->get);
         if (code == 0)
             smem__side_wake(&shared->get);
         if (code != -EAGAIN)
@@ -327,7 +349,7 @@ int smem_queue_join(const smem_queue *queue, int64_t deadline)
         uint32_t done = atomic_load(&shared->done);
         if (done == (uint32_t)smem__position(&shared->put))
             return 0;
-        int64_t again = smem__clock() + SMEM__LOOK_AGAIN;
+        int64_t again = smem__monotonic_ns() + SMEM__LOOK_AGAIN;
         int code = smem__futex_wait(&shared->done, done, deadline < again ? deadline : again);
         if (code == -EINTR || (code == -ETIMEDOUT && deadline < again))
             return code;

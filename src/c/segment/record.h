@@ -3,7 +3,8 @@
  *
  * Lock bytes: 0 shared by every member, exclusive by who proves that none
  * lives; 1 the reaper's; 2 the honorary list; 64 to 319 the slots of share.h
- * (no PID namespace has so small a number); from 16 on one for each PID
+ * (no PID namespace has so small a number); from 2^40 on the numbers of
+ * holder.h; from 16 on one for each PID
  * namespace, shared by the members in it, and by the reaper in it while an
  * honorary member from there lives.
  *

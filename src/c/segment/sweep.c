@@ -1,6 +1,7 @@
 #include "segment/sweep.h"
 
 #include "base/point.h"
+#include "segment/holder.h"
 #include "segment/lifetime.h"
 
 #include <errno.h>
@@ -190,6 +191,7 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
         smem__family_restore(&ctx->place, ctx->parent, &ctx->family);
         if (ctx->family.inode != inode)
             ctx->next_reaper_us = 0; /* the reaper guards the old file */
+        smem__holder_publish(ctx);
         pthread_mutex_unlock(&ctx->table_lock);
     }
     if (ctx->place.has_posix)

@@ -9,7 +9,7 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_FORMAT
         SMEM_E_EXISTS
         SMEM_E_SHUT
-        SMEM_E_SIZE
+        SMEM_E_LENGTH
         SMEM_E_UNLINKED
         SMEM_ANY
         SMEM_POSIX
@@ -153,9 +153,8 @@ cdef extern from "sharedmem.h" nogil:
 
     int64_t SMEM_NO_WAIT, SMEM_FOREVER
     uint64_t smem_queue_size(uint32_t limit, uint64_t room)
-    int smem_queue_format(void *memory, uint64_t size, uint32_t limit, uint64_t room,
-                          uint64_t spare)
-    int smem_queue_open(void *memory, uint64_t size, smem_queue *out)
+    int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
+    int smem_queue_open(smem_segment *segment, smem_queue *out)
     int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
                        int64_t deadline) nogil
     int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,

@@ -79,6 +79,22 @@ class ShutDown(SharedmemError, getattr(queue, "ShutDown", Exception)):  # type: 
     """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on."""
 
 
+class OwnerDiedError(SharedmemError, RuntimeError):
+    """The holder of a lock has died: what the lock guards may be half-changed."""
+
+
+class NotHeldError(SharedmemError, RuntimeError):
+    """A lock is given back, or counted on, that this process or thread does not hold."""
+
+
+class LocksHeldError(SharedmemError, RuntimeError):
+    """The process holds locks, and what it asks for would make it another holder."""
+
+
+class SegmentKindError(SharedmemError, TypeError):
+    """A segment holds something else than was asked for: an array is not a queue."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -101,6 +117,10 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
     "SMEM_E_SHUT": ShutDown,
+    "SMEM_E_KIND": SegmentKindError,
+    "SMEM_E_OWNER_DIED": OwnerDiedError,
+    "SMEM_E_NOT_HELD": NotHeldError,
+    "SMEM_E_HELD": LocksHeldError,
 }
 
 

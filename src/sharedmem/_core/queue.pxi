@@ -88,7 +88,7 @@ cdef class Ring:
     def __cinit__(self, Segment segment, dumps, loads, lay_down, pick_up):
         self.segment = segment
         self.dumps, self.loads, self.lay_down, self.pick_up = dumps, loads, lay_down, pick_up
-        check(smem_queue_open(smem_data(segment.c), segment.facts.nbytes, &self.c), segment.name)
+        check(smem_queue_open(segment.c, &self.c), segment.name)
 
     @property
     def limit(self): return self.c.limit
@@ -131,7 +131,7 @@ cdef class Ring:
                 code = smem_queue_put(&self.c, data, size, until)
         if code == -EAGAIN or code == -ETIMEDOUT:
             return False
-        if code == SMEM_E_SIZE and data[0] == TAG_PICKLE:
+        if code == SMEM_E_LENGTH and data[0] == TAG_PICKLE:
             return TOO_LONG
         check(code, None)
         return True
@@ -161,8 +161,8 @@ cdef class Ring:
         cdef char *larger
         cdef int64_t until = SMEM_FOREVER if deadline is None else deadline
         cdef int code = smem_queue_get(&self.c, small, capacity, size, SMEM_NO_WAIT)
-        while (code == -EAGAIN and until != SMEM_NO_WAIT) or code == -EINTR or code == SMEM_E_SIZE:
-            if code == SMEM_E_SIZE:  # it is still there, or another one is
+        while (code == -EAGAIN and until != SMEM_NO_WAIT) or code == -EINTR or code == SMEM_E_LENGTH:
+            if code == SMEM_E_LENGTH:  # it is still there, or another one is
                 capacity = size[0]
                 larger = <char *>PyMem_Realloc(NULL if at[0] == small else at[0], capacity)
                 if larger == NULL:
@@ -222,7 +222,7 @@ cdef class Ring:
 
 
 def format_queue(Segment segment, uint32_t limit, uint64_t room, uint64_t spare):
-    check(smem_queue_format(smem_data(segment.c), segment.facts.nbytes, limit, room, spare), None)
+    check(smem_queue_format(segment.c, limit, room, spare), None)
 
 
 def queue_size(uint32_t limit, uint64_t room):
