@@ -410,8 +410,8 @@ static void spoil(unsigned char *at)
     memset(&((smem__queue *)at)->get.lock, 0, sizeof(smem_lock));
 }
 
-/* Whatever another process writes there, no byte outside is touched: the queue fills
-   its pages to the last byte, and those beside cannot be written to. */
+/* Whatever another process writes there, no byte outside of the data is touched: it
+   ends with a page, and the pages beside cannot be written to. */
 TEST(random_bytes_in_a_queue_make_no_access_outside)
 {
     uint64_t length, accepted = 0;

@@ -425,6 +425,7 @@ def test_task_done(queue):
 
 
 def _serve_until_killed(source, sink):
+    sink.put("here")
     while True:
         sink.put(source.get())
 
@@ -433,20 +434,20 @@ def test_killed_producers_and_consumers_stop_nobody(backend, start_method):
     """Wherever they are killed, each loses its own item at most, and the others go on."""
     context = multiprocessing.get_context(start_method)
     source, sink = Queue(50, backend=backend), Queue(backend=backend)
-    rounds, sent = 6, 0
-    for turn in range(rounds):
+    rounds, sent, received = 6, 0, 0
+    for _ in range(rounds):
         process = context.Process(target=_serve_until_killed, args=(source, sink))
         process.start()
-        for _ in range(40):
+        while sink.get() != "here":  # what the one before has sent comes first
+            received += 1
+        while not source.full():
             source.put(sent)
             sent += 1
-        first = sink.get()
-        assert first is not None
+        assert isinstance(sink.get(), int)
+        received += 1
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert turn < rounds
     source.shutdown()
-    left = [*source]
     sink.shutdown()
-    received = rounds + len([*sink])
-    assert sent - rounds <= received + len(left) <= sent
+    left = len([*source]) + len([*sink])
+    assert sent - rounds <= received + left <= sent
