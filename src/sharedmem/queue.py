@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from multiprocessing import util
 from multiprocessing.reduction import ForkingPickler
@@ -32,7 +33,6 @@ _UNBOUNDED = 65_536  # a maxsize above this bounds nothing
 _SLOTS = 16_383  # items in the ring of an unbounded queue
 _ROOM = 1 << 20  # bytes
 _SPARE = 512  # bytes of the name of an item that lies elsewhere
-_PATIENCE = 5_000_000  # ns; a consumer that keeps up needs no backlog
 _NOTHING: Any = object()
 
 
@@ -79,6 +79,11 @@ def _deadline(block: bool, timeout: float | None) -> int | None:
     return min(time.monotonic_ns() + max(1, int(timeout * 1e9)), sys.maxsize)
 
 
+def _soon() -> int:
+    """A consumer that keeps up makes room until then, and no thread is needed."""
+    return time.monotonic_ns() + 5_000_000
+
+
 class _Backlog:
     """What an unbounded queue has taken from this process and has no room for yet.
 
@@ -90,14 +95,16 @@ class _Backlog:
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._items: collections.deque[bytes] = collections.deque()
+        self.waits = False  # whether something does
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._join: Any = None
-        self._pid = os.getpid()
+        _backlogs.add(self)
 
     def put(self, data: bytes, wait_at_exit: bool) -> None:
         with self._changed:
             self._items.append(data)
+            self.waits = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._feed, name="sharedmem.Queue", daemon=True)
                 self._thread.start()
@@ -107,13 +114,21 @@ class _Backlog:
                     self._join = util.Finalize(None, self._thread.join, exitpriority=-5)
 
     def __len__(self) -> int:
-        return len(self._items) if self._pid == os.getpid() else 0
+        return len(self._items)
+
+    def clear(self) -> None:
+        """In a forked child: what waits is the parent's, and so was the thread."""
+        self._items.clear()
+        self._changed = threading.Condition()
+        self._thread = self._join = None
+        self.waits = False
 
     def _feed(self) -> None:
         while True:
             with self._changed:
                 if not self._items:
                     self._thread = None
+                    self.waits = False
                     if self._join is not None:
                         self._join.cancel()
                     return
@@ -127,12 +142,23 @@ class _Backlog:
 
     def join(self) -> None:
         thread = self._thread
-        if thread is not None and self._pid == os.getpid():
+        if thread is not None:
             thread.join()
 
     def cancel_join(self) -> None:
         if self._join is not None:
             self._join.cancel()
+
+
+_backlogs: weakref.WeakSet[_Backlog] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for backlog in list(_backlogs):
+        backlog.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Queue(Generic[T]):
@@ -302,21 +328,18 @@ class Queue(Generic[T]):
         """
         if self._closed:
             self._check_open()
-        if not self._bounded:
-            self._put_unbounded(item)
-            return
-        left = self._ring.put(item, None if block and timeout is None else _deadline(block, timeout))
+        left = self._ring.encode(item) if self._backlog.waits else self._ring.put(item, 0)
         if left is not None:
-            _forget(left)
-            raise Full
+            self._put_later(left, block, timeout)
 
-    def _put_unbounded(self, item: T) -> None:
-        if self._backlog:
-            left = self._ring.encode(item)
-        else:
-            left = self._ring.put(item, time.monotonic_ns() + _PATIENCE)
-        if left is not None:
-            self._backlog.put(left, self._wait_at_exit)
+    def _put_later(self, data: bytes, block: bool, timeout: float | None) -> None:
+        """What found no room at once."""
+        if self._bounded:
+            if not block or self._ring.put_item(data, _deadline(block, timeout)) is not None:
+                _forget(data)
+                raise Full
+        elif self._backlog.waits or self._ring.put_item(data, _soon()) is not None:
+            self._backlog.put(data, self._wait_at_exit)
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Take the first item.
