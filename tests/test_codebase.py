@@ -101,8 +101,8 @@ MODULES = (
     ("errors",),
     ("dtypes",),
     ("participant",),
-    ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
-    ("names",),
+    # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
+    ("pickling", "sharedarray", "names", "sync"),
     ("creation",),
     ("__init__",),
     ("compat",),
@@ -304,8 +304,9 @@ def test_pxd_says_what_the_header_says(tmp_path: Path) -> None:
 # Shorter than a concept usually is; longer is nothing.
 SHORT = {
     "base/status.c": "a table of result codes, whose rows are in the header",
-    "os/syscalls.c": "a table and what fills it",
     "base/point.c": "one hook, of one build",
+    "os/futex.c": "two calls and a clock",
+    "segment/event.c": "one word",
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
@@ -415,6 +416,7 @@ WHEEL = {
     "sharedmem/pickling.py",
     "sharedmem/py.typed",
     "sharedmem/sharedarray.py",
+    "sharedmem/sync.py",
     "sharedmem/testing/__init__.py",
     "sharedmem/testing/deaths.py",
     "sharedmem/testing/leaks.py",

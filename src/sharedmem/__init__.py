@@ -27,10 +27,12 @@ from sharedmem.creation import (
     zeros_like,
 )
 from sharedmem.errors import (
+    BrokenBarrierError,
     LayoutMismatchError,
     LocksHeldError,
     NoRoomError,
     NotHeldError,
+    OverReleasedError,
     OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
@@ -50,25 +52,35 @@ from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
 from sharedmem.queue import JoinableQueue, Queue
 from sharedmem.sharedarray import SharedArray
+from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
     "JoinableQueue",
     "LayoutMismatchError",
+    "Lock",
     "LocksHeldError",
     "NoRoomError",
     "NotHeldError",
+    "OverReleasedError",
     "OwnerDiedError",
     "Queue",
+    "RLock",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
     "SegmentFormatError",
-    "SegmentKindError",
     "SegmentInfo",
+    "SegmentKindError",
     "SegmentNameError",
     "SegmentNotFoundError",
     "SegmentSecurityError",
     "SegmentSizeError",
+    "Semaphore",
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",

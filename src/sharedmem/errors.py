@@ -1,10 +1,12 @@
 """The exceptions of the library."""
 
 from sharedmem._core.errors import (
+    BrokenBarrierError,
     LayoutMismatchError,
     LocksHeldError,
     NoRoomError,
     NotHeldError,
+    OverReleasedError,
     OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
@@ -21,10 +23,12 @@ from sharedmem._core.errors import (
 )
 
 __all__ = [
+    "BrokenBarrierError",
     "LayoutMismatchError",
     "LocksHeldError",
     "NoRoomError",
     "NotHeldError",
+    "OverReleasedError",
     "OwnerDiedError",
     "SegmentArgumentError",
     "SegmentBusyError",

@@ -116,7 +116,7 @@ def register(cls: type[np.ndarray]) -> None:
     ForkingPickler.register(cls, reduce_in_flight)
 
 
-def _explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
+def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
     """Say what is gone: the boot, the namespace, the family, or only the segment."""
     here = context.origin(backend)
     if here >> 16 != origin >> 16:
@@ -156,7 +156,7 @@ def load(
     try:
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
-        raise _explain_missing(error, backend, origin, family) from None
+        raise explain_missing(error, backend, origin, family) from None
     array: np.ndarray = sharedarray.over(
         segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
     )
@@ -195,13 +195,17 @@ class _Inert:
         pass
 
 
+# What descriptors are called with: load() of arrays, and of locks and their relatives.
+_LOADERS = ((load.__module__, load.__name__), ("sharedmem.sync", "load"))
+
+
 class _Forgetter(pickle.Unpickler):
     """Runs nothing of what it reads but our own descriptors."""
 
     count = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (load.__module__, load.__name__):
+        if (module, name) in _LOADERS:
             return self._forget
         return _Inert
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharedmem import pickling
 from sharedmem._core.errors import SegmentNotFoundError
 from sharedmem._core.segment import Segment, segment_of
+
+if TYPE_CHECKING:
+    from sharedmem import sync
 
 __all__ = ["SharedArray", "over"]
 
@@ -105,6 +108,37 @@ class SharedArray(np.ndarray):
         'sysv'
         """
         return self._segment().backend
+
+    @property
+    def lock(self) -> sync.Lock:
+        """The array's own lock, a `Lock` that lies in its segment.
+
+        A view has the lock of the array that it is a view of.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            If this is not in shared memory.
+
+        Notes
+        -----
+        Taking it is what protects: nothing else is kept from changing the array. One
+        that is attached for reading has it too, a private copy (``mode='c'``) and
+        another user's array have none: ``PermissionError`` when it is taken.
+
+        Each access makes a small object; all of them are the same lock. It can be
+        sent by itself, and keeps the array's memory.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3)
+        >>> with a.lock:
+        ...     a[0] += 1
+        """
+        from sharedmem import sync  # it knows names, which know this class
+
+        return sync.lock_of(self._segment())
 
     def is_current(self) -> bool:
         """Whether the name still leads to this memory.

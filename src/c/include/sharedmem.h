@@ -111,18 +111,22 @@ enum {
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
       "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
-    X(OWNER_DIED, 4016, EOWNERDEAD, "the lock's holder has died; it is held here now", \
-      "see to what it guards, then recover() it")                              \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the holder of the lock has died",          \
+      "acquire it, see to what it guards, recover() and release it")           \
     X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
       "give back only what was taken")                                         \
     X(HELD, 4018, EBUSY, "this process holds locks",                           \
-      "give them back first")                                              \
-    X(SHUT, 4020, EPIPE, "the queue was shut down",                            \
+      "give them back first")                                                  \
+    X(KIND, 4019, EINVAL, "the segment is of another kind",                    \
+      "attach it as what it is: stat() says its dtype")                        \
+    X(RELEASED, 4020, EOVERFLOW, "the semaphore was released more often than acquired", \
+      "release once for each acquire")                                         \
+    X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
+      "reset() it when nobody waits any more")                                 \
+    X(SHUT, 4022, EPIPE, "the queue was shut down",                            \
       "make a new one; nothing can be put into this one any more")              \
-    X(LENGTH, 4021, EMSGSIZE, "an item has no room in the queue or in the buffer", \
-      "lay it into a segment and put its name, or give a larger buffer")         \
-    X(KIND, 4022, EINVAL, "the segment holds something else than was asked for", \
-      "check the name; arrays, queues and locks are attached each by its own function")
+    X(LENGTH, 4023, EMSGSIZE, "an item has no room in the queue or in the buffer", \
+      "lay it into a segment and put its name, or give a larger buffer")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -383,6 +387,9 @@ typedef struct smem_lock {
 /* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
 int64_t smem_deadline(int64_t ns);
 
+/* One try, without a look whether a holder lives: -EBUSY, and -ENOLCK before the first
+   smem_lock_acquire() of a process. */
+int smem_lock_try(smem_segment *segment, smem_lock *lock);
 /* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
    -ENOLCK: this process cannot be told from others, its family's file is gone. */
 int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
@@ -401,12 +408,134 @@ int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
    back as often. A lock is used by these functions or by those above. */
 int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
 int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Does this thread hold it? */
+int smem_lock_is_mine(smem_segment *segment, smem_lock *lock);
 /* Give it back however often it was taken, and take it as often again. */
 int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
 int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
 
 /* The array's own lock, which lies in its header. */
 smem_lock *smem_lock_of(smem_segment *segment);
+
+/* ---- conditions, events, semaphores, barriers ---------------------------------- */
+
+/*
+ * As in Python's threading, in shared memory, for threads of any processes. Like a
+ * lock each may lie in any segment for writing, aligned to 8; zero bytes are a
+ * new one (a semaphore and a barrier have to be started with their numbers, which
+ * may be done by everybody). Or it has a segment of its own: smem_sync_create().
+ *
+ * A process that is killed while it waits, or after it was woken and before it
+ * goes on, takes nobody's wake-up with it: who still waits gets it after 64 ms or
+ * so. -EINTR is returned as for locks.
+ */
+typedef struct smem_condition {
+    uint64_t counts, next, mark;
+    uint32_t word, spare;
+} smem_condition;
+
+/* One wait of one thread, in private memory. */
+typedef struct smem_wait {
+    uint64_t ticket;
+    uint32_t word;
+    int64_t slice;
+} smem_wait;
+
+/*
+ * Wait for a notification: begin while the lock is held that guards what is waited
+ * for, give that back, sleep until 0 (notified) or -ETIMEDOUT, and take it again.
+ * After -EINTR sleep again, or cancel: 1 when there was a notification after all.
+ * Whoever notifies holds the same lock.
+ */
+int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait);
+int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
+                         int64_t deadline);
+int smem_condition_cancel(smem_segment *segment, smem_condition *condition, const smem_wait *wait);
+/* Let [count] of those who wait go on; all with UINT32_MAX. */
+int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count);
+/* All of it in one, with a lock that was taken by smem_lock_acquire(). The lock is
+   held again when it returns: 0, SMEM_E_OWNER_DIED, -ETIMEDOUT, -EINTR. */
+int smem_condition_wait(smem_segment *segment, smem_condition *condition, smem_lock *lock,
+                        int64_t deadline);
+
+typedef struct smem_event {
+    uint32_t word, spare;
+} smem_event;
+
+int smem_event_set(smem_segment *segment, smem_event *event);
+int smem_event_clear(smem_segment *segment, smem_event *event);
+int smem_event_is_set(const smem_event *event);
+/* Who waits goes on after a set, even if a clear follows at once. */
+int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline);
+
+typedef struct smem_semaphore {
+    uint64_t state;
+    uint32_t limit, waiters;
+} smem_semaphore;
+
+/* With [value] units, and never more than [limit] (0: INT32_MAX). Only the first
+   one's numbers count. SMEM_E_ARGUMENT. */
+int smem_semaphore_start(smem_segment *segment, smem_semaphore *semaphore, uint32_t value,
+                         uint32_t limit);
+/* A unit belongs to nobody: what a process has when it dies is not given back. */
+int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline);
+/* SMEM_E_RELEASED, and nothing is changed, above the limit. */
+int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count);
+uint32_t smem_semaphore_value(const smem_semaphore *semaphore);
+
+typedef struct smem_barrier {
+    smem_lock lock;
+    uint64_t resets;
+    uint32_t phase, count, parties, broken;
+} smem_barrier;
+
+int smem_barrier_start(smem_segment *segment, smem_barrier *barrier, uint32_t parties);
+/*
+ * Arrive: the number of those who were there before, or SMEM_E_BROKEN, -EINTR,
+ * -ETIMEDOUT. The last one (parties - 1) must open it, or say that it is broken;
+ * its death in between breaks it, too. The others sleep until it is open (0) or
+ * broken. A wait that ends otherwise is to be given up, which breaks the barrier:
+ * SMEM_E_BROKEN, or 0 when it was open meanwhile.
+ */
+int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *phase,
+                        int64_t deadline);
+int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
+                       int64_t deadline);
+int smem_barrier_give_up(smem_segment *segment, smem_barrier *barrier, uint32_t phase);
+int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken);
+/* Whoever waits, and whoever comes from now on, finds it broken; or waits anew. */
+int smem_barrier_abort(smem_segment *segment, smem_barrier *barrier);
+int smem_barrier_reset(smem_segment *segment, smem_barrier *barrier);
+/* How many wait; SMEM_E_BROKEN. */
+int smem_barrier_waiting(const smem_barrier *barrier);
+
+/*
+ * One of them in a segment of its own, found by its name and kind. [value] and
+ * [limit]: a semaphore's, a barrier's parties, else 0. Another kind: SMEM_E_KIND.
+ * smem_data() is the struct; a condition's is a smem_lock and then the condition.
+ */
+enum smem_kind { SMEM_KIND_LOCK = 0,
+                 SMEM_KIND_RECURSIVE = 1, /* to be used by smem_lock_enter() and so on */
+                 SMEM_KIND_CONDITION = 2,
+                 SMEM_KIND_EVENT = 3,
+                 SMEM_KIND_SEMAPHORE = 4,
+                 SMEM_KIND_BARRIER = 5 };
+
+typedef struct smem_sync_spec {
+    const char *name;
+    int backend, kind;
+    unsigned flags; /* SMEM_PERSISTENT, SMEM_REPLACE, SMEM_UNPUBLISHED */
+    unsigned permissions;
+    uint32_t value, limit;
+} smem_sync_spec;
+
+int smem_sync_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out);
+int smem_sync_attach(smem_context *ctx, const char *name, int kind, smem_segment **out);
+int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out,
+                               int *created);
+/* Is this segment one of that kind? 0 or SMEM_E_KIND; then fills the numbers, and
+   starts it if nobody has. */
+int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
 
 /* ---- reclaiming ------------------------------------------------------- */
 

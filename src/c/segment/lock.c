@@ -134,12 +134,16 @@ static int smem__wait_and_take(smem_context *ctx, smem_lock *lock, int64_t deadl
     }
 }
 
-int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline)
+int smem_lock_try(smem_segment *segment, smem_lock *lock)
 {
     uint64_t seen = 0;
     int rc = smem__may_change(segment, lock);
-    if (rc == 0)
-        rc = smem__take(segment->ctx, lock, &seen, 0);
+    return rc ? rc : smem__take(segment->ctx, lock, &seen, 0);
+}
+
+int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline)
+{
+    int rc = smem_lock_try(segment, lock);
     if (rc == -EBUSY || rc == -ENOLCK)
         rc = smem__wait_and_take(segment->ctx, lock, deadline);
     return rc;
@@ -211,6 +215,11 @@ static bool smem__is_this_thread(const smem_context *ctx, smem_lock *lock)
     return smem__is_mine(ctx, seen) && atomic_load_explicit(smem__thread_of(lock),
                                                             memory_order_relaxed) ==
                                            smem__thread(ctx);
+}
+
+int smem_lock_is_mine(smem_segment *segment, smem_lock *lock)
+{
+    return smem__is_this_thread(segment->ctx, lock);
 }
 
 int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)

@@ -11,6 +11,16 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_E_SHUT
         SMEM_E_LENGTH
         SMEM_E_UNLINKED
+        SMEM_E_OWNER_DIED
+        SMEM_LOCK_FREE
+        SMEM_LOCK_HERE
+        SMEM_LOCK_ELSEWHERE
+        SMEM_KIND_LOCK
+        SMEM_KIND_RECURSIVE
+        SMEM_KIND_CONDITION
+        SMEM_KIND_EVENT
+        SMEM_KIND_SEMAPHORE
+        SMEM_KIND_BARRIER
         SMEM_ANY
         SMEM_POSIX
         SMEM_SYSV
@@ -151,7 +161,6 @@ cdef extern from "sharedmem.h" nogil:
         uint32_t limit
         uint64_t spare
 
-    int64_t SMEM_NO_WAIT, SMEM_FOREVER
     uint64_t smem_queue_size(uint32_t limit, uint64_t room)
     int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
     int smem_queue_open(smem_segment *segment, smem_queue *out)
@@ -163,3 +172,81 @@ cdef extern from "sharedmem.h" nogil:
     void smem_queue_shut(const smem_queue *queue)
     int smem_queue_done(const smem_queue *queue)
     int smem_queue_join(const smem_queue *queue, int64_t deadline) nogil
+    int64_t smem_deadline(int64_t ns)
+
+    ctypedef struct smem_lock:
+        uint64_t state
+        uint64_t thread
+        uint32_t depth
+
+    int smem_lock_try(smem_segment *segment, smem_lock *lock)
+    int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline)
+    int smem_lock_release(smem_segment *segment, smem_lock *lock)
+    int smem_lock_recover(smem_segment *segment, smem_lock *lock)
+    int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
+    int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)
+    int smem_lock_exit(smem_segment *segment, smem_lock *lock)
+    int smem_lock_is_mine(smem_segment *segment, smem_lock *lock)
+    int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth)
+    int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth,
+                              int64_t deadline)
+    smem_lock *smem_lock_of(smem_segment *segment)
+
+    ctypedef struct smem_condition:
+        uint64_t counts
+
+    ctypedef struct smem_wait:
+        uint64_t ticket
+
+    int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait)
+    int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
+                             int64_t deadline)
+    int smem_condition_cancel(smem_segment *segment, smem_condition *condition,
+                              const smem_wait *wait)
+    int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count)
+
+    ctypedef struct smem_event:
+        uint32_t word
+
+    int smem_event_set(smem_segment *segment, smem_event *event)
+    int smem_event_clear(smem_segment *segment, smem_event *event)
+    int smem_event_is_set(const smem_event *event)
+    int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline)
+
+    ctypedef struct smem_semaphore:
+        uint64_t state
+
+    int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline)
+    int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count)
+    uint32_t smem_semaphore_value(const smem_semaphore *semaphore)
+
+    ctypedef struct smem_barrier:
+        uint32_t phase
+        uint32_t count
+        uint32_t parties
+        uint32_t broken
+
+    int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *phase,
+                            int64_t deadline)
+    int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
+                           int64_t deadline)
+    int smem_barrier_give_up(smem_segment *segment, smem_barrier *barrier, uint32_t phase)
+    int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken)
+    int smem_barrier_abort(smem_segment *segment, smem_barrier *barrier)
+    int smem_barrier_reset(smem_segment *segment, smem_barrier *barrier)
+    int smem_barrier_waiting(const smem_barrier *barrier)
+
+    ctypedef struct smem_sync_spec:
+        const char *name
+        int backend
+        int kind
+        unsigned flags
+        unsigned permissions
+        uint32_t value
+        uint32_t limit
+
+    int smem_sync_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out)
+    int smem_sync_attach(smem_context *ctx, const char *name, int kind, smem_segment **out)
+    int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec,
+                                   smem_segment **out, int *created)
+    int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as _errno
 import queue
+import threading
 
 
 class SharedmemError(Exception):
@@ -92,7 +93,15 @@ class LocksHeldError(SharedmemError, RuntimeError):
 
 
 class SegmentKindError(SharedmemError, TypeError):
-    """A segment holds something else than was asked for: an array is not a queue."""
+    """A segment holds something else than was asked for: an array, or another synchroniser."""
+
+
+class OverReleasedError(SharedmemError, ValueError):
+    """A semaphore is released more often than it was acquired."""
+
+
+class BrokenBarrierError(SharedmemError, threading.BrokenBarrierError):
+    """Somebody gave up waiting at a barrier, reset it or died: nobody passes it."""
 
 
 # Users meet them, and pickles of them, under the package's own name.
@@ -117,10 +126,12 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
     "SMEM_E_SHUT": ShutDown,
-    "SMEM_E_KIND": SegmentKindError,
     "SMEM_E_OWNER_DIED": OwnerDiedError,
     "SMEM_E_NOT_HELD": NotHeldError,
     "SMEM_E_HELD": LocksHeldError,
+    "SMEM_E_KIND": SegmentKindError,
+    "SMEM_E_RELEASED": OverReleasedError,
+    "SMEM_E_BROKEN": BrokenBarrierError,
 }
 
 

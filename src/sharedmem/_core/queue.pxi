@@ -5,10 +5,9 @@ written as they are in C; everything else is a pickle, made by the caller.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT
+from libc.errno cimport EAGAIN
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
@@ -123,9 +122,9 @@ cdef class Ring:
         return self.pick_up(rest) if tag == TAG_NAMED else self.loads(rest)
 
     cdef int put_bytes(self, const char *data, Py_ssize_t size, deadline) except -1:
-        cdef int64_t until = SMEM_FOREVER if deadline is None else deadline
-        cdef int code = smem_queue_put(&self.c, data, size, SMEM_NO_WAIT)
-        while (code == -EAGAIN and until != SMEM_NO_WAIT) or code == -EINTR:
+        cdef int64_t until = FOREVER if deadline is None else deadline
+        cdef int code = smem_queue_put(&self.c, data, size, NO_WAIT)
+        while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR:
             PyErr_CheckSignals()
             with nogil:
                 code = smem_queue_put(&self.c, data, size, until)
@@ -159,9 +158,9 @@ cdef class Ring:
         cdef uint64_t capacity = SMALL
         cdef char *small = at[0]
         cdef char *larger
-        cdef int64_t until = SMEM_FOREVER if deadline is None else deadline
-        cdef int code = smem_queue_get(&self.c, small, capacity, size, SMEM_NO_WAIT)
-        while (code == -EAGAIN and until != SMEM_NO_WAIT) or code == -EINTR or code == SMEM_E_LENGTH:
+        cdef int64_t until = FOREVER if deadline is None else deadline
+        cdef int code = smem_queue_get(&self.c, small, capacity, size, NO_WAIT)
+        while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR or code == SMEM_E_LENGTH:
             if code == SMEM_E_LENGTH:  # it is still there, or another one is
                 capacity = size[0]
                 larger = <char *>PyMem_Realloc(NULL if at[0] == small else at[0], capacity)
@@ -212,7 +211,7 @@ cdef class Ring:
 
     def join(self, deadline=None):
         """Whether all was done before `deadline`."""
-        cdef int64_t until = SMEM_FOREVER if deadline is None else deadline
+        cdef int64_t until = FOREVER if deadline is None else deadline
         cdef int code = -EINTR
         while code == -EINTR:
             PyErr_CheckSignals()

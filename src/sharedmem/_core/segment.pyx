@@ -159,6 +159,18 @@ cdef class Segment:
     def free_ticket(self, uint64_t ticket):
         smem_ticket_free(self.c, ticket)
 
+    def numbers(self, int kind):
+        """The numbers that a synchroniser of this kind was made with."""
+        cdef uint32_t value = 0, limit = 0
+        check(smem_sync_check(self.c, kind, &value, &limit), self.name)
+        return value, limit
+
+    def identity(self):
+        """What a descriptor says of the segment itself."""
+        smem_publish(self.c)
+        return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
+                self.facts.family, smem_mode_of(self.c))
+
     def descriptor(self, cnp.ndarray array, dtype, cls, int flags, ticket):
         """The picklable facts of an array over this segment, in the order of load()."""
         cdef int i, ndim = cnp.PyArray_NDIM(array)
@@ -393,6 +405,34 @@ cdef class Context:
         check(code, name)
         return wrap(out)
 
+    def make_sync(self, int kind, name, int backend, unsigned flags, unsigned permissions,
+                  uint32_t value, uint32_t limit, bint or_attach):
+        """A synchroniser in a segment of its own; the one that is there if `or_attach`."""
+        cdef smem_sync_spec spec
+        cdef smem_segment *out = NULL
+        cdef bytes text = None if name is None else encode(name)
+        cdef int code, created
+        spec.name = NULL if name is None else <const char *>text
+        spec.kind, spec.backend, spec.flags, spec.permissions = kind, backend, flags, permissions
+        spec.value, spec.limit = value, limit
+        with nogil:
+            if or_attach:
+                code = smem_sync_attach_or_create(self.c, &spec, &out, &created)
+            else:
+                code = smem_sync_create(self.c, &spec, &out)
+        check(code, name)
+        return wrap(out)
+
+    def attach_sync(self, name, int kind):
+        cdef smem_segment *out = NULL
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_sync_attach(self.c, c_name, kind, &out)
+        check(code, name)
+        return wrap(out)
+
     def forget(self, int backend, name, uint64_t nonce, uint64_t ticket):
         cdef bytes text = encode(name)
         cdef const char *c_name = text
@@ -485,4 +525,5 @@ cdef class Context:
         return out
 
 
+include "sync.pxi"
 include "queue.pxi"
