@@ -100,6 +100,7 @@ MODULES = (
     ("_build",),
     ("errors",),
     ("dtypes",),
+    ("atomic",),
     ("participant",),
     # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
     ("pickling", "sharedarray", "names", "sync"),
@@ -415,6 +416,7 @@ WHEEL = {
     "sharedmem/participant.py",
     "sharedmem/pickling.py",
     "sharedmem/py.typed",
+    "sharedmem/atomic.py",
     "sharedmem/sharedarray.py",
     "sharedmem/sync.py",
     "sharedmem/testing/__init__.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sharedmem import errors
+from sharedmem import atomic, errors
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
@@ -46,6 +46,7 @@ from sharedmem.errors import (
     SharedmemError,
     ShareLimitError,
     ShutDown,
+    TornFrameError,
 )
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
@@ -85,8 +86,10 @@ __all__ = [
     "SharedArray",
     "SharedmemError",
     "ShutDown",
+    "TornFrameError",
     "array",
     "asshared",
+    "atomic",
     "attach",
     "attach_or_create",
     "by_content",

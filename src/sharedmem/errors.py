@@ -20,6 +20,7 @@ from sharedmem._core.errors import (
     SharedmemError,
     ShareLimitError,
     ShutDown,
+    TornFrameError,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "ShareLimitError",
     "SharedmemError",
     "ShutDown",
+    "TornFrameError",
 ]

@@ -145,6 +145,15 @@ static void pass_barriers(victim *v)
     CHECK_CODE(smem_barrier_give_up(v->segment, &u->both, phase), SMEM_E_BROKEN);
 }
 
+static void write_frames(victim *v)
+{
+    uint64_t number;
+    CHECK_CODE(smem_frame_wait(v->segment, smem_frame_number(v->segment), briefly()), -ETIMEDOUT);
+    CHECK_OK(smem_frame_begin(v->segment, long_enough()));
+    CHECK_OK(smem_frame_end(v->segment));
+    CHECK_OK(smem_frame_read_begin(v->segment, &number, long_enough()));
+}
+
 /* ---- after ------------------------------------------------------------------------ */
 
 static void lock_again(living *l, smem_lock *lock)
@@ -216,6 +225,18 @@ static void barriers_work(living *l)
     CHECK_OK(smem_barrier_sleep(l->held, &u->both, phase, SMEM_NO_WAIT));
 }
 
+static void frames_work(living *l)
+{
+    uint64_t number;
+    int rc = smem_frame_read_begin(l->held, &number, long_enough());
+    CHECK(rc == 0 || rc == SMEM_E_TORN);
+    CHECK_OK(smem_frame_begin(l->held, long_enough()));
+    CHECK_OK(smem_frame_end(l->held));
+    CHECK_OK(smem_frame_wait(l->held, number, SMEM_NO_WAIT));
+    CHECK_OK(smem_frame_read_begin(l->held, &number, SMEM_NO_WAIT));
+    CHECK_EQ(smem_frame_read_end(l->held, number), 1);
+}
+
 #define OPERATION(called, ...)                                                \
     TEST(called)                                                              \
     {                                                                         \
@@ -241,3 +262,5 @@ OPERATION(acquire_and_release, .prepare = hold, .before = have_attached, .act = 
           .judge = semaphore_works)
 OPERATION(wait_at_a_barrier, .prepare = hold, .before = have_attached, .act = pass_barriers,
           .judge = barriers_work)
+OPERATION(write_and_wait_for_frames, .prepare = hold, .before = have_attached, .act = write_frames,
+          .judge = frames_work)

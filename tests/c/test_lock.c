@@ -354,6 +354,21 @@ TEST(a_holder_of_another_family_is_seen_to_live_and_to_die)
     end(&f);
 }
 
+TEST(a_holder_whose_familys_file_was_removed_lives)
+{
+    fixture f = begin();
+    char path[128];
+    check_peer child = check_fork(attach_take_and_say, (void *)check_name("lock"));
+    check_hear(&child);
+    snprintf(path, sizeof path, "%s/smem.%u.f.another", check_directory(), (unsigned)geteuid());
+    CHECK_EQ(unlink(path), 0);
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    check_kill(&child);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_OK(give(&f));
+    end(&f);
+}
+
 static void fork_then_hold(check_peer *parent, void *arg)
 {
     fixture *f = arg;

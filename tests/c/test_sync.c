@@ -237,7 +237,8 @@ TEST(a_notification_of_the_dead_goes_to_another_who_waits)
         f.number[0] = 0;
         fork_all(peers, wait_once, &f);
         notify(&f, 1);
-        check_kill(&peers[round % PEERS]); /* wherever it is */
+        CHECK_EQ(kill(peers[round % PEERS].pid, SIGKILL), 0); /* wherever it is */
+        check_wait(&peers[round % PEERS]);
         notify(&f, 2);
         for (int i = 0; i < PEERS; i++)
             if (i != round % PEERS) {

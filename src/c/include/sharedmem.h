@@ -123,9 +123,11 @@ enum {
       "release once for each acquire")                                         \
     X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
       "reset() it when nobody waits any more")                                 \
-    X(SHUT, 4022, EPIPE, "the queue was shut down",                            \
+    X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
+      "wait for the next one")                              \
+    X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
       "make a new one; nothing can be put into this one any more")              \
-    X(LENGTH, 4023, EMSGSIZE, "an item has no room in the queue or in the buffer", \
+    X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
       "lay it into a segment and put its name, or give a larger buffer")
 
 enum smem_status {
@@ -364,7 +366,8 @@ int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce
  * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
  * lies aligned to 8 in a segment of this user's, attached here for writing, or
  * is an array's own (smem_lock_of(), which an array attached for reading has as
- * well). -EACCES anywhere else.
+ * well). -EACCES anywhere else; SMEM_E_PLACE for a SysV segment that was made
+ * beside another /dev/shm than is seen here, where a death could not be seen.
  *
  * The holder is a process: any of its threads may give back what another has
  * taken, and a thread that ends is no death. A forked child holds nothing. When
@@ -536,6 +539,67 @@ int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, sm
 /* Is this segment one of that kind? 0 or SMEM_E_KIND; then fills the numbers, and
    starts it if nobody has. */
 int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
+
+/* ---- frames ----------------------------------------------------------------------- */
+
+/*
+ * An array that is written as a whole, again and again, and read as a whole: a
+ * sequence lock in its header. Readers are in nobody's way, and take a frame only
+ * if nothing was written meanwhile. Frames are numbered from 1.
+ *
+ * Between begin and end, or give_up, one process writes; others wait to write. A
+ * writer that dies, or gives up, leaves no frame: who reads gets SMEM_E_TORN until
+ * the next one is complete, and never what is half-written. The next writer finds
+ * what the dead one left, and writes all of it. A ring of arrays keeps the last
+ * complete frame, too (examples/frames).
+ */
+int smem_frame_begin(smem_segment *segment, int64_t deadline);
+int smem_frame_end(smem_segment *segment);
+int smem_frame_give_up(smem_segment *segment);
+/* The number of the newest complete frame. */
+uint64_t smem_frame_number(const smem_segment *segment);
+/* Wait for a frame with a higher number than [newer_than]. -ETIMEDOUT, -EINTR. */
+int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline);
+/* Copy all of the data, smem_info.nbytes of them. SMEM_E_TORN, -ETIMEDOUT, -EINTR. */
+int smem_frame_read(smem_segment *segment, void *out, uint64_t *number, int64_t deadline);
+/* For a copy of one's own: it is whole if the second one returns 1. */
+int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline);
+int smem_frame_read_end(const smem_segment *segment, uint64_t number);
+
+/* ---- atomics ---------------------------------------------------------------------- */
+
+/*
+ * One element, changed at once for all processes. C11 programs may use <stdatomic.h> on
+ * the element itself; this is for those that know its type at run time only.
+ * [kind] and [width] as NumPy's dtype.kind ('b', 'i', 'u', 'f') and itemsize (1, 2,
+ * 4 or 8), in the machine's byte order; values are the element's bytes in the low
+ * ones of 64 bits. Integers wrap. What [order] asks for is the least that is done.
+ * SMEM_E_ARGUMENT: an operation that the kind has not, or an element that is not
+ * aligned to its width.
+ */
+enum smem_operation { SMEM_LOAD = 0,
+                      SMEM_STORE = 1,
+                      SMEM_EXCHANGE = 2,
+                      SMEM_FETCH_ADD = 3, /* and so on: not of bools */
+                      SMEM_FETCH_SUB = 4,
+                      SMEM_FETCH_MAX = 5,
+                      SMEM_FETCH_MIN = 6,
+                      SMEM_FETCH_OR = 7, /* and so on: not of floats */
+                      SMEM_FETCH_AND = 8,
+                      SMEM_FETCH_XOR = 9 };
+
+enum smem_order { SMEM_RELAXED = 0,
+                  SMEM_ACQUIRE = 2,
+                  SMEM_RELEASE = 3,
+                  SMEM_ACQ_REL = 4,
+                  SMEM_SEQ_CST = 5 };
+
+/* [before]: the element's value until then. */
+int smem_atomic(void *element, int kind, unsigned width, int operation, int order, uint64_t operand,
+                uint64_t *before);
+/* 1: it was [expected], bit by bit, and is [desired] now. 0: [expected] is what it is. */
+int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                 uint64_t desired);
 
 /* ---- reclaiming ------------------------------------------------------- */
 

@@ -148,6 +148,9 @@ int smem__process_self(void);
 int smem__process_parent(int pid);
 /* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
 int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
+/* Does any process that can be seen map a file of [kind] of ours that was removed? 1, 0
+   or an error. */
+int smem__removed_is_mapped(const smem__place *place, char kind);
 /* Visit what each process maps that can be seen from here: inodes of the place's
    file system, ids of SysV segments; each of a process as often as it maps it. */
 typedef int smem__visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,

@@ -180,6 +180,27 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
                                 : -ENOENT;
 }
 
+static int smem__maps_match_removed(void *arg, char *line)
+{
+    const char *prefix = arg;
+    const char *path = strchr(line, '/');
+    return path && strncmp(path, prefix, strlen(prefix)) == 0 && strstr(path, " (deleted)");
+}
+
+int smem__removed_is_mapped(const smem__place *place, char kind)
+{
+    char prefix[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, kind, "", prefix);
+    DIR *proc = rc == 0 ? smem__sys.opendir("/proc") : NULL;
+    if (!proc)
+        return rc ? rc : -errno;
+    for (struct dirent *entry; rc <= 0 && (entry = readdir(proc));)
+        if (isdigit((unsigned char)entry->d_name[0]))
+            rc = smem__maps_each(atoi(entry->d_name), smem__maps_match_removed, prefix);
+    closedir(proc);
+    return rc == 1; /* not all can be read */
+}
+
 typedef struct smem__mapping_query {
     uint64_t device;
     int pid;

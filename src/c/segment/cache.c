@@ -305,6 +305,9 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
     }
     header->dtype_length = fresh->dtype_length;
     header->lock = fresh->lock;
+    header->writer = fresh->writer;
+    header->sequence = 0;
+    header->viewers = 0;
     header->ndim = fresh->ndim;
     header->nbytes = info->nbytes = fresh->nbytes;
     header->start = info->start = fresh->start;

@@ -104,7 +104,8 @@ static int smem__holder_look(void *arg, const char *name)
     return rc == SMEM_E_FORMAT ? 0 : rc;
 }
 
-/* A family's file goes with its last member: no file, no holder. */
+/* A family's file goes with its last member: no file, no holder. Unless somebody
+   else removed it: then members live who map it still, and one may be the holder. */
 int smem__holder_lives(smem_context *ctx, uint64_t state)
 {
     if ((state & SMEM__HOLDER) == atomic_load(&ctx->holder))
@@ -119,6 +120,8 @@ int smem__holder_lives(smem_context *ctx, uint64_t state)
         rc = smem__holder_look(&query, ctx->family.name);
     if (rc == 0)
         rc = smem__place_each(&ctx->place, 'f', smem__holder_look, &query);
+    if (rc == 0)
+        rc = smem__removed_is_mapped(&ctx->place, 'f');
     smem__end(ctx);
     return rc == 2 ? 0 : rc;
 }

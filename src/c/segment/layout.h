@@ -23,7 +23,10 @@
  *      116     4  state         0 published, 1 private to its maker, 2 idle
  *      120     8  place         st_dev of the directory with the maker's families
  *      128    24  lock          the array's own (lock.c)
- *      152   104  reserved      a sequence word
+ *      152    24  writer        who writes a frame (frame.c)
+ *      176     8  sequence      frames written << 1 | being written
+ *      184     8  viewers       how many may sleep for a frame; then 4 spare
+ *      192    64  reserved      zero
  *      256   256  name          not NUL-terminated
  *      512   512  shape         64 x int64
  *     1024   512  strides       64 x int64, bytes
@@ -95,7 +98,10 @@ typedef struct smem__layout {
     _Atomic uint32_t state;
     uint64_t place;
     smem_lock lock;
-    uint8_t reserved[104];
+    smem_lock writer;
+    _Atomic uint64_t sequence;
+    _Atomic uint32_t viewers, spare;
+    uint8_t reserved[64];
     char name[256];
     int64_t shape[SMEM_NDIM_MAX], strides[SMEM_NDIM_MAX];
     smem__book books[SMEM__BOOKS];
@@ -113,6 +119,7 @@ _Static_assert(offsetof(smem__layout, nonce) == 64, "the table above is the form
 _Static_assert(offsetof(smem__layout, ndim) == 104, "the table above is the format");
 _Static_assert(offsetof(smem__layout, state) == 116, "the table above is the format");
 _Static_assert(offsetof(smem__layout, lock) == 128, "the table above is the format");
+_Static_assert(offsetof(smem__layout, sequence) == 176, "the table above is the format");
 _Static_assert(offsetof(smem__layout, name) == 256, "the table above is the format");
 _Static_assert(offsetof(smem__layout, shape) == 512, "the table above is the format");
 _Static_assert(offsetof(smem__layout, strides) == 1024, "the table above is the format");

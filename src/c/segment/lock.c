@@ -191,6 +191,14 @@ int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
     return smem__is_mine(segment->ctx, seen) ? SMEM_LOCK_HERE : SMEM_LOCK_ELSEWHERE;
 }
 
+bool smem__is_abandoned(const smem_segment *segment, const smem_lock *lock)
+{
+    if (smem__may_change(segment, lock) != 0)
+        return false;
+    uint64_t seen = atomic_load((const smem__state *)&lock->state);
+    return !(seen & SMEM__NUMBER) || smem__holder_lives(segment->ctx, seen) == 0;
+}
+
 /* ---- by one thread, several times ---------------------------------------------- */
 
 /*

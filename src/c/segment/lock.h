@@ -3,6 +3,7 @@
 #define SMEM_LOCK_H
 
 #include "segment/context.h"
+#include "sharedmem.h"
 
 #include <errno.h>
 
@@ -14,12 +15,15 @@
 enum { SMEM__SLICE_FIRST = 1000000,
        SMEM__SLICE_LONGEST = 64000000 }; /* ns */
 
-/* May this process change what lies at [what], for others to see? */
+/* May this process change what lies at [what], for others to see, and can it see
+   whether they live? Not in another /dev/shm than its families have. */
 static inline int smem__may_change(const smem_segment *segment, const void *what)
 {
     const char *data = (const char *)segment->mapping.base + segment->info.data_offset;
     if (!segment->mapping.shares || segment->info.owner != segment->ctx->place.uid)
         return -EACCES;
+    if (segment->info.elsewhere)
+        return SMEM_E_PLACE;
     return segment->mode == SMEM_READ_ONLY && (const char *)what >= data ? -EACCES : 0;
 }
 
@@ -27,5 +31,8 @@ static inline int smem__may_change(const smem_segment *segment, const void *what
    is over; -EINTR. [looked]: the slice is over. */
 int smem__sleep(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline, int64_t *slice,
                 bool *looked);
+
+/* Has nobody who lives this lock? Asks the kernel; false where that cannot be seen. */
+bool smem__is_abandoned(const smem_segment *segment, const smem_lock *lock);
 
 #endif

@@ -250,3 +250,33 @@ cdef extern from "sharedmem.h" nogil:
     int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec,
                                    smem_segment **out, int *created)
     int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit)
+
+    enum:
+        SMEM_LOAD
+        SMEM_STORE
+        SMEM_EXCHANGE
+        SMEM_FETCH_ADD
+        SMEM_FETCH_SUB
+        SMEM_FETCH_MAX
+        SMEM_FETCH_MIN
+        SMEM_FETCH_OR
+        SMEM_FETCH_AND
+        SMEM_FETCH_XOR
+        SMEM_RELAXED
+        SMEM_ACQUIRE
+        SMEM_RELEASE
+        SMEM_ACQ_REL
+        SMEM_SEQ_CST
+
+    int smem_atomic(void *element, int kind, unsigned width, int operation, int order,
+                    uint64_t operand, uint64_t *before)
+    int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                     uint64_t desired)
+
+    int smem_frame_begin(smem_segment *segment, int64_t deadline)
+    int smem_frame_end(smem_segment *segment)
+    int smem_frame_give_up(smem_segment *segment)
+    uint64_t smem_frame_number(const smem_segment *segment)
+    int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline)
+    int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline)
+    int smem_frame_read_end(const smem_segment *segment, uint64_t number)

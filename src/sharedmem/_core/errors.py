@@ -104,6 +104,10 @@ class BrokenBarrierError(SharedmemError, threading.BrokenBarrierError):
     """Somebody gave up waiting at a barrier, reset it or died: nobody passes it."""
 
 
+class TornFrameError(SharedmemError, OSError):
+    """The writer of a frame died, or gave up, in the middle of it."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -132,6 +136,7 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_KIND": SegmentKindError,
     "SMEM_E_RELEASED": OverReleasedError,
     "SMEM_E_BROKEN": BrokenBarrierError,
+    "SMEM_E_TORN": TornFrameError,
 }
 
 

@@ -527,3 +527,5 @@ cdef class Context:
 
 include "sync.pxi"
 include "queue.pxi"
+include "atomic.pxi"
+include "frame.pxi"
