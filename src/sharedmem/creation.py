@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import resource
 from collections.abc import Iterable
 from typing import Any, Literal, SupportsIndex
 
@@ -182,13 +183,19 @@ def _plain(shape: Any, dtype: Any, order: str, sharing: dict[str, Any], flags: i
 def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
     """The same error with what was asked for and what there is."""
     need = math.prod(shape) * dtype.itemsize
+    remedy = error.remedy
     try:
         disk = os.statvfs("/dev/shm")
-        there = f"/dev/shm has {disk.f_bavail * disk.f_frsize:,} of {disk.f_blocks * disk.f_frsize:,} bytes free"
+        free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        there = f"/dev/shm has {free:,} of {size:,} bytes free"
     except OSError:
-        there = "there is no /dev/shm"
+        free, there = 0, "there is no /dev/shm"
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY:
+        there += f"; the address space of this process is limited to {space:,} bytes"
+        remedy = "raise the limit (ulimit -v)" if free > need else f"{remedy}; or raise ulimit -v"
     text = f"no room for an array of shape {shape} and dtype {dtype}: {need:,} bytes, and {there}"
-    return make(NoRoomError, error.errno or 12, text, error.remedy, error.name)
+    return make(NoRoomError, error.errno or 12, text, remedy, error.name)
 
 
 def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -8,7 +8,12 @@ import sys
 from typing import Any
 
 from sharedmem import _core
-from sharedmem._core.errors import SegmentNameError, make
+from sharedmem._core.errors import (
+    SegmentFormatError,
+    SegmentNameError,
+    SegmentSecurityError,
+    make,
+)
 from sharedmem._core.segment import Context
 
 __all__ = ["context", "family", "new_family", "reclaim"]
@@ -67,6 +72,11 @@ def _join() -> Context:
         raise make(
             SegmentNameError, 22, f"{_VARIABLE} holds no valid name", error.remedy, name
         ) from None
+    except (SegmentSecurityError, SegmentFormatError) as error:
+        name = os.environ.get(_VARIABLE, "")
+        text = f"the file of the family in {_VARIABLE}, /dev/shm/smem.{os.geteuid()}.f.{name}: {error}"
+        remedy = "choose another family, or remove the file if nobody lives in that one"
+        raise make(type(error), error.errno or 22, text, remedy, name or None) from None
 
 
 context = _join()

@@ -1,8 +1,14 @@
 /* Contract: idle segments and what is made of them. */
 #include "contract.h"
 
+#include "os/syscalls.h"
+#include "segment/share.h"
+
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { LARGE = 1 << 17 }; /* doubles: so large that header and data are mapped apart */
@@ -65,6 +71,7 @@ TEST(cache_private_is_reused)
 /* What was told of a segment does not lead to the one that was made of it. */
 TEST(cache_published_gets_another_identity)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *again, *attached;
@@ -114,6 +121,7 @@ TEST(cache_private_is_not_found)
 /* What somebody else maps, or will, is left to them. */
 TEST(cache_leaves_what_others_use)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
@@ -322,4 +330,252 @@ TEST(cache_of_the_dead)
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_files('s'), 0);
     smem_close(ctx);
+}
+
+/* ---- one bound for a family ---------------------------------------------------- */
+
+enum { BOUND = 9000000 };
+
+static smem_context *open_bounded(const char *family)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d", BOUND);
+    CHECK_EQ(setenv("SHAREDMEM_CACHE", text, 1), 0);
+    smem_context *ctx = check_open(family);
+    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
+    return ctx;
+}
+
+/* Make as many as the bound would hold, then drop them. */
+static void keep_all_of_it(smem_context *ctx)
+{
+    smem_segment *made[BOUND / (8 * LARGE)];
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        made[i] = make(ctx, &sizes[1], 0);
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        smem_detach(made[i]);
+}
+
+static void check_bounded(smem_context *ctx, smem_context *other)
+{
+    CHECK(stats(ctx).idle_bytes + stats(other).idle_bytes <= BOUND);
+    CHECK(stats(ctx).idle + stats(other).idle > 0);
+}
+
+static smem__syscalls real;
+static struct {
+    int skip; /* so many writes into the ledger are let pass */
+    bool done;
+    smem_context *ctx;
+    void (*act)(smem_context *ctx);
+} between;
+
+static ssize_t write_after_others(int fd, const void *buf, size_t size, off_t offset)
+{
+    if (size == sizeof(uint64_t) && offset > 0 && !between.done && between.skip-- == 0) {
+        between.done = true;
+        between.act(between.ctx);
+    }
+    return real.pwrite(fd, buf, size, offset);
+}
+
+static ssize_t read_after_others(int fd, void *buf, size_t size, off_t offset)
+{
+    if (size == SMEM__SHARES * sizeof(uint64_t) && !between.done && between.skip-- == 0) {
+        between.done = true;
+        between.act(between.ctx);
+    }
+    return real.pread(fd, buf, size, offset);
+}
+
+/* Who asks for a share while another does, at any step of it: both together keep
+   no more than the bound. */
+TEST(cache_bound_of_two_at_once)
+{
+    real = smem__sys;
+    for (int step = 0; step < 4; step++) {
+        smem_context *ctx = open_bounded(NULL), *other = open_bounded(smem_family_name(ctx));
+        between.skip = step / 2;
+        between.done = false;
+        between.ctx = other;
+        between.act = keep_all_of_it;
+        if (step % 2)
+            smem__sys.pread = read_after_others;
+        else
+            smem__sys.pwrite = write_after_others;
+        keep_all_of_it(ctx);
+        smem__sys = real;
+        CHECK(between.done);
+        check_bounded(ctx, other);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* A share belongs to a family: what was had in the last one counts in no other. */
+TEST(cache_bound_of_another_family)
+{
+    for (int leaves = 0; leaves < 2; leaves++) {
+        smem_context *ctx = open_bounded(NULL);
+        smem_segment *made[BOUND / (8 * LARGE)];
+        size_t count = sizeof made / sizeof made[0];
+        keep_all_of_it(ctx);
+        for (size_t i = 0; i < count; i++)
+            made[i] = make(ctx, &sizes[1], 0);
+        if (leaves) {
+            smem_leave(ctx);
+            CHECK_OK(smem_reclaim(ctx, NULL)); /* joins again */
+        } else
+            CHECK_OK(smem_new_family(ctx, NULL));
+        smem_context *other = open_bounded(smem_family_name(ctx));
+        keep_all_of_it(other);
+        for (size_t i = 0; i < count; i++)
+            smem_detach(made[i]);
+        check_bounded(ctx, other);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* A family's file that was removed is made again with what each one keeps. */
+TEST(cache_bound_without_file)
+{
+    char path[512];
+    smem_context *ctx = open_bounded(NULL);
+    keep_all_of_it(ctx);
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(),
+             smem_family_name(ctx));
+    CHECK_EQ(unlink(path), 0);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_context *other = open_bounded(smem_family_name(ctx));
+    keep_all_of_it(other);
+    check_bounded(ctx, other);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+static void keep_and_die(check_peer *parent, void *arg)
+{
+    smem_context *ctx = open_bounded(arg);
+    smem_detach(make(ctx, &sizes[1], 0));
+    check_tell(parent, stats(ctx).idle);
+    check_hear(parent);
+}
+
+static smem_context *late;
+
+static void join_late(smem_context *ctx)
+{
+    late = open_bounded(smem_family_name(ctx));
+    keep_all_of_it(late);
+}
+
+/* The slot of a dead one is cleared, but not that of who has just taken it. */
+TEST(cache_bound_when_tidied)
+{
+    char path[512];
+    real = smem__sys;
+    smem_context *ctx = open_bounded(NULL), *filler;
+    char family[SMEM_NAME_MAX + 1];
+    strcpy(family, smem_family_name(ctx));
+    check_peer child = check_fork(keep_and_die, family);
+    CHECK(check_hear(&child) > 0);
+    check_kill(&child);
+    filler = open_bounded(family); /* the child had two slots: the first is its context from here */
+    smem__file file;
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(), family);
+    CHECK_OK(smem__file_open(path, geteuid(), true, &file));
+    between.skip = 0;
+    between.done = false;
+    between.ctx = ctx;
+    between.act = join_late;
+    smem__sys.pwrite = write_after_others;
+    smem__share_tidy(&file);
+    smem__sys = real;
+    smem__file_close(&file);
+    CHECK(between.done);
+    CHECK(stats(late).idle > 0);
+    keep_all_of_it(ctx);
+    check_bounded(ctx, late);
+    smem_close(late);
+    smem_close(filler);
+    smem_close(ctx);
+}
+
+/* ---- headers that change ----------------------------------------------------- */
+
+static smem_segment *renamed;
+static smem__layout *its_header;
+static bool overtaken;
+
+/* The last moment before a finder holds it: its owner drops it and makes it
+   another one's, whose header it is just about to write. */
+static void overtake(void)
+{
+    if (overtaken)
+        return;
+    overtaken = true;
+    smem_detach(renamed);
+    its_header->nbytes = 1; /* as a reader may find it */
+}
+
+static int lock_after_owner(int fd, int command, struct flock *lock)
+{
+    if (lock->l_type == F_RDLCK && lock->l_start == 0)
+        overtake();
+    return real.fcntl_lock(fd, command, lock);
+}
+
+static int flock_after_owner(int fd, int operation)
+{
+    if (operation & LOCK_SH)
+        overtake();
+    return real.flock(fd, operation);
+}
+
+/* Who finds a name that is just taken from its segment is told that there is no
+   such segment, not that it is damaged. */
+TEST(cache_late_finder)
+{
+    if (backend != SMEM_POSIX)
+        return;
+    real = smem__sys;
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *attached;
+    renamed = make(ctx, &sizes[0], 0);
+    its_header = header_of(renamed);
+    uint64_t nbytes = its_header->nbytes;
+    smem_publish(renamed);
+    smem_info info = facts(renamed);
+    if (smem__byte_locks())
+        smem__sys.fcntl_lock = lock_after_owner;
+    else
+        smem__sys.flock = flock_after_owner;
+    CHECK_CODE(receive(other, &info, SMEM_READ_WRITE, 0, &attached), SMEM_E_NOT_FOUND);
+    smem__sys = real;
+    CHECK(overtaken);
+    CHECK_EQ(stats(ctx).idle, 1);
+    its_header->nbytes = nbytes;
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* Who leaves and comes back keeps what it drops then, as before. */
+TEST(cache_after_return)
+{
+    if (backend != SMEM_POSIX)
+        return;
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
+        smem_publish(segment);
+        attached = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        smem_leave(ctx); /* it is used elsewhere, so its mapping is locked again */
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        smem_detach(attached);
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).idle, 1);
+        smem_close(ctx);
+        smem_close(other);
+    }
 }

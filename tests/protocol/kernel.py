@@ -1,8 +1,10 @@
 """What the kernel holds for a user, this one by default, asked without the library under test."""
 
+import errno
 import fcntl
 import os
 import struct
+import tempfile
 import time
 from pathlib import Path
 
@@ -81,6 +83,16 @@ def reapers(family=None):
     return {pid for pid, _, its in _reapers() if family in (None, its)}
 
 
+def has_byte_locks():
+    """Whether locks may belong to open files and single bytes; else flock stands in."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))
+        except OSError:
+            return False
+    return True
+
+
 def _lock(family, byte, uid=None):
     """How a byte of the family's file is locked, F_UNLCK when there is no such file."""
     path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
@@ -88,10 +100,30 @@ def _lock(family, byte, uid=None):
     try:
         with open(path, "rb") as file:
             question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+            try:
+                answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return _flock(path, byte, _uid(uid))
     except FileNotFoundError:
         return fcntl.F_UNLCK
     return struct.unpack(layout, answer)[0]
+
+
+def lock_file(path, byte, uid=None):
+    """Where a byte of a file is locked when the kernel has no locks on bytes."""
+    return f"{DIRECTORY}/smem.{_uid(uid)}.l.{os.stat(path).st_ino:x}.{byte:x}" if byte else path
+
+
+def _flock(path, byte, uid):
+    """As _lock() where the kernel has no locks on bytes: each but the first is a file beside it."""
+    inode = os.stat(lock_file(path, byte, uid)).st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, _, mode, _, file, *_ = line.split()
+        if kind == "FLOCK" and file.endswith(f":{inode}"):
+            return {"READ": fcntl.F_RDLCK, "WRITE": fcntl.F_WRLCK}[mode]
+    return fcntl.F_UNLCK
 
 
 def is_guarded(family, uid=None):

@@ -124,7 +124,7 @@ enum {
     X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
       "reset() it when nobody waits any more")                                 \
     X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
-      "wait for the next one")                              \
+      "wait for the next one")                                                 \
     X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
       "make a new one; nothing can be put into this one any more")              \
     X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
@@ -311,6 +311,11 @@ const smem_info *smem_info_of(const smem_segment *segment);
 /* From now on it can be attached by name. To be called before the name of a
    segment that was made SMEM_UNPUBLISHED is given to anybody. */
 void smem_publish(smem_segment *segment);
+
+/* From now on it is SMEM_PERSISTENT: who makes one and fills it only then makes it so
+   leaves nothing half-filled when he is killed. SMEM_E_ARGUMENT for another user's
+   segment or a copy. */
+int smem_persist(smem_segment *segment);
 
 /* 1 while the segment's name still leads to it, else 0. */
 int smem_is_current(const smem_segment *segment);

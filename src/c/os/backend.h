@@ -36,7 +36,7 @@ int smem__place_find(smem__place *place, const char *directory);
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);
 
-/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u or t. */
+/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u, t or l. */
 int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
                      char out[SMEM__PATH_MAX]);
 
@@ -49,10 +49,21 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
 /*
  * Locks are open-file-description locks on single bytes. They belong to the
  * open file and to every mapping made from it: after smem__file_close() a
- * mapping carries them until its last piece is unmapped.
+ * mapping carries them until its last piece is unmapped. Where the kernel knows
+ * none flock stands in (flock.h), and only a pin carries those on other bytes than 0.
  */
+enum { SMEM__SIDES = 3 };
+
+/* A locked byte that is a file by itself (flock.h). */
+typedef struct smem__side {
+    int fd_plus_1; /* 0: none */
+    bool pinned;   /* a mapping carries the lock */
+    uint64_t byte;
+} smem__side;
+
 typedef struct smem__file {
     int fd;
+    smem__side sides[SMEM__SIDES];
     uint64_t device, inode, links, size;
     uint32_t uid, mode;
 } smem__file;
@@ -98,6 +109,8 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 int smem__file_resize(const smem__file *file, uint64_t size);
 /* Another open file of the same inode, which holds no lock: an fd. */
 int smem__file_reopen(const smem__file *file, bool writable);
+/* What errno says of a failed mmap. */
+int smem__map_code(void);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
@@ -106,6 +119,8 @@ int smem__path_rename(const char *path, const char *to);
 
 /* Sleep until it can be had. */
 int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte);
+/* Does the kernel have locks on bytes? Known after the first lock. */
+bool smem__byte_locks(void);
 
 /* Give the processor away for a moment; [turn] counts the calls of one wait. */
 void smem__backoff(unsigned turn);

@@ -56,7 +56,8 @@ uint64_t smem__memory_available(void)
 static bool smem__usable_directory(const char *path, uint64_t *device)
 {
     struct stat st;
-    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || access(path, W_OK | X_OK) != 0)
+    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
+        smem__sys.access(path, W_OK | X_OK) != 0)
         return false;
     *device = st.st_dev;
     return true;
@@ -119,7 +120,7 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
     int rc = 0;
     while (rc == 0) {
         errno = 0;
-        struct dirent *entry = readdir(directory);
+        struct dirent *entry = smem__sys.readdir(directory);
         if (!entry) {
             rc = -errno; /* 0 at the end */
             break;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 static int smem__room_code(int rc)
 {
@@ -73,13 +74,33 @@ static void smem__posix_reserve_huge(const smem__place *place, const smem__file 
     smem__sys.munmap(base, size);
 }
 
+/*
+ * A sysv segment is journalled in a file of the same file system. The last pages
+ * are left to that journal, 64 bytes for each of 4096 segments: else
+ * there would be no falling back just where it is needed.
+ */
+enum { SMEM__JOURNAL_PAGES = 64 };
+
+static bool smem__posix_leaves_room(const smem__file *file)
+{
+    struct statfs system;
+    if (smem__sys.fstatfs(file->fd, &system) != 0 || system.f_blocks == 0)
+        return true; /* unbounded */
+    uint64_t keep = system.f_blocks / 64 + 1;
+    if (keep > SMEM__JOURNAL_PAGES)
+        keep = SMEM__JOURNAL_PAGES;
+    return system.f_bavail >= keep && (system.f_files == 0 || system.f_ffree > 0);
+}
+
 static int smem__posix_fill(const smem__place *place, const smem__file *file, uint64_t size,
                             bool reserve)
 {
     if (reserve)
         smem__posix_reserve_huge(place, file, size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
-    return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
+    if (rc == -EOPNOTSUPP || rc == -ENOSYS)
+        return smem__file_resize(file, size);
+    return rc == 0 && !smem__posix_leaves_room(file) ? -ENOSPC : rc;
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
@@ -246,7 +267,9 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
-    rc = smem__file_is_at(&object->file, path);
+    rc = smem__file_stat(&object->file); /* the file that has the locks, not the one that was opened */
+    if (rc == 0)
+        rc = smem__file_is_at(&object->file, path);
     if (rc != 1)
         return rc == 0 ? -ENOENT : rc;
     rc = smem__path_unlink(path);

@@ -22,6 +22,22 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
                : 0;
 }
 
+/* From an open file of its own; where there is no /proc to get one, a copy. */
+static int smem__posix_private_pages(const smem__object *object, void **out)
+{
+    int fd = smem__file_reopen(&object->file, false), rc;
+    if (fd < 0 && fd != -ENOENT)
+        return fd;
+    *out = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
+                          fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE, fd < 0 ? -1 : fd, 0);
+    rc = *out == MAP_FAILED ? smem__map_code() : 0;
+    if (fd >= 0)
+        smem__sys.close(fd);
+    else if (rc == 0 && (rc = smem__file_read(&object->file, *out, object->size, 0)) != 0)
+        smem__sys.munmap(*out, object->size);
+    return rc;
+}
+
 /*
  * Private pages cannot be laid anew at exit (smem__posix_lay) without losing
  * what was written to them. So they come from a file of their own that holds
@@ -29,26 +45,22 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
  */
 static int smem__posix_map_private(smem__object *object, smem__mapping *out)
 {
-    void *pin;
+    void *pin, *base;
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.private-pinned", "the page that carries the lock is mapped");
-    int fd = smem__file_reopen(&object->file, false);
-    rc = fd < 0 ? fd : 0;
-    if (fd >= 0) {
-        void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        rc = base == MAP_FAILED ? -errno : 0;
-        smem__sys.close(fd);
-        *out = (smem__mapping){.base = base,
-                               .size = object->size,
-                               .kernel_id = object->kernel_id,
-                               .device = object->file.device,
-                               .pin = pin};
-    }
-    if (rc != 0)
+    rc = smem__posix_private_pages(object, &base);
+    if (rc != 0) {
         smem__unpin(pin, 1);
-    return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
+        return rc;
+    }
+    *out = (smem__mapping){.base = base,
+                           .size = object->size,
+                           .kernel_id = object->kernel_id,
+                           .device = object->file.device,
+                           .pin = pin};
+    return 0;
 }
 
 /* Lay the first [size] bytes of a mapping over themselves from this open file. */
@@ -56,7 +68,7 @@ static int smem__posix_lay(int fd, const smem__mapping *mapping, uint64_t size, 
 {
     void *base = smem__sys.mmap(mapping->base, size, PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_FIXED | more, fd, 0);
-    return base == MAP_FAILED ? -errno : 0;
+    return base == MAP_FAILED ? smem__map_code() : 0;
 }
 
 static int smem__posix_map_shared(const smem__place *place, int fd, int prot, smem__mapping *out)
@@ -64,7 +76,7 @@ static int smem__posix_map_shared(const smem__place *place, int fd, int prot, sm
     if (smem__huge_is_worth(place, out->size))
         return smem__map_aligned(out->size, prot, fd, &out->base);
     out->base = smem__sys.mmap(NULL, out->size, prot, MAP_SHARED, fd, 0);
-    return out->base == MAP_FAILED ? -errno : 0;
+    return out->base == MAP_FAILED ? smem__map_code() : 0;
 }
 
 /*
@@ -92,8 +104,10 @@ enum { SMEM__APART_FROM = 1 << 18 };
 int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                     uint64_t data_offset, smem__mapping *out)
 {
-    if (mode == SMEM_COPY_ON_WRITE)
-        return smem__posix_map_private(object, out);
+    if (mode == SMEM_COPY_ON_WRITE) {
+        int failed = smem__posix_map_private(object, out);
+        return failed == -ENOMEM ? SMEM_E_NO_ROOM : failed;
+    }
     int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ, rc = 0;
     *out = (smem__mapping){.size = object->size,
                            .kernel_id = object->kernel_id,
@@ -101,8 +115,10 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                            .shares = true,
                            .apart = object->apart && mode == SMEM_READ_WRITE &&
                                     object->writable && object->size >= SMEM__APART_FROM};
-    rc = out->apart ? smem__posix_map_apart(place, object, out)
-                    : smem__posix_map_shared(place, object->file.fd, prot, out);
+    if (out->apart && (rc = smem__posix_map_apart(place, object, out)) == -ENOENT)
+        out->apart = false; /* no /proc to open the file again: all of it holds the lock */
+    if (!out->apart)
+        rc = smem__posix_map_shared(place, object->file.fd, prot, out);
     SMEM__POINT("posix.mapped", "the segment is mapped");
     if (rc == 0 && mode == SMEM_READ_ONLY &&
         (rc = smem__mapping_protect(out, data_offset)) != 0)
@@ -121,7 +137,16 @@ int smem__posix_part(const smem__place *place, smem__mapping *mapping)
 {
     void *base = smem__sys.mmap(mapping->base, smem__posix_locked_size(place, mapping), PROT_NONE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return base == MAP_FAILED ? -errno : 0;
+    return base == MAP_FAILED ? smem__map_code() : 0;
+}
+
+/* With flock the claim is given back before the shared lock is had: a sweep that came
+   between has taken the name. */
+static int smem__posix_was_kept(const smem__file *file)
+{
+    smem__file now = {.fd = file->fd};
+    int rc = smem__byte_locks() ? 0 : smem__file_stat(&now);
+    return rc == 0 && !smem__byte_locks() && now.links == 0 ? -ENOENT : rc;
 }
 
 int smem__posix_join(const smem__place *place, const smem__object *object,
@@ -129,7 +154,9 @@ int smem__posix_join(const smem__place *place, const smem__object *object,
 {
     int rc = smem__posix_lay(object->file.fd, mapping, smem__posix_locked_size(place, mapping),
                              mapping->apart ? 0 : MAP_POPULATE);
-    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    if (rc == 0)
+        rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    return rc ? rc : smem__posix_was_kept(&object->file);
 }
 
 void smem__posix_unmap(smem__mapping *mapping)
@@ -179,7 +206,7 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
-        smem__posix_lay(file.fd, mapping, mapping->size, 0);
+        smem__posix_lay(file.fd, mapping, smem__posix_locked_size(place, mapping), 0);
         SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
     }
     smem__file_close(&file);

@@ -15,12 +15,30 @@
 #include <time.h>
 #include <unistd.h>
 
+static int smem__random_device(char *buf, size_t size)
+{
+    int fd = smem__sys.open("/dev/urandom", O_RDONLY | O_CLOEXEC, 0);
+    int rc = fd < 0 ? -errno : 0;
+    for (size_t done = 0; rc == 0 && done < size;) {
+        ssize_t n = smem__sys.read(fd, buf + done, size - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            rc = n == 0 ? -EIO : -errno;
+    }
+    if (fd >= 0)
+        smem__sys.close(fd);
+    return rc;
+}
+
+/* Without getrandom (a filter of system calls) the
+   device says the same. */
 int smem__random(void *buf, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t n = smem__sys.getrandom((char *)buf + done, size - done, 0);
         if (n < 0 && errno != EINTR)
-            return -errno;
+            return smem__random_device(buf, size);
         if (n > 0)
             done += (size_t)n;
     }
@@ -137,9 +155,14 @@ static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
     char path[64], *line = NULL;
     size_t room = 0;
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return -errno;
+    int fd = smem__sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    if (!f) {
+        int rc = -errno;
+        if (fd >= 0)
+            smem__sys.close(fd);
+        return rc;
+    }
     int rc = 0;
     while (rc == 0 && getline(&line, &room, f) >= 0)
         rc = visit(arg, line);
@@ -244,8 +267,14 @@ int smem__process_each_mapping(const smem__place *place, smem__visit_mapping *vi
     if (!proc)
         return -errno;
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(proc));) {
+    while (rc == 0) {
         smem__mapping_query query = {.device = place->device, .visit = visit, .arg = arg};
+        errno = 0;
+        struct dirent *entry = smem__sys.readdir(proc);
+        if (!entry) {
+            rc = -errno; /* 0 at the end */
+            break;
+        }
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
         query.pid = atoi(entry->d_name);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,6 +75,7 @@ smem__syscalls smem__sys = {
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
+    .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
     .fallocate = fallocate,
@@ -94,6 +96,8 @@ smem__syscalls smem__sys = {
     .shmdt = shmdt,
     .shmctl = shmctl,
     .opendir = opendir,
+    .readdir = readdir,
+    .access = access,
     .getrandom = getrandom,
     .futex = smem__futex_call,
     .spawn = smem__spawn_call,

@@ -16,6 +16,8 @@
 #include "segment/family.h"
 #include "segment/sweep.h"
 
+#include <errno.h>
+
 /* The end of a file is reported before the locks of its process are gone: look
    soon, and once more in case that it took longer (a large process). */
 enum { SMEM__SOON_MS = 50,
@@ -119,6 +121,8 @@ static int smem__serve_all(smem__reaper *reaper, const char *name)
     int rc = smem__place_path(place, place->uid, 'f', name, path);
     for (uint32_t tag = 0; rc == 0; tag = reaper->family.tag) {
         rc = smem__family_guard(place, name, &reaper->family, &reaper->file);
+        if (rc == -ENOENT && !tag) /* it ended before it was guarded */
+            smem__reap_rest(reaper);
         if (rc != 0 || (tag && tag != reaper->family.tag))
             break;
         smem__serve(reaper, path);

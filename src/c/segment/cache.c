@@ -1,5 +1,6 @@
 #include "segment/cache.h"
 
+#include "base/point.h"
 #include "segment/header.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
@@ -113,12 +114,9 @@ static void smem__cache_give_back(smem_context *ctx)
 {
     pthread_mutex_lock(&ctx->table_lock);
     uint64_t share = smem__cache_steps(ctx->cache.bytes);
-    bool less = share < ctx->cache.share;
-    if (less)
-        ctx->cache.share = share;
-    pthread_mutex_unlock(&ctx->table_lock);
-    if (less)
+    if (share < ctx->family.share)
         smem__family_set_share(&ctx->place, &ctx->family, share, ctx->cache.bound);
+    pthread_mutex_unlock(&ctx->table_lock);
 }
 
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
@@ -185,6 +183,7 @@ static int smem__cache_rename(smem_context *ctx, smem_segment *segment, smem__fo
         rc = found->backend->rename(&ctx->place, segment->info.name, name, &found->object);
     if (rc != 0)
         return rc;
+    SMEM__POINT("cache.renamed", "its name is another, its header says the old one");
     strcpy(segment->info.name, name);
     header->nonce |= header->nonce == 0;
     segment->info.nonce = header->nonce;
@@ -209,6 +208,7 @@ static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found
     if (smem__in_flight(&flight))
         return SMEM__IN_FLIGHT;
     rc = smem__cache_rename(ctx, segment, found);
+    SMEM__POINT("cache.renewed", "nothing that was told of it leads there; its lock is the claim's");
     return rc ? rc : found->backend->join(&ctx->place, &found->object, &segment->mapping);
 }
 
@@ -218,6 +218,7 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
     const smem__backend *backend = segment->backend;
     smem__found found = {.backend = backend, .candidate = segment->candidate};
     int rc = backend->part(&ctx->place, &segment->mapping);
+    SMEM__POINT("cache.parted", "mapped without a lock, and used by nobody here");
     if (rc == 0)
         rc = backend->claim(&ctx->place, segment->info.name, segment->candidate, NULL, 0,
                             &found.object);
@@ -228,44 +229,44 @@ static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
     return rc;
 }
 
+/* May this process keep [size] more, by the share that it has or can get? */
+static bool smem__cache_has_room(smem_context *ctx, uint64_t size)
+{
+    pthread_mutex_lock(&ctx->table_lock);
+    uint64_t need = ctx->cache.bytes + size, want = smem__cache_steps(need);
+    bool enough = need <= ctx->family.share ||
+                  (want <= ctx->cache.bound &&
+                   smem__family_set_share(&ctx->place, &ctx->family, want, ctx->cache.bound) == 0);
+    pthread_mutex_unlock(&ctx->table_lock);
+    return enough;
+}
+
 /* Room for [size] more, if need be by giving up older ones. */
 static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
 {
-    smem__cache *cache = &ctx->cache;
-    for (;;) {
-        pthread_mutex_lock(&ctx->table_lock);
-        uint64_t need = cache->bytes + size;
-        bool enough = need <= cache->share;
-        pthread_mutex_unlock(&ctx->table_lock);
-        if (enough)
-            return true;
-        uint64_t want = smem__cache_steps(need);
-        if (want <= cache->bound &&
-            smem__family_set_share(&ctx->place, &ctx->family, want, cache->bound) == 0) {
-            pthread_mutex_lock(&ctx->table_lock);
-            cache->share = want;
-            pthread_mutex_unlock(&ctx->table_lock);
-            return true;
-        }
+    while (!smem__cache_has_room(ctx, size)) {
         smem_segment *oldest = smem__cache_take_oldest(ctx, 0);
         if (!oldest)
             return false;
         smem__drop(ctx, oldest);
     }
+    return true;
 }
 
+/* Several threads may have found the same room. */
 static void smem__cache_put(smem_context *ctx, smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
+    smem_segment *oldest;
     atomic_store_explicit(&header->state, SMEM__IDLE, memory_order_relaxed);
     pthread_mutex_lock(&ctx->table_lock);
     smem__cache_link(&ctx->cache, segment);
     ctx->cache.kept++;
-    smem_segment *oldest = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.oldest : NULL;
-    if (oldest)
-        smem__cache_unlink(&ctx->cache, oldest);
+    uint64_t keep = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.bytes - 1 : UINT64_MAX;
+    if (keep > ctx->family.share)
+        keep = ctx->family.share;
     pthread_mutex_unlock(&ctx->table_lock);
-    if (oldest)
+    while ((oldest = smem__cache_take_oldest(ctx, keep)))
         smem__drop(ctx, oldest);
 }
 
@@ -288,7 +289,43 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
 
 /* ---- reusing ---------------------------------------------------------------- */
 
-/* The header of a private segment is its owner's: plain writes will do. */
+/* Death comes between two stores of the program, not of the compiler. */
+#define SMEM__THEN atomic_signal_fence(memory_order_seq_cst)
+
+/*
+ * The header of a private segment is its owner's: plain writes will do. But
+ * whoever dies in here must leave a valid one, or nobody would ever free the
+ * segment. So there are no extents, and elements of no bytes, before anything
+ * changes that they have to lie within; then the other way round.
+ */
+static void smem__cache_write(smem__layout *header, const smem__layout *fresh, const char *dtype)
+{
+    size_t extents = fresh->ndim * sizeof *fresh->shape;
+    header->itemsize = 0;
+    SMEM__THEN;
+    header->ndim = 0;
+    SMEM__THEN;
+    header->start = 0;
+    SMEM__THEN;
+    memcpy((char *)header + sizeof *header, dtype, fresh->dtype_length);
+    header->dtype_length = fresh->dtype_length;
+    header->nbytes = fresh->nbytes;
+    header->lock = fresh->lock;
+    header->writer = fresh->writer;
+    header->sequence = 0;
+    header->viewers = 0;
+    SMEM__POINT("cache.describing", "an idle segment has no extents, to be given others");
+    memcpy(header->shape, fresh->shape, extents);
+    memcpy(header->strides, fresh->strides, extents);
+    SMEM__THEN;
+    header->start = fresh->start;
+    SMEM__THEN;
+    header->ndim = fresh->ndim;
+    SMEM__POINT("cache.described", "it has its extents, and elements of no bytes");
+    SMEM__THEN;
+    header->itemsize = fresh->itemsize;
+}
+
 static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const smem_spec *spec,
                                 const smem__layout *fresh)
 {
@@ -301,22 +338,14 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
             return -ENOMEM;
         free(info->dtype);
         info->dtype = text;
-        memcpy((char *)header + sizeof *header, text, fresh->dtype_length);
     }
-    header->dtype_length = fresh->dtype_length;
-    header->lock = fresh->lock;
-    header->writer = fresh->writer;
-    header->sequence = 0;
-    header->viewers = 0;
-    header->ndim = fresh->ndim;
-    header->nbytes = info->nbytes = fresh->nbytes;
-    header->start = info->start = fresh->start;
-    header->itemsize = info->itemsize = fresh->itemsize;
+    smem__cache_write(header, fresh, spec->dtype);
+    info->nbytes = fresh->nbytes;
+    info->start = fresh->start;
+    info->itemsize = fresh->itemsize;
     header->created = info->created = smem__now();
     header->family = info->family = ctx->family.tag;
     info->ndim = (int)fresh->ndim;
-    memcpy(header->shape, fresh->shape, extents);
-    memcpy(header->strides, fresh->strides, extents);
     memcpy(info->shape, fresh->shape, extents);
     memcpy(info->strides, fresh->strides, extents);
     atomic_store(&header->state, fresh->state);

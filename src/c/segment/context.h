@@ -6,7 +6,7 @@
  * must not inherit an open file whose lock nobody in it would ever give back.
  * [table_lock] guards the table, the references of its segments, and the list
  * of refused tests; it is held for a few instructions, and over system calls
- * only when the process leaves. Order: fork_lock, then table_lock. No callback
+ * only when the process leaves, or asks for another share of idle memory. Order: fork_lock, then table_lock. No callback
  * runs under either.
  */
 #ifndef SMEM_CONTEXT_H
@@ -45,7 +45,6 @@ typedef struct smem__cache {
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
-    uint64_t share;        /* of this process: share.h */
     unsigned count;
     uint64_t taken, missed, kept, evicted;
 } smem__cache;

@@ -101,7 +101,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
             if (old.header.nonce != keep)
                 rc = smem__take_name(ctx, &old, birth->name, &birth->gate);
             smem__found_close(&old);
-            if (rc != 0)
+            if (rc != 0 && rc != -ENOENT)
                 return rc;
             SMEM__POINT("create.displaced", "one older segment of the name has it no more");
         }
@@ -216,6 +216,11 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     return 0;
 }
 
+static bool smem__is_full(int rc)
+{
+    return rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT;
+}
+
 /* Posix first; sysv where posix has no room or no place, if any will do. */
 static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **out)
 {
@@ -228,7 +233,7 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
                 return gate;
         }
         rc = smem__birth_on(birth, *b, out);
-        if ((rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT) && smem__cache_trim(birth->ctx, 0) > 0)
+        if (smem__is_full(rc) && smem__cache_trim(birth->ctx, 0) > 0)
             rc = smem__birth_on(birth, *b, out);
         if (rc != SMEM_E_NO_ROOM && rc != SMEM_E_PLACE)
             return rc;
@@ -236,8 +241,8 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
     return rc;
 }
 
-static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__name *name,
-                        smem_segment **out)
+static int smem__create_once(smem_context *ctx, const smem_spec *spec, const smem__name *name,
+                             smem_segment **out)
 {
     smem__birth birth = {.ctx = ctx, .spec = spec, .name = name->text, .named = spec->name};
     birth.gate.file.fd = -1;
@@ -254,6 +259,18 @@ static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__na
         smem__gate_leave(&birth.gate);
     free(birth.header);
     return rc == 0 ? smem__table_enter(ctx, *out, out) : rc;
+}
+
+/* What fills the place may be what the dead left since the last sweep. */
+static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__name *name,
+                        smem_segment **out)
+{
+    smem_reclaimed ignored;
+    int rc = smem__create_once(ctx, spec, name, out);
+    if (!smem__is_full(rc))
+        return rc;
+    smem__sweep(ctx, &ignored);
+    return smem__create_once(ctx, spec, name, out);
 }
 
 static int smem__spec_check(const smem_spec *spec)

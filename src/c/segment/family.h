@@ -28,6 +28,7 @@ typedef struct smem__family {
     void *pin; /* NULL: not a member */
     int slot;  /* share.h; -1: none */
     uint32_t number; /* holder.h; 0: none */
+    uint64_t share; /* no more than the slot says; table_lock */
 } smem__family;
 
 /*
@@ -56,7 +57,7 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
 void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file);
 
 /* smem__share_set() of this participant's slot. */
-int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
+int smem__family_set_share(const smem__place *place, smem__family *family, uint64_t bytes,
                            uint64_t bound);
 
 /* Is there a reaper for it? 1, 0 or an error. */

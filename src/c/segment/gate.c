@@ -9,7 +9,8 @@
 
 enum { SMEM__BYTE_INSIDE = 0,
        SMEM__BYTE_JOURNAL = 1,
-       SMEM__BYTE_GATES = 16 };
+       SMEM__BYTE_GATES = 16,
+       SMEM__JOURNAL_MAX = 1 << 20 /* entries: 32 times a kernel's segments */ };
 
 /* Open the file and hold byte 0. -EAGAIN: it was removed meanwhile. */
 static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)
@@ -105,9 +106,12 @@ static int smem__journal_load(const smem__gate *gate, smem__entry **out, uint32_
     smem__file now = gate->file;
     int rc = smem__file_stat(&now);
     *out = NULL;
-    *count = (uint32_t)(now.size / sizeof **out);
-    if (rc != 0 || *count == 0)
+    *count = 0;
+    if (rc == 0 && now.size / sizeof **out > SMEM__JOURNAL_MAX)
+        rc = SMEM_E_FORMAT; /* somebody else made it so long */
+    if (rc != 0 || now.size < sizeof **out)
         return rc;
+    *count = (uint32_t)(now.size / sizeof **out);
     *out = malloc(*count * sizeof **out);
     if (!*out)
         return -ENOMEM;

@@ -94,8 +94,10 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
         SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
-        if (!smem__in_flight(&flight) || target->give_up)
-            rc = smem__take_name(ctx, &found, target->name, gate) == 0;
+        if (!smem__in_flight(&flight) || target->give_up) {
+            rc = smem__take_name(ctx, &found, target->name, gate);
+            rc = rc == 0 ? 1 : rc;
+        }
     }
     if (rc == 1 && bytes)
         *bytes += found.object.size;

@@ -32,7 +32,7 @@ typedef struct smem__target {
 /*
  * Free the segment if nobody maps it, nothing valid is in flight and it is not
  * persistent. 1 freed, 0 not to be freed; -EBUSY somebody maps it; -ENOENT no
- * such segment; or an error. [gate]: of the name, exclusive, where the backend
+ * such segment; or an error, which may be that its name could not be taken away. [gate]: of the name, exclusive, where the backend
  * needs one.
  */
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,

@@ -79,7 +79,8 @@ static int smem__find_candidate_once(smem_context *ctx, const char *name, uint32
        before it was complete. */
     if (out->backend->needs_gate && (rc == 0 || rc == SMEM_E_FORMAT))
         rc = -ENOENT;
-    else if (rc == 0) /* its owner may have renamed it since it was opened */
+    /* Its owner may have renamed it since it was opened, and be writing. */
+    else if (rc == 0 || rc == SMEM_E_FORMAT)
         rc = out->backend->is_at(&ctx->place, name, &out->object) ? SMEM_E_FORMAT : -EAGAIN;
     smem__found_close(out);
     return rc;

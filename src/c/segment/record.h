@@ -37,6 +37,10 @@ int smem__record_read(const smem__file *file, smem__record *out);
 /* Take the locks of a member, which a mapping made afterwards carries. -EAGAIN. */
 int smem__record_hold(const smem__place *place, const smem__file *file);
 
+/* Who was a member, and has given up its mapping, clears what that leaves. [slot]: of
+   share.h, or -1. */
+void smem__record_let_go(const smem__place *place, const smem__file *file, int slot);
+
 /* Does an honorary member live, or seem to? [but]: one that does not count, or NULL. */
 bool smem__honorary_lives(const smem__place *place, const smem__file *file,
                           const smem__record *record, const smem__process *but);

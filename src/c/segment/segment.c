@@ -325,6 +325,22 @@ void smem_publish(smem_segment *segment)
         atomic_store(&header->state, SMEM__PUBLISHED);
 }
 
+/* One store: whoever judges the segment meanwhile reads it before or after. */
+int smem_persist(smem_segment *segment)
+{
+    smem_context *ctx = segment->ctx;
+    smem__layout *header = segment->mapping.base;
+    if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
+        return SMEM_E_ARGUMENT;
+    smem_publish(segment);
+    pthread_mutex_lock(&ctx->table_lock);
+    segment->recyclable = false;
+    segment->info.flags |= SMEM_PERSISTENT;
+    header->flags = SMEM_PERSISTENT;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return 0;
+}
+
 int smem_is_current(const smem_segment *segment)
 {
     const smem_context *ctx = segment->ctx;

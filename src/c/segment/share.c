@@ -1,9 +1,9 @@
 #include "segment/share.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
-enum { SMEM__BYTE_SHARES = 64,
-       SMEM__SHARES_AT = 1024 };
+enum { SMEM__SHARES_AT = 1024 };
 
 static uint64_t smem__share_offset(int slot)
 {
@@ -15,37 +15,61 @@ static int smem__share_write(const smem__file *file, int slot, uint64_t bytes)
     return smem__file_write(file, &bytes, sizeof bytes, smem__share_offset(slot));
 }
 
-int smem__share_claim(const smem__file *file)
+int smem__share_claim(const smem__file *file, uint64_t bytes)
 {
     for (int slot = 0; slot < SMEM__SHARES; slot++)
         if (smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_SHARES + (uint64_t)slot) == 0) {
-            smem__share_write(file, slot, 0);
+            smem__share_write(file, slot, bytes);
             return slot;
         }
     return -1;
 }
 
+static bool smem__share_exceeds(const uint64_t *shares, uint64_t bound)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < SMEM__SHARES && all <= bound; i++)
+        all = shares[i] > bound ? bound + 1 : all + shares[i];
+    return all > bound;
+}
+
+/* Publish what is asked for, then observe what the others have: the other way
+   round two that ask at once would both get it. */
 int smem__share_set(const smem__file *file, int slot, uint64_t bytes, uint64_t bound)
 {
-    uint64_t shares[SMEM__SHARES], all = bytes;
+    uint64_t shares[SMEM__SHARES];
     int rc = smem__file_read(file, shares, sizeof shares, SMEM__SHARES_AT);
     if (rc != 0)
         return rc;
-    for (int i = 0; i < SMEM__SHARES; i++)
-        if (i != slot && all <= bound)
-            all = shares[i] > bound ? bound + 1 : all + shares[i];
-    /* Two that ask at once may both get it: what is bounded is memory, not to the byte. */
-    if (all > bound && bytes > shares[slot])
-        return -ENOSPC;
-    return smem__share_write(file, slot, bytes);
+    uint64_t before = shares[slot];
+    if (bytes > before) { /* a vain claim would get the others refused */
+        shares[slot] = bytes;
+        if (smem__share_exceeds(shares, bound))
+            return -ENOSPC;
+    }
+    rc = smem__share_write(file, slot, bytes);
+    if (rc != 0 || bytes <= before)
+        return rc;
+    atomic_thread_fence(memory_order_seq_cst);
+    rc = smem__file_read(file, shares, sizeof shares, SMEM__SHARES_AT);
+    if (rc == 0 && smem__share_exceeds(shares, bound))
+        rc = -ENOSPC;
+    if (rc != 0)
+        smem__share_write(file, slot, before);
+    return rc;
 }
 
+/* Under the slot's own lock: who takes it in between would lose what it says. */
 void smem__share_tidy(const smem__file *file)
 {
     uint64_t shares[SMEM__SHARES];
     if (smem__file_read(file, shares, sizeof shares, SMEM__SHARES_AT) != 0)
         return;
-    for (int slot = 0; slot < SMEM__SHARES; slot++)
-        if (shares[slot] && smem__file_locked(file, SMEM__BYTE_SHARES + (uint64_t)slot) == 0)
-            smem__share_write(file, slot, 0);
+    for (int slot = 0; slot < SMEM__SHARES; slot++) {
+        uint64_t byte = SMEM__BYTE_SHARES + (uint64_t)slot;
+        if (!shares[slot] || smem__file_lock(file, SMEM__EXCLUSIVE, byte) != 0)
+            continue;
+        smem__share_write(file, slot, 0);
+        smem__file_lock(file, SMEM__UNLOCKED, byte);
+    }
 }

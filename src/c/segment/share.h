@@ -14,18 +14,21 @@
 
 #include "os/backend.h"
 
-enum { SMEM__SHARES = 256 };
+enum { SMEM__BYTE_SHARES = 64,
+       SMEM__SHARES = 256 };
 
-/* Lock a free slot by [file]'s open file, which is to be pinned; -1: none free. */
-int smem__share_claim(const smem__file *file);
+/* Lock a free slot by [file]'s open file, which is to be pinned, and let it say
+   [bytes]; -1: none free. */
+int smem__share_claim(const smem__file *file, uint64_t bytes);
 
 /*
  * Let [slot] have [bytes], if all together then have no more than [bound].
- * 0 or a negative code: it has what it had.
+ * 0 or a negative code: it has what it had. Of two that ask at once both may be
+ * refused; never are both given what is there for one.
  */
 int smem__share_set(const smem__file *file, int slot, uint64_t bytes, uint64_t bound);
 
-/* Clear what the dead have left in theirs. */
+/* Clear what the dead have left in theirs; [file] holds no slot. */
 void smem__share_tidy(const smem__file *file);
 
 #endif

@@ -11,6 +11,7 @@
 typedef struct smem__sweeper {
     smem_context *ctx;
     smem_reclaimed *out;
+    char kind; /* of the files that are looked at */
 } smem__sweeper;
 
 static int smem__sweep_posix(void *arg, const char *name)
@@ -24,19 +25,21 @@ static int smem__sweep_posix(void *arg, const char *name)
     return 0;
 }
 
-/* A file that its maker died over before it was published. */
-static int smem__sweep_temporary(void *arg, const char *name)
+/* A file that its maker died over before it was published, or the file of a lock
+   that its last user died with. */
+static int smem__sweep_unlocked(void *arg, const char *name)
 {
-    const smem__place *place = &((smem__sweeper *)arg)->ctx->place;
+    const smem__sweeper *sweeper = arg;
+    const smem__place *place = &sweeper->ctx->place;
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
+    if (smem__place_path(place, place->uid, sweeper->kind, name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
     if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
-        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
+        SMEM__POINT("sweep.unlocked-claimed", "a dead one's file of kind 't' or 'l', locked");
         smem__path_unlink(path);
-        SMEM__POINT("sweep.temporary-removed", "it is gone");
+        SMEM__POINT("sweep.unlocked-removed", "it is gone");
     }
     smem__file_close(&file);
     return 0;
@@ -109,8 +112,12 @@ smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsig
     };
 }
 
-static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce)
+/* [slot]: where it should be. */
+static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce,
+                                uint32_t slot)
 {
+    if (slot < count && entries[slot].gate_plus_1 && entries[slot].nonce == nonce)
+        return true;
     for (uint32_t i = 0; i < count; i++)
         if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
             return true;
@@ -119,11 +126,11 @@ static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint
 
 /* Another inode alone proves nothing: an empty journal goes, and comes again
    with the next segment. What counts is whether ours are in it. */
-void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+static void smem__journal_complete(smem_context *ctx, const smem__gate *gate)
 {
     smem__entry *entries;
     uint32_t count;
-    if (ctx->journal_inode == gate->file.inode || smem__journal_read(gate, &entries, &count) != 0)
+    if (smem__journal_read(gate, &entries, &count) != 0)
         return;
     pthread_mutex_lock(&ctx->table_lock);
     for (size_t i = 0; i < ctx->bucket_count; i++)
@@ -136,9 +143,9 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
             bool second = segment->mode != SMEM_READ_WRITE &&
                           smem__table_find(ctx, segment->backend, segment->info.nonce,
                                            SMEM_READ_WRITE);
-            if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
-                !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0) {
+            if (segment->backend->needs_gate && !second &&
+                !smem__is_journalled(entries, count, info->nonce, header->journal - 1) &&
+                smem_is_current(segment) && smem__journal_add(gate, &entry, &slot) == 0) {
                 SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
                 header->journal = slot + 1;
             }
@@ -146,6 +153,12 @@ void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
     free(entries);
+}
+
+void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+{
+    if (ctx->journal_inode != gate->file.inode)
+        smem__journal_complete(ctx, gate);
 }
 
 static bool smem__has_gated(smem_context *ctx)
@@ -168,8 +181,8 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     int rc = smem__gate_enter_journal(&sweeper->ctx->place, ours, &gate);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
-    if (ours)
-        smem__journal_renew(sweeper->ctx, &gate);
+    if (ours) /* the same file may have been cut off */
+        smem__journal_complete(sweeper->ctx, &gate);
     rc = smem__journal_read(&gate, &entries, &count);
     smem__gate_leave(&gate);
     if (rc != 0)
@@ -180,9 +193,15 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     return 0;
 }
 
+static void smem__sweep_files(smem__sweeper *sweeper, char kind)
+{
+    sweeper->kind = kind;
+    smem__place_each(&sweeper->ctx->place, kind, smem__sweep_unlocked, sweeper);
+}
+
 int smem__sweep(smem_context *ctx, smem_reclaimed *out)
 {
-    smem__sweeper sweeper = {ctx, out};
+    smem__sweeper sweeper = {.ctx = ctx, .out = out};
     *out = (smem_reclaimed){0};
     int rc = 0;
     if (ctx->family.pin) {
@@ -196,7 +215,12 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
     }
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
-    smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
+    smem__sweep_files(&sweeper, 't');
+    if (!smem__byte_locks()) {
+        smem__sweep_files(&sweeper, 'l');
+        if (ctx->place.has_posix) /* again: there may have been no room for a lock's file */
+            rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    }
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
     return rc ? rc : sysv;

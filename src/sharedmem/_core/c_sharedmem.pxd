@@ -121,6 +121,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
     void smem_publish(smem_segment *segment)
+    int smem_persist(smem_segment *segment)
     int smem_is_current(const smem_segment *segment)
     int smem_unlink_segment(smem_segment *segment)
 

@@ -141,6 +141,9 @@ cdef class Segment:
     def is_current(self):
         return bool(smem_is_current(self.c))
 
+    def persist(self):
+        check(smem_persist(self.c), self.name)
+
     def unlink(self):
         cdef int code
         with nogil:

@@ -107,7 +107,20 @@ def _files() -> Found:
             kind = "POSIX segment" if entry.name.startswith(own + "s.") else "file"
             key = ("file", entry.name if bookkeeping else facts.st_ino)
             found[key] = Leak(kind, entry.path, facts.st_ino, facts.st_size)
-    return found
+    return _without_locks_of_families(found, own)
+
+
+def _without_locks_of_families(found: Found, own: str) -> Found:
+    """Leave out locks that are files: they belong to the family's file that they are named after."""
+    families = {
+        f"{leak.number:x}" for leak in found.values() if leak.name.startswith(f"{_DIRECTORY}/{own}f.")
+    }
+    lock = f"{_DIRECTORY}/{own}l."
+    return {
+        key: leak
+        for key, leak in found.items()
+        if not (leak.name.startswith(lock) and leak.name[len(lock) :].split(".")[0] in families)
+    }
 
 
 def _sysv() -> Found:
