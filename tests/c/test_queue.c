@@ -6,9 +6,12 @@
 #include "check.h"
 
 #include "base/point.h"
+#include "os/syscalls.h"
 #include "segment/queue.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -311,6 +314,60 @@ TEST(join_waits_until_all_is_done)
     end(&queue);
 }
 
+static void hold_the_put_side(check_peer *parent, void *arg)
+{
+    smem_segment *segment = ((smem_queue *)arg)->segment;
+    CHECK_OK(smem_lock_acquire(segment, &shared(arg)->put.lock, SMEM_FOREVER));
+    check_tell(parent, 0);
+    for (;;)
+        pause();
+}
+
+TEST(a_queue_has_not_ended_while_a_producer_may_have_looked_before_it_was_shut)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    check_peer producer = check_fork(hold_the_put_side, &queue);
+    check_hear(&producer);
+    smem_queue_shut(&queue);
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, in_ms(20)), -ETIMEDOUT);
+    check_kill(&producer);
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), SMEM_E_SHUT);
+    end(&queue);
+}
+
+static uint32_t offered;
+
+static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
+                       const struct timespec *timeout, uint32_t bits)
+{
+    (void)word, (void)timeout, (void)bits;
+    offered = operation == FUTEX_WAKE ? value : 0;
+    return 0;
+}
+
+/* Bytes that are too few for the one that is woken may be enough for another. */
+TEST(a_slot_is_offered_to_one_and_bytes_to_all)
+{
+    smem_queue slots = make(LIMIT, ROOM, ROOM / LIMIT), bytes = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    smem__sys.futex = note_wakes;
+    CHECK_OK(put(&slots, "x"));
+    check_get(&slots, "x");
+    CHECK_EQ(offered, 0); /* nobody sleeps */
+    shared(&slots)->get.sleepers = shared(&bytes)->get.sleepers = 2;
+    CHECK_OK(put(&slots, "x"));
+    check_get(&slots, "x");
+    CHECK_EQ(offered, 1);
+    CHECK_OK(put(&bytes, "x"));
+    check_get(&bytes, "x");
+    CHECK_EQ(offered, INT_MAX);
+    smem__sys = real;
+    smem_detach(bytes.segment);
+    end(&slots);
+}
+
 /* ---- death ------------------------------------------------------------------- */
 
 static void sleep_for_an_item(check_peer *parent, void *arg)
@@ -354,6 +411,20 @@ TEST(the_locks_of_the_dead_are_taken_over)
     CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
     CHECK_STR(got, "x");
     check_get(&queue, "y");
+    end(&queue);
+}
+
+TEST(who_does_not_want_to_wait_does_not_wait_for_one_that_was_stopped)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer stopped = check_fork(hold_the_put_side, &queue);
+    check_hear(&stopped);
+    CHECK_OK(kill(stopped.pid, SIGSTOP));
+    CHECK_CODE(put(&queue, "x"), -EAGAIN);
+    check_empty(&queue);
+    check_kill(&stopped);
+    CHECK_OK(put(&queue, "x"));
+    check_get(&queue, "x");
     end(&queue);
 }
 

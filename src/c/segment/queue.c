@@ -154,12 +154,24 @@ static void smem__side_exit(const smem_queue *queue, smem__queue_side *side)
 /* To sleep and be woken costs both sides more than this look takes. */
 enum { SMEM__QUEUE_TURNS = 200 };
 
+/* Let the other thread of this core, and the memory, have their way. */
+static void smem__turn(void)
+{
+#if defined __x86_64__ || defined __i386__
+    __builtin_ia32_pause();
+#elif defined __aarch64__ || (defined __arm__ && __ARM_ARCH >= 7)
+    __asm__ volatile("yield");
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
 static bool smem__side_watch(const smem__queue_side *side, uint32_t seen)
 {
     for (int turn = 0; turn < SMEM__QUEUE_TURNS; turn++) {
         if (atomic_load_explicit(&side->event, memory_order_relaxed) != seen)
             return true;
-        __builtin_ia32_pause();
+        smem__turn();
     }
     return false;
 }
@@ -192,11 +204,12 @@ static void smem__side_advance(smem__queue_side *side)
     atomic_store(&side->event, atomic_load_explicit(&side->event, memory_order_relaxed) + 1);
 }
 
-/* One item is for one. */
-static void smem__side_wake(smem__queue_side *side)
+/* An item is for one, and so is a slot; but bytes that are too few for who is woken
+   may be enough for another. */
+static void smem__side_wake(smem__queue_side *side, int count)
 {
     if (atomic_load(&side->sleepers) != 0)
-        smem__futex_wake(&side->event, 1);
+        smem__futex_wake(&side->event, count);
 }
 
 /* ---- put -------------------------------------------------------------------- */
@@ -246,7 +259,7 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
         code = smem__queue_append(queue, item, length);
         smem__side_exit(queue, &shared->put);
         if (code == 0)
-            smem__side_wake(&shared->put);
+            smem__side_wake(&shared->put, 1);
         if (code != -EAGAIN)
             return code;
         code = smem__side_await(&shared->get, seen, deadline);
@@ -279,10 +292,24 @@ static int smem__queue_take(const smem_queue *queue, void *buffer, uint64_t capa
     return 0;
 }
 
+/*
+ * A producer that looked at [shut] before it was set may be about to put. It holds
+ * its lock from that look on: who had the lock since has seen what the last one put.
+ */
+static int smem__queue_settle(const smem_queue *queue, int64_t deadline)
+{
+    smem__queue_side *side = &smem__queue_of(queue)->put;
+    int code = smem__side_enter(queue, side, deadline);
+    if (code == 0)
+        smem__side_exit(queue, side);
+    return code;
+}
+
 int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length,
                    int64_t deadline)
 {
     smem__queue *shared = smem__queue_of(queue);
+    bool settled = false;
     for (;;) {
         int code = smem__side_enter(queue, &shared->get, deadline);
         if (code != 0)
@@ -291,7 +318,13 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
         code = smem__queue_take(queue, buffer, capacity, length);
         smem__side_exit(queue, &shared->get);
         if (code == 0)
-            smem__side_wake(&shared->get);
+            smem__side_wake(&shared->get, queue->spare != 0 ? 1 : INT_MAX);
+        if (code == SMEM_E_SHUT && !settled) {
+            settled = true;
+            code = smem__queue_settle(queue, deadline);
+            if (code == 0)
+                continue;
+        }
         if (code != -EAGAIN)
             return code;
         code = smem__side_await(&shared->put, seen, deadline);
