@@ -105,6 +105,7 @@ MODULES = (
     # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
     ("pickling", "sharedarray", "names", "sync"),
     ("creation",),
+    ("queue",),
     ("__init__",),
     ("compat",),
     ("testing",),
@@ -418,6 +419,7 @@ WHEEL = {
     "sharedmem/pickling.py",
     "sharedmem/py.typed",
     "sharedmem/atomic.py",
+    "sharedmem/queue.py",
     "sharedmem/sharedarray.py",
     "sharedmem/sync.py",
     "sharedmem/testing/__init__.py",

@@ -15,7 +15,7 @@ theirs = pytest.importorskip("test._test_multiprocessing", reason="CPython's tes
 # Which of theirs are not run, and why.
 EXCLUDED = {
     "test_queue_feeder_donot_stop_onexc": "put() itself raises what pickling raises",
-    "test_queue_feeder_on_queue_feeder_error": "put() itself raises what pickling raises; a hook of a thread that we lack",
+    "test_queue_feeder_on_queue_feeder_error": "put() itself raises; a hook of a thread that we lack",
     "test_closed_queue_empty_exceptions": "empty() of a closed queue is no error: nothing was closed that it needs",
 }
 

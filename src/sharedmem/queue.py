@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import collections
-import copyreg
-import io
+import contextlib
 import os
 import pickle
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Iterator
 from multiprocessing import util
-from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +21,7 @@ import numpy as np
 from sharedmem import creation, names
 from sharedmem._core.errors import ShutDown
 from sharedmem._core.segment import Ring, format_queue, queue_size, segment_of
-from sharedmem.pickling import forget
+from sharedmem.pickling import dumps, forget
 from sharedmem.sharedarray import SharedArray
 
 __all__ = ["JoinableQueue", "Queue"]
@@ -36,26 +35,10 @@ _SPARE = 512  # bytes of the name of an item that lies elsewhere
 _NOTHING: Any = object()
 
 
-class _Pickler(pickle.Pickler):
-    """`multiprocessing`'s pickler, without what it does anew for each message."""
-
-    dispatch_table = collections.ChainMap(
-        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-        copyreg.dispatch_table,  # type: ignore[arg-type]
-    )
-
-
-def _dumps(item: Any) -> bytes:
-    """A pickle in which shared arrays have tickets."""
-    buffer = io.BytesIO()
-    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
-    return buffer.getvalue()
-
-
 def _lay_down(data: memoryview) -> bytes:
     """Put a pickle into a segment of its own; the name of that, with a ticket."""
     array = creation.copy(np.frombuffer(data, np.uint8))
-    return _dumps(array)
+    return dumps(array)
 
 
 def _pick_up(name: bytes) -> Any:
@@ -67,7 +50,8 @@ def _forget(data: bytes) -> None:
     if data[:1] == b"L":
         _forget(b"P" + pickle.loads(data[1:]).tobytes())
     elif data[:1] == b"P" and b"sharedmem" in data:
-        forget(data[1:])
+        with contextlib.suppress(ValueError):  # extension codes: kept until this family ends
+            forget(data[1:])
 
 
 def _deadline(block: bool, timeout: float | None) -> int | None:
@@ -136,7 +120,9 @@ class _Backlog:
             try:
                 self._ring.put_item(data, None)
             except ShutDown:
-                _forget(data)
+                pass  # as what is in it may be, it is lost
+            except Exception:  # there is no memory for a large one: the others may have room
+                traceback.print_exc()
             with self._changed:
                 self._items.popleft()
 
@@ -172,7 +158,7 @@ class Queue(Generic[T]):
     ----------
     maxsize : int, default 0
         How many items it holds at most. With 0 or less, or more than 65,536, `put`
-        never waits: what the ring in shared memory (4,095 items, 1 MiB) has no room for
+        never waits: what the ring in shared memory (16,383 items, 1 MiB) has no room for
         waits in this process, which at its end waits until all of it was sent.
     name : str, optional
         To `attach` it by. Random when not given.
@@ -197,7 +183,11 @@ class Queue(Generic[T]):
     lost.
 
     A process that is killed in `put` or `get` loses its own item at most and stops nobody:
-    who needs the lock that it held takes it over, and there is nothing to mend.
+    who needs the lock that it held takes it over, and there is nothing to mend. A process
+    that is stopped there stops those who put, or those who take, until it goes on.
+
+    Shared arrays in an item that nobody receives, because its consumer was killed or the
+    queue has gone, stay until the family of the process that put them has ended.
 
     Items of exactly the types `int`, `float`, `str`, `bytes`, `bool` and None are not
     pickled while they are small.
@@ -239,7 +229,7 @@ class Queue(Generic[T]):
         segment = segment_of(array)
         assert segment is not None
         self._array = array
-        self._ring = Ring(segment, _dumps, pickle.loads, _lay_down, _pick_up)
+        self._ring = Ring(segment, dumps, pickle.loads, _lay_down, _pick_up, _forget)
         self._bounded = self._ring.spare > 0
         self._backlog = _Backlog(self._ring)
         self._closed = False
@@ -263,8 +253,10 @@ class Queue(Generic[T]):
         ------
         SegmentNotFoundError
             If there is none of this name.
-        SegmentFormatError
+        SegmentKindError
             If what has this name is not a queue.
+        PermissionError
+            If it is another user's.
 
         Examples
         --------
@@ -281,12 +273,26 @@ class Queue(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The name to `attach` it by."""
+        """The name to `attach` it by.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Queue(name='queue-example').name
+        'queue-example'
+        """
         return self._array.name
 
     @property
     def maxsize(self) -> int:
-        """How many items it holds at most; 0 when it has no bound."""
+        """How many items it holds at most; 0 when it has no bound.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Queue(3).maxsize, sharedmem.Queue().maxsize
+        (3, 0)
+        """
         return self._ring.limit if self._bounded else 0
 
     def _check_open(self) -> None:
@@ -315,6 +321,10 @@ class Queue(Generic[T]):
             If it was closed in this process.
         NoRoomError
             If the item is large and there is no memory for it.
+
+        Notes
+        -----
+        After an exception nothing was put, and no array is kept for it.
 
         Examples
         --------
@@ -382,15 +392,63 @@ class Queue(Generic[T]):
         return item  # type: ignore[no-any-return]
 
     def put_nowait(self, item: T) -> None:
-        """As ``put(item, block=False)``."""
+        """As ``put(item, block=False)``.
+
+        Parameters
+        ----------
+        item : object
+            As for `put`.
+
+        Raises
+        ------
+        queue.Full
+            If there is no room now.
+        ShutDown, ValueError, NoRoomError
+            As `put`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue(1)
+        >>> queue.put_nowait('row')
+        >>> queue.full()
+        True
+        """
         self.put(item, False)
 
     def get_nowait(self) -> T:
-        """As ``get(block=False)``."""
+        """As ``get(block=False)``.
+
+        Returns
+        -------
+        object
+            As `get`.
+
+        Raises
+        ------
+        queue.Empty
+            If nothing is there now.
+        ShutDown, ValueError
+            As `get`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.put('row')
+        >>> queue.get_nowait()
+        'row'
+        """
         return self.get(False)
 
     def __iter__(self) -> Iterator[T]:
-        """Take items until the queue is shut down and empty."""
+        """Take items until the queue is shut down and empty.
+
+        Yields
+        ------
+        object
+            As `get` returns.
+        """
         while True:
             try:
                 yield self.get()
@@ -398,15 +456,53 @@ class Queue(Generic[T]):
                 return
 
     def qsize(self) -> int:
-        """How many items are in it, those that wait in this process included."""
+        """How many items are in it, those that wait in this process included.
+
+        Returns
+        -------
+        int
+            As it was at some moment: others put and take.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.put('row')
+        >>> queue.qsize()
+        1
+        """
         return self._ring.count() + len(self._backlog)
 
     def empty(self) -> bool:
-        """Whether nothing is in it at this moment."""
+        """Whether nothing is in it at this moment.
+
+        Returns
+        -------
+        bool
+            Whether `qsize` is 0.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Queue().empty()
+        True
+        """
         return self.qsize() == 0
 
     def full(self) -> bool:
-        """Whether it holds `maxsize` items at this moment."""
+        """Whether it holds `maxsize` items at this moment.
+
+        Returns
+        -------
+        bool
+            Never true of a queue without a bound.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Queue(1).full()
+        False
+        """
         return self._bounded and self._ring.count() >= self._ring.limit
 
     def shutdown(self, immediate: bool = False) -> None:
@@ -415,11 +511,12 @@ class Queue(Generic[T]):
         Parameters
         ----------
         immediate : bool, default False
-            Throw away what is in it.
+            Throw away what is in it, and free the memory that it alone kept.
 
         Notes
         -----
-        As `queue.Queue.shutdown` of Python 3.13.
+        As `queue.Queue.shutdown` of Python 3.13. What waits in a process because the ring
+        was full is thrown away.
 
         Examples
         --------
@@ -446,26 +543,75 @@ class Queue(Generic[T]):
         ------
         ValueError
             If it is called more often than items were put.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.put('row')
+        >>> queue.get()
+        'row'
+        >>> queue.task_done()
+        >>> queue.join()
         """
         if not self._ring.done():
             raise ValueError("task_done() called too many times")
 
     def join(self) -> None:
-        """Wait until `task_done` was called for every item that was put."""
+        """Wait until `task_done` was called for every item that was put.
+
+        Notes
+        -----
+        For an item whose consumer was killed nobody calls it: whoever sees that death has to.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Queue().join()
+        """
         self._backlog.join()
         self._ring.join()
 
     def close(self) -> None:
-        """This process puts and takes no more. Others are not concerned."""
+        """This object puts and takes no more. Others of the same queue are not concerned.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.close()
+        >>> queue.join_thread()
+        """
         self._closed = True
 
     def join_thread(self) -> None:
-        """Wait until all that waits in this process was put. Only after `close`."""
+        """Wait until all that waits in this process was put.
+
+        Raises
+        ------
+        AssertionError
+            If it was not closed.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.put('row')
+        >>> queue.close()
+        >>> queue.join_thread()
+        """
         assert self._closed, f"Queue {self!r} not closed"
         self._backlog.join()
 
     def cancel_join_thread(self) -> None:
-        """Let this process end without waiting: what has not been put is lost."""
+        """Let this process end without waiting: what has not been put is lost.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.cancel_join_thread()
+        """
         self._wait_at_exit = False
         self._backlog.cancel_join()
 

@@ -117,6 +117,16 @@ def test_what_cannot_be_pickled_is_an_error_and_no_item(queue):
     assert queue.empty()
 
 
+def test_a_pickle_that_fails_half_way_leaves_no_ticket(queue, backend):
+    """The arrays and locks that were pickled before it failed are not kept."""
+    array = sharedmem.zeros(3, backend=backend)
+    lock = sharedmem.Lock(backend=backend)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        queue.put([array, lock, lambda: None])
+    assert sharedmem.stat(array.name).tickets == 0
+    assert sharedmem.stat(lock.name).tickets == 0
+
+
 # ---- full and empty ------------------------------------------------------------
 
 
@@ -350,6 +360,47 @@ def test_shutdown(queue):
     assert list(queue) == [1]
     with pytest.raises(ShutDown):
         queue.get()
+
+
+@pytest.mark.parametrize("extra", [b"", b"x" * 2_000_000], ids=["small", "large"])
+def test_what_a_queue_refuses_leaves_no_ticket(queue, backend, extra):
+    """put() of a queue that was shut down keeps nothing alive."""
+    array = sharedmem.zeros(3, backend=backend)
+    queue.shutdown()
+    with pytest.raises(ShutDown):
+        queue.put([array, extra])
+    assert sharedmem.stat(array.name).tickets == 0
+    assert len(sharedmem.list_segments()) == 2
+
+
+def test_what_waits_is_thrown_away_by_a_shutdown(queue):
+    """Nobody waits for it, and its tickets are gone."""
+    array = sharedmem.zeros(3)
+    for item in range(20_000):
+        queue.put(item)
+    queue.put(array)
+    queue.shutdown(immediate=True)
+    queue.close()
+    queue.join_thread()
+    assert queue.qsize() == 0
+    assert sharedmem.stat(array.name).tickets == 0
+
+
+def test_what_waits_and_has_no_memory_is_told_and_the_rest_goes_on(queue, capsys, monkeypatch):
+    """A large item that finds none is lost with a traceback, as in multiprocessing's thread."""
+    for item in range(20_000):
+        queue.put(item)
+    queue.put(b"x" * 2_000_000)
+    queue.put("last")
+    monkeypatch.setattr(sharedmem.creation, "copy", _no_room)
+    assert [queue.get() for _ in range(20_001)] == [*range(20_000), "last"]
+    queue.close()
+    queue.join_thread()
+    assert "no room, for a test" in capsys.readouterr().err
+
+
+def _no_room(source, *arguments):
+    raise MemoryError("no room, for a test")
 
 
 def test_shutdown_at_once(queue, backend):

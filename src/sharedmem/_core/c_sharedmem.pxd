@@ -166,13 +166,13 @@ cdef extern from "sharedmem.h" nogil:
     int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
     int smem_queue_open(smem_segment *segment, smem_queue *out)
     int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
-                       int64_t deadline) nogil
+                       int64_t deadline)
     int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,
-                       uint64_t *length, int64_t deadline) nogil
+                       uint64_t *length, int64_t deadline)
     uint32_t smem_queue_count(const smem_queue *queue)
     void smem_queue_shut(const smem_queue *queue)
     int smem_queue_done(const smem_queue *queue)
-    int smem_queue_join(const smem_queue *queue, int64_t deadline) nogil
+    int smem_queue_join(const smem_queue *queue, int64_t deadline)
     int64_t smem_deadline(int64_t ns)
 
     ctypedef struct smem_lock:

@@ -77,7 +77,18 @@ class SegmentArgumentError(SharedmemError, ValueError):
 
 
 class ShutDown(SharedmemError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]
-    """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on."""
+    """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> queue = sharedmem.Queue()
+    >>> queue.shutdown()
+    >>> queue.get()
+    Traceback (most recent call last):
+        ...
+    sharedmem.errors.ShutDown: ...
+    """
 
 
 class OwnerDiedError(SharedmemError, RuntimeError):

@@ -79,13 +79,14 @@ cdef class Ring:
 
     `dumps` and `loads` make a pickle of an object and the reverse; `lay_down` makes the
     name of a pickle for which there is no room, and `pick_up` the object from that.
+    `forget` takes back what an item owes that was not put.
     """
     cdef Segment segment
     cdef smem_queue c
-    cdef object dumps, loads, lay_down, pick_up
+    cdef object dumps, loads, lay_down, pick_up, forget
 
-    def __cinit__(self, Segment segment, dumps, loads, lay_down, pick_up):
-        self.segment = segment
+    def __cinit__(self, Segment segment, dumps, loads, lay_down, pick_up, forget):
+        self.segment, self.forget = segment, forget
         self.dumps, self.loads, self.lay_down, self.pick_up = dumps, loads, lay_down, pick_up
         check(smem_queue_open(segment.c, &self.c), segment.name)
 
@@ -136,12 +137,20 @@ cdef class Ring:
         return True
 
     def put_item(self, bytes data, deadline=None):
-        """Put what stands for an object: None, or that when there was no room in time."""
-        cdef int done = self.put_bytes(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), deadline)
-        if done == TOO_LONG:
-            data = b"L" + self.lay_down(memoryview(data)[1:])
+        """Put what stands for an object: None, or that when there was no room in time.
+
+        After an exception it owes nothing any more.
+        """
+        cdef int done
+        try:
             done = self.put_bytes(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), deadline)
-        return None if done else data
+            if done == TOO_LONG:
+                data = b"L" + self.lay_down(memoryview(data)[1:])
+                done = self.put_bytes(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), deadline)
+            return None if done else data
+        except BaseException:
+            self.forget(data)
+            raise
 
     def put(self, item, deadline=None):
         """Put an object; as put_item() of what stands for it."""
