@@ -106,7 +106,7 @@ def methods(cls: type) -> list[str]:
 def test_public_object_is_in_the_reference(name: str) -> None:
     """Whatever the package exports is described on a page of the reference."""
     text = "\n".join(page.read_text("utf-8") for page in (DOC / "reference").rglob("*.rst"))
-    kind = r"auto(?:function|class|exception|decorator|data)"
+    kind = r"(?:auto(?:function|class|exception|decorator|data)|module)"
     assert re.search(rf"\.\. {kind}:: (?:sharedmem\.)?{name}(?:\(\))?$", text, re.MULTILINE)
 
 

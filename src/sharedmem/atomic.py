@@ -125,8 +125,8 @@ def load(a: np.ndarray, index: Index, *, order: Order = "seq_cst") -> Any:
     Examples
     --------
     >>> import sharedmem
-    >>> sharedmem.atomic.load(sharedmem.ones((2, 2)), (0, 1)) == 1
-    True
+    >>> float(sharedmem.atomic.load(sharedmem.ones((2, 2)), (0, 1)))
+    1.0
     """
     return _apply(a, index, "load", False, order)
 

@@ -431,7 +431,7 @@ static void mutate(smem__layout *header)
         switch (random_word() % 3) {
         case 0: words[at] = random_word(); break;
         case 1: words[at] = special[random_word() % (sizeof special / sizeof *special)]; break;
-        default: ((char *)header)[random_word() % sizeof *header] ^= (char)random_word();
+        default: ((unsigned char *)header)[random_word() % sizeof *header] ^= (unsigned char)(random_word() & 0xff);
         }
     }
 }

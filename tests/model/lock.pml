@@ -8,16 +8,16 @@
  * or with its slice, after which the sleeper asks whether the holder lives.
  *
  * Checked (assert):
- *   L1  two living processes never hold the lock at once
- *   L2  who gets it after a death is told, until somebody has recovered it
- *   L3  nobody waits for ever
+ *   H1  two living processes never hold the lock at once
+ *   H2  who gets it after a death is told, until somebody has recovered it
+ *   H3  nobody waits for ever
  *
  * The faults, each a -D that run shows to be caught:
- *   FAULT_TAKE_ANYTHING  the dead holder's lock is taken without comparing (L1)
- *   FAULT_NO_SLICE       sleeps end by wake-ups only: a killed one's is lost (L3)
+ *   FAULT_TAKE_ANYTHING  the dead holder's lock is taken without comparing (H1)
+ *   FAULT_NO_SLICE       sleeps end by wake-ups only: a killed one's is lost (H3)
  *   FAULT_NO_MARK        who was woken takes it without the mark of those who wait:
- *                        where nobody dies and SLICES is 0 the others sleep on (L3)
- *   FAULT_FORGET_DAMAGE  giving back clears the damage (L2)
+ *                        where nobody dies and SLICES is 0 the others sleep on (H3)
+ *   FAULT_FORGET_DAMAGE  giving back clears the damage (H2)
  */
 #ifndef KILLS
 #define KILLS 2
@@ -41,6 +41,7 @@ byte kills = KILLS;
 
 #define DIES(me) (!alive[me])
 
+/* smem__take, smem__take_from_dead: within the step that changes the state */
 inline take(me, told) {
     inside[me] = true;
     assert(!(me != 0 && alive[0] && inside[0]) && !(me != 1 && alive[1] && inside[1]) &&
@@ -48,8 +49,8 @@ inline take(me, told) {
     assert(!hurt || told)
 }
 
+/* smem__futex_wake of one, by smem_lock_release */
 inline wake() {
-    /* one of those who sleep */
     if
     :: asleep[0] -> asleep[0] = false
     :: asleep[1] -> asleep[1] = false
@@ -87,7 +88,7 @@ again:
                 :: else -> goto again
                 fi
             }
-            /* the futex looks at the word once more before it sleeps */
+            /* smem__sleep: the futex looks at the word once more before it sleeps */
             atomic {
                 if
                 :: holder == seen && waiters -> asleep[me] = true

@@ -52,7 +52,7 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
  * mapping carries them until its last piece is unmapped. Where the kernel knows
  * none flock stands in (flock.h), and only a pin carries those on other bytes than 0.
  */
-enum { SMEM__SIDES = 3 };
+enum { SMEM__SIDES = 4 };
 
 /* A locked byte that is a file by itself (flock.h). */
 typedef struct smem__side {

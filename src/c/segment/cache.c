@@ -310,10 +310,6 @@ static void smem__cache_write(smem__layout *header, const smem__layout *fresh, c
     memcpy((char *)header + sizeof *header, dtype, fresh->dtype_length);
     header->dtype_length = fresh->dtype_length;
     header->nbytes = fresh->nbytes;
-    header->lock = fresh->lock;
-    header->writer = fresh->writer;
-    header->sequence = 0;
-    header->viewers = 0;
     SMEM__POINT("cache.describing", "an idle segment has no extents, to be given others");
     memcpy(header->shape, fresh->shape, extents);
     memcpy(header->strides, fresh->strides, extents);
@@ -339,6 +335,10 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
         free(info->dtype);
         info->dtype = text;
     }
+    header->lock = fresh->lock;
+    header->writer = fresh->writer;
+    header->sequence = 0;
+    header->viewers = 0;
     smem__cache_write(header, fresh, spec->dtype);
     info->nbytes = fresh->nbytes;
     info->start = fresh->start;

@@ -193,7 +193,8 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
     bool held = smem__record_hold(place, &file) == 0;
-    int slot = held ? smem__share_claim(&file, 0) : -1; /* before the pin, which is to carry it */
+    /* Before the pin, which is to carry them. */
+    int slot = held ? smem__share_claim(&file, 0) : -1;
     uint32_t number = held ? smem__holder_claim(&file, 0) : 0;
     if (held && smem__file_pin(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");

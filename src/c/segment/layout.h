@@ -25,7 +25,8 @@
  *      128    24  lock          the array's own (lock.c)
  *      152    24  writer        who writes a frame (frame.c)
  *      176     8  sequence      frames written << 1 | being written
- *      184     8  viewers       how many may sleep for a frame; then 4 spare
+ *      184     4  viewers       how many may sleep for a frame
+ *      188     4  spare
  *      192    64  reserved      zero
  *      256   256  name          not NUL-terminated
  *      512   512  shape         64 x int64

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, final
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 VERSION: str
 FORMAT: int
@@ -170,6 +171,7 @@ KIND_EVENT: int
 KIND_SEMAPHORE: int
 KIND_BARRIER: int
 
+@disjoint_base
 class Synchronizer:
     def bind(self, segment: Segment, offset: int) -> None: ...
     @property
@@ -177,6 +179,7 @@ class Synchronizer:
     @property
     def _offset(self) -> int: ...
 
+@disjoint_base
 class CoreLock(Synchronizer):
     def set_recursive(self) -> None: ...
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool: ...

@@ -2,7 +2,7 @@
 # segment, which it keeps mapped. They wait without the GIL and let signal
 # handlers run.
 
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX as _TIMEOUT_MAX
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EBUSY, EINTR, ENOLCK, ETIMEDOUT
@@ -96,7 +96,7 @@ cdef class CoreLock(Synchronizer):
         elif timeout is not None and timeout != -1:
             if timeout < 0:
                 raise ValueError("timeout value must be a non-negative number")
-            if timeout > TIMEOUT_MAX:
+            if timeout > _TIMEOUT_MAX:
                 raise OverflowError("timeout value is too large")
             deadline = deadline_of(timeout)
         cdef int code = self.wait(deadline)
