@@ -176,14 +176,18 @@ proctype consumer(byte me) {
         :: put_position != get_position || shut; /* asleep until then */
             enter(get_lock, me);
             take(done);
-            d_step { leave(get_lock); at = 0; begin = 0; first = 0; second = 0 };
+            atomic {
+            leave(get_lock); at = 0; begin = 0; first = 0; second = 0;
             if
             :: !done && was_shut && settled ->
                 ended = true;
                 break
-            :: !done && was_shut && !settled -> settle(me)
-            :: else -> skip
+            :: !done && was_shut && !settled -> was_shut = false
+            :: else -> done = false; was_shut = false; goto next
             fi
+            };
+            settle(me);
+next:       skip
         od;
         atomic { over[me] = true; rest(); first = 0; second = 0; was_shut = false; settled = false }
     } unless { atomic { !alive[me]; rest(); first = 0; second = 0; was_shut = false; settled = false } }

@@ -141,6 +141,7 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
     "SMEM_E_SHUT": ShutDown,
+    "SMEM_E_LENGTH": SegmentSizeError,
     "SMEM_E_OWNER_DIED": OwnerDiedError,
     "SMEM_E_NOT_HELD": NotHeldError,
     "SMEM_E_HELD": LocksHeldError,
