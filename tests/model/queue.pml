@@ -4,7 +4,7 @@
  *
  * One step is one store or load that others can see, or taking or giving back a
  * side's lock. One producer puts two items of two bytes, another one, two consumers
- * take; up to KILLS of the four are killed between any two steps, and who needs
+ * take, less the one that is left WITHOUT; up to KILLS of them are killed between any two steps, and who needs
  * the lock of the dead takes it over as it is (smem_lock_acquire, then
  * smem_lock_recover): nothing is mended. The tape has room for two items, the
  * slots are one more than the limit. Somebody shuts the queue at any time. Sleep
@@ -27,6 +27,9 @@
 #define ITEMS 2 /* of producer 0; of the other one less */
 #ifndef KILLS
 #define KILLS 2
+#endif
+#ifndef WITHOUT
+#define WITHOUT 3 /* one of the four, 1 or 3, that is not there */
 #endif
 #define LIMIT 2
 #define SLOTS 3
@@ -213,14 +216,20 @@ proctype killer() {
 init {
     atomic {
         run producer(0);
-        run producer(1);
         run consumer(2);
-        run consumer(3);
+        if
+        :: WITHOUT != 1 -> run producer(1)
+        :: else -> over[1] = true
+        fi;
+        if
+        :: WITHOUT != 3 -> run consumer(3)
+        :: else -> over[3] = true
+        fi;
         run killer()
     }
     shut = true;
     timeout; /* nothing can happen any more */
     assert((over[0] || !alive[0]) && (over[1] || !alive[1]));
     assert((over[2] || !alive[2]) && (over[3] || !alive[3]));
-    assert(put_position == get_position || (!alive[2] && !alive[3]))
+    assert(put_position == get_position || (!alive[2] && (!alive[3] || WITHOUT == 3)))
 }
