@@ -121,7 +121,7 @@ def reduce_in_flight(array: np.ndarray) -> Any:
 class _Pickler(pickle.Pickler):
     """`multiprocessing`'s pickler, without what it does anew for each message."""
 
-    dispatch_table: ClassVar = collections.ChainMap(
+    dispatch_table: ClassVar = collections.ChainMap(  # type: ignore[misc]
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
         copyreg.dispatch_table,  # type: ignore[arg-type]
     )

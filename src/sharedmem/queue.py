@@ -218,7 +218,7 @@ class Queue(Generic[T]):
         limit = maxsize if bounded else _SLOTS
         spare = _SPARE if bounded else 0  # without a bound a lack of room is no lack
         room = max(_ROOM, 1 << (limit * spare - 1).bit_length())
-        sharing = {} if name is None else {"name": name}
+        sharing: dict[str, Any] = {} if name is None else {"name": name}
         array = creation.zeros(queue_size(limit, room), np.uint8, backend=backend, **sharing)
         segment = segment_of(array)
         assert segment is not None
