@@ -45,6 +45,7 @@ from sharedmem.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    ShutDown,
     TornFrameError,
 )
 from sharedmem.executor import ProcessPoolExecutor
@@ -52,6 +53,7 @@ from sharedmem.installation import install, uninstall
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
+from sharedmem.queue import JoinableQueue, Queue
 from sharedmem.sharedarray import SharedArray
 from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 from sharedmem.transport import dumps, loads
@@ -63,6 +65,7 @@ __all__ = [
     "BrokenBarrierError",
     "Condition",
     "Event",
+    "JoinableQueue",
     "LayoutMismatchError",
     "Lock",
     "LocksHeldError",
@@ -71,6 +74,7 @@ __all__ = [
     "OverReleasedError",
     "OwnerDiedError",
     "ProcessPoolExecutor",
+    "Queue",
     "RLock",
     "SegmentArgumentError",
     "SegmentBusyError",
@@ -86,6 +90,7 @@ __all__ = [
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",
+    "ShutDown",
     "TornFrameError",
     "array",
     "asshared",

@@ -19,6 +19,7 @@ from sharedmem._core.errors import (
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    ShutDown,
     TornFrameError,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "SegmentSizeError",
     "ShareLimitError",
     "SharedmemError",
+    "ShutDown",
     "TornFrameError",
 ]

@@ -9,13 +9,15 @@ memory.
 
 from __future__ import annotations
 
+import collections
+import copyreg
 import io
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from sharedmem.participant import context
 __all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
+
+# What has got a ticket in this thread since dumps() began.
+_issued: ContextVar[list[tuple[Segment, int]] | None] = ContextVar("sharedmem_issued", default=None)
 
 # Bits of a descriptor's flags.
 _LOCKED = 1  # the array's writeable flag is off
@@ -92,6 +97,15 @@ def _named_segment(array: np.ndarray) -> Segment | None:
     return segment
 
 
+def issue(segment: Segment) -> int | None:
+    """A ticket for a descriptor to be sent, or None when the segment cannot be named."""
+    ticket = segment.ticket()
+    issued = _issued.get()
+    if issued is not None and ticket is not None:
+        issued.append((segment, ticket))
+    return ticket
+
+
 def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
     """What a plain pickler gets: a descriptor without a ticket."""
     segment = _named_segment(array)
@@ -103,10 +117,35 @@ def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
 def reduce_in_flight(array: np.ndarray) -> Any:
     """What multiprocessing's pickler gets: a descriptor with a ticket."""
     segment = _named_segment(array)
-    ticket = None if segment is None else segment.ticket()
+    ticket = None if segment is None else issue(segment)
     if segment is None or ticket is None:
         return _content(array, pickle.DEFAULT_PROTOCOL)
     return load, _descriptor(array, segment, ticket)
+
+
+class _Pickler(pickle.Pickler):
+    """`multiprocessing`'s pickler, without what it does anew for each message."""
+
+    dispatch_table: ClassVar = collections.ChainMap(  # type: ignore[misc]
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+        copyreg.dispatch_table,  # type: ignore[arg-type]
+    )
+
+
+def dumps(item: Any) -> bytes:
+    """A pickle to be sent. One that fails half-way leaves no ticket."""
+    buffer = io.BytesIO()
+    issued: list[tuple[Segment, int]] = []
+    token = _issued.set(issued)
+    try:
+        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
+    except BaseException:
+        for segment, ticket in issued:
+            segment.free_ticket(ticket)
+        raise
+    finally:
+        _issued.reset(token)
+    return buffer.getvalue()
 
 
 def register(cls: type[np.ndarray]) -> None:

@@ -173,7 +173,7 @@ def _reduce(it: _Shared, ticket: int | None) -> Any:
 
 
 def _reduce_in_flight(it: _Shared) -> Any:
-    return _reduce(it, it._segment.ticket())
+    return _reduce(it, pickling.issue(it._segment))
 
 
 def load(

@@ -6,10 +6,12 @@
 #include "death.h"
 
 #include "segment/context.h"
+#include "segment/queue.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What is used, behind the number that the other checks look at. */
@@ -154,6 +156,66 @@ static void write_frames(victim *v)
     CHECK_OK(smem_frame_read_begin(v->segment, &number, long_enough()));
 }
 
+/* A queue is all of its segment, "queue". */
+enum { QUEUE_LIMIT = 4,
+       QUEUE_ROOM = 64 };
+
+static const char *const items[] = {"first", "second", "victim's"};
+
+static int put_item(const smem_queue *queue, const char *item)
+{
+    return smem_queue_put(queue, item, strlen(item) + 1, long_enough());
+}
+
+static smem_queue queue_in(smem_segment *segment)
+{
+    smem_queue queue;
+    CHECK_OK(smem_queue_open(segment, &queue));
+    return queue;
+}
+
+static void hold_a_queue(living *l)
+{
+    int64_t shape[] = {(int64_t)smem_queue_size(QUEUE_LIMIT, QUEUE_ROOM)};
+    smem_spec spec = {.name = check_name("queue"), .backend = l->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
+    CHECK_OK(smem_create(l->ctx, &spec, &l->held));
+    CHECK_OK(smem_queue_format(l->held, QUEUE_LIMIT, QUEUE_ROOM, 0));
+    smem_queue queue = queue_in(l->held);
+    CHECK_OK(put_item(&queue, items[0]));
+    CHECK_OK(put_item(&queue, items[1]));
+}
+
+static void have_its_queue(victim *v)
+{
+    CHECK_OK(smem_attach(v->ctx, check_name("queue"), SMEM_READ_WRITE, &v->segment));
+}
+
+static void put_one(victim *v)
+{
+    smem_queue queue = queue_in(v->segment);
+    CHECK_OK(put_item(&queue, items[2]));
+}
+
+static void take_one(victim *v)
+{
+    smem_queue queue = queue_in(v->segment);
+    char got[QUEUE_ROOM];
+    uint64_t length;
+    CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, long_enough()));
+    CHECK_STR(got, items[0]);
+}
+
+static void shut_it(victim *v)
+{
+    smem_queue queue = queue_in(v->segment);
+    char got[QUEUE_ROOM];
+    uint64_t length;
+    smem_queue_shut(&queue);
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, long_enough()));
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, long_enough()), SMEM_E_SHUT);
+}
+
 /* ---- after ------------------------------------------------------------------------ */
 
 static void lock_again(living *l, smem_lock *lock)
@@ -237,6 +299,50 @@ static void frames_work(living *l)
     CHECK_EQ(smem_frame_read_end(l->held, number), 1);
 }
 
+/* What is in it is, in order, items[from] to items[to - 1], and then it is empty. */
+static void take_all(const smem_queue *queue, int from, int to, int end)
+{
+    char got[QUEUE_ROOM];
+    uint64_t length;
+    for (int i = from; i < to; i++) {
+        CHECK_OK(smem_queue_get(queue, got, sizeof got, &length, long_enough()));
+        CHECK_STR(got, items[i]);
+    }
+    CHECK_CODE(smem_queue_get(queue, got, sizeof got, &length, SMEM_NO_WAIT), end);
+}
+
+static void check_it_goes_on(const smem_queue *queue)
+{
+    CHECK_OK(put_item(queue, items[0]));
+    take_all(queue, 0, 1, -EAGAIN);
+}
+
+/* The victim's item is whole or not there. */
+static void puts_work(living *l)
+{
+    smem_queue queue = queue_in(l->held);
+    take_all(&queue, 0, (int)smem_queue_count(&queue), -EAGAIN);
+    check_it_goes_on(&queue);
+}
+
+/* It has taken the first one or none. */
+static void gets_work(living *l)
+{
+    smem_queue queue = queue_in(l->held);
+    take_all(&queue, 2 - (int)smem_queue_count(&queue), 2, -EAGAIN);
+    check_it_goes_on(&queue);
+}
+
+/* It was shut, and nobody takes what is not there; or it was not. */
+static void shut_works(living *l)
+{
+    smem_queue queue = queue_in(l->held);
+    int code = put_item(&queue, items[2]);
+    CHECK(code == 0 || code == SMEM_E_SHUT);
+    int count = (int)smem_queue_count(&queue);
+    take_all(&queue, code == 0 ? 0 : 2 - count, code == 0 ? 3 : 2, code == 0 ? -EAGAIN : code);
+}
+
 #define OPERATION(called, ...)                                                \
     TEST(called)                                                              \
     {                                                                         \
@@ -264,3 +370,9 @@ OPERATION(wait_at_a_barrier, .prepare = hold, .before = have_attached, .act = pa
           .judge = barriers_work)
 OPERATION(write_and_wait_for_frames, .prepare = hold, .before = have_attached, .act = write_frames,
           .judge = frames_work)
+OPERATION(put_into_a_queue, .prepare = hold_a_queue, .before = have_its_queue, .act = put_one,
+          .judge = puts_work)
+OPERATION(take_from_a_queue, .prepare = hold_a_queue, .before = have_its_queue, .act = take_one,
+          .judge = gets_work)
+OPERATION(shut_a_queue, .prepare = hold_a_queue, .before = have_its_queue, .act = shut_it,
+          .judge = shut_works)

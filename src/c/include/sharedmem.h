@@ -124,7 +124,11 @@ enum {
     X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
       "reset() it when nobody waits any more")                                 \
     X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
-      "wait for the next one")
+      "wait for the next one")                                                 \
+    X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
+      "make a new one; nothing can be put into this one any more")              \
+    X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
+      "lay it into a segment and put its name, or give a larger buffer")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -654,6 +658,62 @@ typedef struct smem_statistics {
 
 /* What this process has and has done. */
 void smem_stats(smem_context *ctx, smem_statistics *out);
+
+/* ---- queues ----------------------------------------------------------- */
+
+/*
+ * A bounded queue of byte strings, for any number of producers and consumers. It is all
+ * of the data of a segment of this user's that is attached for writing, and valid as
+ * long as that. Deadlines are as for locks. A process that dies in a call has done all
+ * of it or nothing, and stands in nobody's way: the others go on, who slept after a
+ * second at most.
+ */
+typedef struct smem_queue {
+    smem_segment *segment;
+    uint64_t slots, room, spare; /* checked: never read again from the segment */
+    uint32_t limit;
+} smem_queue;
+
+/* Bytes of data for [limit] items with [room] bytes in all. 0: too many. */
+uint64_t smem_queue_size(uint32_t limit, uint64_t room);
+
+/*
+ * Make a queue of a new segment's zero bytes. [room] is a power of two. With [spare]
+ * bytes kept for each item that may still come, at most room / limit, a put never
+ * waits for bytes: see smem_queue_put(). Until then it is not a queue for others.
+ */
+int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare);
+
+/* Fill [out]. SMEM_E_KIND: it is not a queue. SMEM_E_VERSION. */
+int smem_queue_open(smem_segment *segment, smem_queue *out);
+
+/*
+ * Put an item. SMEM_E_LENGTH: it is longer than the queue could ever hold, or there is
+ * no room for it now beside the spare bytes of the others; an item of at most [spare]
+ * bytes always fits, such as the name of a segment that holds the rest.
+ * SMEM_E_SHUT; -EAGAIN: full, and not to wait; -ETIMEDOUT, -EINTR while waiting.
+ */
+int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, int64_t deadline);
+
+/*
+ * Take the first item. [length] is its length; when that is more than [capacity]
+ * the item stays and the result is SMEM_E_LENGTH. SMEM_E_SHUT: shut and empty.
+ * -EAGAIN: empty, and not to wait; -ETIMEDOUT, -EINTR while waiting.
+ */
+int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length,
+                   int64_t deadline);
+
+/* Items in the queue at this moment. */
+uint32_t smem_queue_count(const smem_queue *queue);
+
+/* No more puts, from any process. What is in it can still be taken. */
+void smem_queue_shut(const smem_queue *queue);
+
+/* An item that was taken is done; SMEM_E_ARGUMENT when all are. */
+int smem_queue_done(const smem_queue *queue);
+
+/* Wait until all that was put is done. -ETIMEDOUT, -EINTR. */
+int smem_queue_join(const smem_queue *queue, int64_t deadline);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,8 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_DTYPE_MAX
         SMEM_FORMAT
         SMEM_E_EXISTS
+        SMEM_E_SHUT
+        SMEM_E_LENGTH
         SMEM_E_UNLINKED
         SMEM_E_OWNER_DIED
         SMEM_LOCK_FREE
@@ -166,6 +168,21 @@ cdef extern from "sharedmem.h" nogil:
 
     void smem_stats(smem_context *ctx, smem_statistics *out)
 
+    ctypedef struct smem_queue:
+        uint32_t limit
+        uint64_t spare
+
+    uint64_t smem_queue_size(uint32_t limit, uint64_t room)
+    int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
+    int smem_queue_open(smem_segment *segment, smem_queue *out)
+    int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
+                       int64_t deadline)
+    int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,
+                       uint64_t *length, int64_t deadline)
+    uint32_t smem_queue_count(const smem_queue *queue)
+    void smem_queue_shut(const smem_queue *queue)
+    int smem_queue_done(const smem_queue *queue)
+    int smem_queue_join(const smem_queue *queue, int64_t deadline)
     int64_t smem_deadline(int64_t ns)
 
     ctypedef struct smem_lock:

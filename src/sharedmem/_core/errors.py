@@ -8,6 +8,7 @@ would expect, and carries ``errno``, ``name`` (of the segment, or None) and
 from __future__ import annotations
 
 import errno as _errno
+import queue
 import threading
 
 
@@ -75,6 +76,21 @@ class SegmentArgumentError(SharedmemError, ValueError):
     """An argument has no valid value."""
 
 
+class ShutDown(SharedmemError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]
+    """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> queue = sharedmem.Queue()
+    >>> queue.shutdown()
+    >>> queue.get()
+    Traceback (most recent call last):
+        ...
+    sharedmem.errors.ShutDown: ...
+    """
+
+
 class OwnerDiedError(SharedmemError, RuntimeError):
     """The holder of a lock has died: what the lock guards may be half-changed."""
 
@@ -124,6 +140,8 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_ARGUMENT": SegmentArgumentError,
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
+    "SMEM_E_SHUT": ShutDown,
+    "SMEM_E_LENGTH": SegmentSizeError,
     "SMEM_E_OWNER_DIED": OwnerDiedError,
     "SMEM_E_NOT_HELD": NotHeldError,
     "SMEM_E_HELD": LocksHeldError,

@@ -639,5 +639,6 @@ cdef class Context:
 
 
 include "sync.pxi"
+include "queue.pxi"
 include "atomic.pxi"
 include "frame.pxi"
