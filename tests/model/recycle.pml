@@ -282,13 +282,10 @@ inline let_go(o, known)
 
 /* ---- keeping ------------------------------------------------------------------ */
 
-/* smem__cache_prove, smem__cache_own. Sets [kept]. [old]: smem_info.name */
-inline prove(o, old)
+/* The mapping stays, its lock goes. */
+inline part(o)
 {
-#ifdef FAULT_TICKETS_BEFORE_PROOF
-    judge(o);
-#endif
-    d_step {                                                /* smem__posix_part */
+    d_step {
         locked[me] = WITHOUT(locked[me], o);
 #ifdef FAULT_OWN_LOCK_RELEASED
         k = 0;
@@ -305,10 +302,53 @@ inline prove(o, old)
 #endif
         same[me] = WITHOUT(same[me], o)
     }
-    claim(old);
+}
+
+/* smem__posix_is_mapped */
+inline expect(o)
+{
+    if
+    :: fd[me] != NONE && fd[me] != o -> close_fd()
+    :: else
+    fi
+}
+
+/* smem__posix_claim_mapped. A page apart that carries the lock goes before the name is
+   opened; else the mapping is laid over itself from what was opened: from then on it
+   has that file's locks, the claim too, until it is unmapped. */
+inline claim_mapped(o, title)
+{
+    if
+    :: part(o); open_name(title); expect(o)                 /* smem__unpin */
+    :: open_name(title);
+        expect(o);
+        if
+        :: fd[me] == NONE
+        :: else -> part(o)                                  /* smem__posix_lay */
+        fi
+    fi;
+    if
+    :: fd[me] == NONE
+    :: else ->
+        d_step {                                            /* smem__posix_claim_open */
+            if
+            :: MAY_CLAIM(fd[me]) -> lock[me] = EXCLUSIVE
+            :: else -> fd[me] = NONE
+            fi
+        }
+    fi
+}
+
+/* smem__cache_prove, smem__cache_own. Sets [kept]. [old]: smem_info.name */
+inline prove(o, old)
+{
+#ifdef FAULT_TICKETS_BEFORE_PROOF
+    judge(o);
+#endif
+    claim_mapped(o, old);
     if
     :: fd[me] == NONE                                       /* -EBUSY, -ENOENT */
-    :: fd[me] != NONE && (fd[me] != o || nonce[o] != old) -> close_fd()
+    :: fd[me] != NONE && nonce[o] != old -> close_fd()
     :: else ->
 #ifndef FAULT_TICKETS_BEFORE_PROOF
         judge(o);
@@ -332,7 +372,12 @@ inline prove(o, old)
             :: else
             fi;
 #else
-            d_step { state[o] = IDLE; slot[o] = 0; kept = 1 };
+            d_step {
+                if
+                :: path[o] != old
+                :: else -> state[o] = IDLE; slot[o] = 0; kept = 1
+                fi
+            };
 #endif
 #ifdef FAULT_JOIN_AFTER_CLOSE
             close_fd();
@@ -372,7 +417,11 @@ inline drop(i)
         fi;
         if
         :: kept -> d_step { state[i] = IDLE; idle[me] = WITH(idle[me], i) } /* smem__cache_put */
-        :: else                                             /* smem__drop_tested: unmapped */
+        :: else ->
+            d_step {                                        /* smem__drop_tested: unmapped */
+                locked[me] = WITHOUT(locked[me], i);
+                same[me] = WITHOUT(same[me], i)
+            }
         fi
     :: let_go(i, n)
     fi;
@@ -475,7 +524,7 @@ inline open_and_map(wanted, by)
         :: fd[me] == NONE -> break
         :: else
         fi;
-        d_step {                                            /* smem__posix_hold */
+        d_step {                                            /* smem__file_hold */
             if
             :: MAY_SHARE(fd[me]) -> lock[me] = SHARED
             :: else -> fd[me] = NONE
