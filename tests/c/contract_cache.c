@@ -447,6 +447,21 @@ TEST(cache_away_is_emptied)
     }
 }
 
+/* Who leaves takes the name of what only it uses, and leaves its bytes as they are. */
+TEST(cache_use_outlasts_leaving)
+{
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0);
+        *at(segment, 0) = *at(segment, (int)sizes[i] - 1) = 7;
+        smem_leave(ctx);
+        CHECK_EQ(check_files('s'), 0);
+        CHECK(*at(segment, 0) == 7 && *at(segment, (int)sizes[i] - 1) == 7);
+        smem_detach(segment);
+        smem_close(ctx);
+    }
+}
+
 /* Trimming unmaps what is away, too; it is bounded like what is idle. */
 TEST(cache_away_is_bounded)
 {

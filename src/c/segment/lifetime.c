@@ -84,10 +84,11 @@ bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *unde
                                       : smem__has_name(&found->header, under);
 }
 
-/* Idle mappings of others hold no lock, so they did not refuse the claim. */
-static void smem__empty(const smem__found *found)
+/* Idle mappings of others hold no lock, so they did not refuse the claim. Nor did
+   the target's own, which is used here until the process ends. */
+static void smem__empty(const smem__target *target, const smem__found *found)
 {
-    if (found->backend->empty && found->header.flags & SMEM__RECYCLABLE)
+    if (!target->mapping && found->backend->empty && found->header.flags & SMEM__RECYCLABLE)
         found->backend->empty(&found->object, found->header.data_offset);
     SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
 }
@@ -113,7 +114,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
             rc = rc == 0 ? 1 : rc;
         }
         if (rc == 1)
-            smem__empty(&found);
+            smem__empty(target, &found);
     }
     if (rc == 1 && bytes)
         *bytes += found.object.size;
