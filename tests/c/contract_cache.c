@@ -447,6 +447,61 @@ TEST(cache_away_is_emptied)
     }
 }
 
+/* Who leaves takes the name of what only it uses, and leaves its bytes as they are. */
+TEST(cache_use_outlasts_leaving)
+{
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0);
+        *at(segment, 0) = *at(segment, (int)sizes[i] - 1) = 7;
+        smem_leave(ctx);
+        CHECK_EQ(check_files('s'), 0);
+        CHECK(*at(segment, 0) == 7 && *at(segment, (int)sizes[i] - 1) == 7);
+        smem_detach(segment);
+        smem_close(ctx);
+    }
+}
+
+static smem_context *sweeping;
+static int (*called_open)(const char *path, int flags, mode_t mode);
+
+/* Somebody else's sweep whenever a file is opened: also between the end of the leaving
+   one's locks and its own test. */
+static int open_after_sweep(const char *path, int flags, mode_t mode)
+{
+    smem_context *other = sweeping;
+    sweeping = NULL; /* which opens files itself */
+    if (other)
+        CHECK_OK(smem_reclaim(other, NULL));
+    sweeping = other;
+    return called_open(path, flags, mode);
+}
+
+/* Who leaves while another sweeps keeps the bytes that it uses, in each mode. */
+TEST(cache_use_outlasts_leaving_beside_a_sweep)
+{
+    for (int mode = SMEM_READ_WRITE; mode <= SMEM_COPY_ON_WRITE; mode++) {
+        smem_context *ctx = open_warm(NULL), *other = check_open("other");
+        smem_segment *made = make(ctx, &sizes[1], 0), *used;
+        *at(made, 0) = *at(made, LARGE - 1) = 7;
+        smem_publish(made);
+        CHECK_OK(smem_attach(ctx, smem_info_of(made)->name, mode, &used));
+        if (mode != SMEM_READ_WRITE)
+            smem_detach(made);
+        called_open = smem__sys.open;
+        sweeping = other;
+        smem__sys.open = open_after_sweep;
+        smem_leave(ctx);
+        smem__sys.open = called_open;
+        CHECK(*at(used, 0) == 7 && *at(used, LARGE - 1) == 7);
+        smem_detach(used);
+        if (mode == SMEM_READ_WRITE)
+            smem_detach(made);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
 /* Trimming unmaps what is away, too; it is bounded like what is idle. */
 TEST(cache_away_is_bounded)
 {

@@ -123,10 +123,12 @@ TEST(limit_is_said)
     smem_close(ctx);
 }
 
-/* Full as long as there is what the dead left: the maker's family's file is no segment, nor are locks. */
+/* Full as long as there is what the dead left: the maker's family's file is no segment, nor are
+   locks, nor what is being made. */
 static bool is_full(void)
 {
-    return check_left(false) > check_files('f') + check_files('u') + check_files('l');
+    return check_left(false) >
+           check_files('f') + check_files('u') + check_files('l') + check_files('t');
 }
 
 static int fallocate_when_empty(int fd, int mode, off_t at, off_t size)

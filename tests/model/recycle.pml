@@ -20,6 +20,7 @@
  *   R1  what is given out again is mapped by no other program, nor in flight
  *   R2  it was dropped by a living owner: what the dead left is never given out
  *   R3  it was not freed
+ *   R4  what is used is locked, by its own mapping or by one that fork left it
  *   and no process waits for ever (invalid end states).
  *
  * The faults:
@@ -33,6 +34,8 @@
  *                               which a forked child shares (R1)
  *   FAULT_CHILD_KEEPS_CACHE     a forked child gives out what it inherited (R1)
  *   FAULT_JOIN_AFTER_CLOSE      the claim ends, then the mapping is locked (R3)
+ *   FAULT_AWAY_BEFORE_LOCK      who has it away compares the nonce, then locks (P1)
+ *   FAULT_AWAY_WITHOUT_LOCK     the mapping comes back, and no page with a lock (R4)
  *   FAULT_HEADER_IN_ANY_ORDER   a death while it is described leaves a header
  *                               that nobody can read, and so nobody frees (P7)
  *   FAULT_LATE_IS_DAMAGED       who comes too late takes a header that is being
@@ -61,6 +64,7 @@
 #define M_TRIM 128
 #define M_FORK 256
 #define M_LEAVE 512
+#define M_AWAY 1024     /* not an operation: what others use stays mapped */
 #define HAVE(m) ((MENU & (m)) != 0)
 #define MAY(m) (ops > 0 && HAVE(m))
 
@@ -89,6 +93,7 @@ bit dead[NP];
 
 byte uses[NP];          /* bit i: the program has an array of it */
 byte idle[NP];          /* bit i: in its cache */
+byte away[NP];          /* bit i: mapped, not locked: others use it or will */
 byte forkd[NP];         /* bit i: smem_segment.forks is not smem_context.forks */
 byte same[NP];          /* bit i: its mapping is inherited: one open file for two */
 
@@ -167,7 +172,7 @@ inline vanish(p)
     :: else -> break
     od;
     k = 0; w = NONE;
-    locked[p] = 0; uses[p] = 0; idle[p] = 0; forkd[p] = 0; same[p] = 0;
+    locked[p] = 0; uses[p] = 0; idle[p] = 0; away[p] = 0; forkd[p] = 0; same[p] = 0;
     fd[p] = NONE; lock[p] = UNLOCKED; byte1[p] = 0; family[p] = NONE; dead[p] = 1;
     watch_families()
 }
@@ -282,13 +287,10 @@ inline let_go(o, known)
 
 /* ---- keeping ------------------------------------------------------------------ */
 
-/* smem__cache_prove, smem__cache_own. Sets [kept]. [old]: smem_info.name */
-inline prove(o, old)
+/* The mapping stays, its lock goes. */
+inline part(o)
 {
-#ifdef FAULT_TICKETS_BEFORE_PROOF
-    judge(o);
-#endif
-    d_step {                                                /* smem__posix_part */
+    d_step {
         locked[me] = WITHOUT(locked[me], o);
 #ifdef FAULT_OWN_LOCK_RELEASED
         k = 0;
@@ -305,10 +307,53 @@ inline prove(o, old)
 #endif
         same[me] = WITHOUT(same[me], o)
     }
-    claim(old);
+}
+
+/* smem__posix_is_mapped */
+inline expect(o)
+{
+    if
+    :: fd[me] != NONE && fd[me] != o -> close_fd()
+    :: else
+    fi
+}
+
+/* smem__posix_claim_mapped. A page apart that carries the lock goes before the name is
+   opened; else the mapping is laid over itself from what was opened: from then on it
+   has that file's locks, the claim too, until it is unmapped. */
+inline claim_mapped(o, title)
+{
+    if
+    :: part(o); open_name(title); expect(o)                 /* smem__unpin */
+    :: open_name(title);
+        expect(o);
+        if
+        :: fd[me] == NONE
+        :: else -> part(o)                                  /* smem__posix_lay */
+        fi
+    fi;
+    if
+    :: fd[me] == NONE
+    :: else ->
+        d_step {                                            /* smem__posix_claim_open */
+            if
+            :: MAY_CLAIM(fd[me]) -> lock[me] = EXCLUSIVE
+            :: else -> fd[me] = NONE
+            fi
+        }
+    fi
+}
+
+/* smem__cache_prove, smem__cache_own. Sets [kept]. [old]: smem_info.name */
+inline prove(o, old)
+{
+#ifdef FAULT_TICKETS_BEFORE_PROOF
+    judge(o);
+#endif
+    claim_mapped(o, old);
     if
     :: fd[me] == NONE                                       /* -EBUSY, -ENOENT */
-    :: fd[me] != NONE && (fd[me] != o || nonce[o] != old) -> close_fd()
+    :: fd[me] != NONE && nonce[o] != old -> close_fd()
     :: else ->
 #ifndef FAULT_TICKETS_BEFORE_PROOF
         judge(o);
@@ -332,7 +377,12 @@ inline prove(o, old)
             :: else
             fi;
 #else
-            d_step { state[o] = IDLE; slot[o] = 0; kept = 1 };
+            d_step {
+                if
+                :: path[o] != old
+                :: else -> state[o] = IDLE; slot[o] = 0; kept = 1
+                fi
+            };
 #endif
 #ifdef FAULT_JOIN_AFTER_CLOSE
             close_fd();
@@ -372,7 +422,16 @@ inline drop(i)
         fi;
         if
         :: kept -> d_step { state[i] = IDLE; idle[me] = WITH(idle[me], i) } /* smem__cache_put */
-        :: else                                             /* smem__drop_tested: unmapped */
+        :: else ->
+            if
+            :: d_step {                                     /* smem__cache_send_away */
+                    HAVE(M_AWAY) && !BIT(locked[me], i) -> away[me] = WITH(away[me], i)
+                }
+            :: d_step {                                     /* smem__drop_tested: unmapped */
+                    locked[me] = WITHOUT(locked[me], i);
+                    same[me] = WITHOUT(same[me], i)
+                }
+            fi
         fi
     :: let_go(i, n)
     fi;
@@ -471,11 +530,14 @@ inline open_and_map(wanted, by)
     got = NONE;
     do
     :: open_name(wanted);
+#ifdef FAULT_AWAY_BEFORE_LOCK
+        back = (fd[me] != NONE && BIT(away[me], fd[me]) && nonce[fd[me]] == wanted);
+#endif
         if
         :: fd[me] == NONE -> break
         :: else
         fi;
-        d_step {                                            /* smem__posix_hold */
+        d_step {                                            /* smem__file_hold */
             if
             :: MAY_SHARE(fd[me]) -> lock[me] = SHARED
             :: else -> fd[me] = NONE
@@ -487,7 +549,14 @@ inline open_and_map(wanted, by)
         :: else ->
             d_step {                                        /* smem__found_read */
                 k = (DESCRIBED(fd[me]) -> NONE : nonce[fd[me]]);
-                pub = (state[fd[me]] == PUBLISHED)
+                pub = (state[fd[me]] == PUBLISHED);
+#ifdef FAULT_AWAY_BEFORE_LOCK
+                if
+                :: back -> k = wanted
+                :: else
+                fi;
+                back = 0
+#endif
             }
             if
             :: k != wanted ->                                    /* smem__has_name */
@@ -514,7 +583,16 @@ inline open_and_map(wanted, by)
             assert(by == NONE || inode[by] == fd[me]);
             got = fd[me];
             orphan = WITHOUT(orphan, got);                  /* a living owner again */
-            locked[me] = WITH(locked[me], got);
+#ifdef FAULT_AWAY_WITHOUT_LOCK
+            if
+            :: BIT(away[me], got)
+            :: else -> locked[me] = WITH(locked[me], got)
+            fi;
+#else
+            locked[me] = WITH(locked[me], got);             /* or smem__posix_join */
+#endif
+            assert(!BIT(idle[me], got) && BIT(locked[me], got)); /* R4 */
+            away[me] = WITHOUT(away[me], got);              /* smem__cache_return */
             uses[me] = WITH(uses[me], got);
             forkd[me] = WITHOUT(forkd[me], got);
             same[me] = WITHOUT(same[me], got)
@@ -613,7 +691,7 @@ chan kill[3] = [0] of { bit };
 proctype Participant(byte me)
 {
     byte j = NONE, d = NONE, n = NONE, k, got = NONE, w = NONE;
-    bit valid, kept, pub, killed;
+    bit valid, kept, pub, killed, back;
 
 end_unborn:
     !dead[me];
@@ -690,7 +768,7 @@ end_idle:
                 killed = 1;
                 vanish(me);
                 j = NONE; d = NONE; n = NONE; k = 0; got = NONE;
-                valid = 0; kept = 0; pub = 0; killed = 0
+                valid = 0; kept = 0; pub = 0; killed = 0; back = 0
             }
         }
     }
@@ -733,6 +811,9 @@ init
         fi;
         made = 1; names = 1; path[0] = 0; state[0] = PRIVATE; /* one array, of process 0 */
         locked[0] = 1; uses[0] = 1;
+#ifdef AWAY                                                 /* told of, dropped, and away */
+        state[0] = PUBLISHED; away[1] = 1; sent = 1; channel = 1;
+#endif
         run Participant(0);
         run Participant(1);
         run Participant(2);

@@ -38,7 +38,8 @@
  *
  * Who writes: the maker writes all of it before the segment can be found (on
  * sysv the magic comes last); afterwards only tickets, pins, [state] and the
- * reserved bytes change, and [journal] when a lost journal was made anew. While
+ * reserved bytes change, and [journal] when a lost journal was made anew, and
+ * SMEM__RECYCLABLE is taken away by a process that leaves while it uses it. While
  * a segment is not published all of it belongs to the one process that has it
  * (cache.h). Numbers are in the maker's byte order: a segment never leaves its
  * machine.
