@@ -49,5 +49,3 @@ def test_as_theirs(name, start_method, monkeypatch):
 def test_what_is_excluded_exists(name):
     """An exclusion that no test has any more is a mistake; older versions lack some."""
     assert hasattr(theirs._TestQueue, name) or sys.version_info < (3, 13)
-
-

@@ -273,15 +273,15 @@ class Frame:
 
 @final
 class Ring:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         segment: Segment,
         dumps: Callable[[Any], bytes],
         loads: Callable[[bytes], Any],
         lay_down: Callable[[memoryview], bytes],
         pick_up: Callable[[bytes], Any],
         forget: Callable[[bytes], object],
-    ) -> None: ...
+    ) -> Ring: ...
     @property
     def limit(self) -> int: ...
     @property
