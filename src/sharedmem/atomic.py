@@ -141,6 +141,7 @@ def store(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cst") 
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -178,6 +179,7 @@ def exchange(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cst
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -221,6 +223,7 @@ def compare_exchange(
     expected : scalar
         Compared bit by bit: 0.0 is not -0.0, and a NaN is itself.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -264,6 +267,7 @@ def fetch_add(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -307,6 +311,7 @@ def fetch_sub(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -350,6 +355,7 @@ def fetch_max(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -393,6 +399,7 @@ def fetch_min(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -436,6 +443,7 @@ def fetch_or(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cst
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -479,6 +487,7 @@ def fetch_and(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 
@@ -522,6 +531,7 @@ def fetch_xor(a: np.ndarray, index: Index, value: Any, *, order: Order = "seq_cs
     index : int or tuple of int
         Of one element.
     value : scalar
+        Of the array's type.
     order : {'seq_cst', 'acq_rel', 'acquire', 'release', 'relaxed'}
         The least that is asked for; more may be done.
 

@@ -120,6 +120,14 @@ class _Shared(Synchronizer):
         SegmentKindError
             If what has the name is something else: an array, another synchroniser, or
             one that another version laid out; a ``TypeError``.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> event = sharedmem.Event(name='attach-example')
+        >>> sharedmem.Event.attach('attach-example').set()
+        >>> event.is_set()
+        True
         """
         self = cls.__new__(cls)
         self._place(context.attach_sync(name, cls._kind), 0)
@@ -128,16 +136,42 @@ class _Shared(Synchronizer):
 
     @property
     def name(self) -> str:
-        """The name to attach it by; an array's own lock has the array's."""
+        """The name to attach it by; an array's own lock has the array's.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Lock(name='lock-name-example').name
+        'lock-name-example'
+        """
         return self._segment.name
 
     @property
     def backend(self) -> str:
-        """``'posix'`` or ``'sysv'``."""
+        """``'posix'`` or ``'sysv'``.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Lock(backend='sysv').backend
+        'sysv'
+        """
         return self._segment.backend
 
     def is_current(self) -> bool:
-        """Whether the name still leads to it."""
+        """Whether the name still leads to it.
+
+        Returns
+        -------
+        bool
+            False after `unlink`, and when another has taken the name.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.Lock().is_current()
+        True
+        """
         return self._segment.is_current()
 
     def unlink(self) -> None:
@@ -147,6 +181,14 @@ class _Shared(Synchronizer):
         ------
         SegmentNotFoundError
             If it has no name any more.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> lock = sharedmem.Lock()
+        >>> lock.unlink()
+        >>> lock.is_current()
+        False
         """
         self._segment.unlink()
 
@@ -214,16 +256,16 @@ class Lock(CoreLock, _Shared):
         ``persistent``, ``replace``, ``backend`` and ``permissions``, as for
         `sharedmem.empty`.
 
+    Attributes
+    ----------
+    name, backend : str
+
     Raises
     ------
     SegmentExistsError
         If the name is taken; a ``FileExistsError``.
     SharedmemError
         As `sharedmem.empty`.
-
-    Attributes
-    ----------
-    name, backend : str
 
     See Also
     --------
@@ -273,6 +315,7 @@ class Lock(CoreLock, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         **sharing
             Of the one to make.
 
@@ -302,6 +345,7 @@ class RLock(Lock):
     Parameters
     ----------
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
 
@@ -335,6 +379,7 @@ class Condition(CoreCondition, _Shared):
         What guards the thing; several conditions may share one. One of its own (an
         `RLock`) when not given.
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
 
@@ -380,6 +425,7 @@ class Condition(CoreCondition, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         lock : Lock or RLock, optional
             The one that it was made with, if that was given.
 
@@ -401,7 +447,9 @@ class Condition(CoreCondition, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         lock : Lock or RLock, optional
+            As for the class.
         **sharing
             Of the one to make.
         """
@@ -557,6 +605,7 @@ class Condition(CoreCondition, _Shared):
         Parameters
         ----------
         n : int, default 1
+            How many to wake.
 
         Raises
         ------
@@ -597,6 +646,7 @@ class Event(CoreEvent, _Shared):
     Parameters
     ----------
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
 
@@ -623,6 +673,7 @@ class Event(CoreEvent, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         **sharing
             Of the one to make.
         """
@@ -643,6 +694,7 @@ class Semaphore(CoreSemaphore, _Shared):
     value : int, default 1
         How many units there are at first.
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
 
@@ -682,6 +734,7 @@ class Semaphore(CoreSemaphore, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         value : int, default 1
             What the one that is there must have been made with.
         **sharing
@@ -709,6 +762,7 @@ class BoundedSemaphore(Semaphore):
     value : int, default 1
         At least 1.
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
 
@@ -749,15 +803,9 @@ class Barrier(CoreBarrier, _Shared):
     timeout : float, optional
         Of `wait`, when that is not given one. Seconds.
     name : str, optional
+        To `attach` it by; random when not given.
     **sharing
         As for `Lock`.
-
-    Raises
-    ------
-    ValueError
-        If `parties` is less than 1.
-    SegmentExistsError, SharedmemError
-        As `Lock`.
 
     Attributes
     ----------
@@ -765,6 +813,13 @@ class Barrier(CoreBarrier, _Shared):
     n_waiting : int
         How many are there now.
     broken : bool
+
+    Raises
+    ------
+    ValueError
+        If `parties` is less than 1.
+    SegmentExistsError, SharedmemError
+        As `Lock`.
 
     Notes
     -----
@@ -807,6 +862,7 @@ class Barrier(CoreBarrier, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         action, timeout : optional
             As for `Barrier`; those of this object.
 
@@ -834,6 +890,7 @@ class Barrier(CoreBarrier, _Shared):
         Parameters
         ----------
         name : str
+            To `attach` it by.
         parties : int
             What the one that is there must have been made with.
         action, timeout : optional

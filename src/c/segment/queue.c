@@ -111,6 +111,8 @@ static uint64_t smem__end_of(const smem_queue *queue, uint64_t number)
 
 static void smem__tape_write(const smem_queue *queue, uint64_t at, const void *item, uint64_t length)
 {
+    if (length == 0)
+        return; /* then the other side may be NULL, too */
     unsigned char *items = smem__queue_items(queue);
     uint64_t begin = at & (queue->room - 1);
     uint64_t first = queue->room - begin < length ? queue->room - begin : length;
@@ -120,6 +122,8 @@ static void smem__tape_write(const smem_queue *queue, uint64_t at, const void *i
 
 static void smem__tape_read(const smem_queue *queue, uint64_t at, void *out, uint64_t length)
 {
+    if (length == 0)
+        return; /* then the other side may be NULL, too */
     const unsigned char *items = smem__queue_items(queue);
     uint64_t begin = at & (queue->room - 1);
     uint64_t first = queue->room - begin < length ? queue->room - begin : length;
