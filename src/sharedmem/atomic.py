@@ -230,6 +230,7 @@ def compare_exchange(
     Returns
     -------
     exchanged : bool
+        Whether it is the new one now.
     before : scalar
         What it was.
 

@@ -370,8 +370,14 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
 
     Parameters
     ----------
-    max_workers, mp_context, initializer, initargs
-        As for the standard library's class.
+    max_workers : int, optional
+        As for the standard library's class, and so the next three.
+    mp_context : context of multiprocessing, optional
+        How workers are started.
+    initializer : callable, optional
+        Called by each worker when it starts.
+    initargs : tuple, default ()
+        What it is called with.
     min_bytes : int, default 262144
         From which size on an array or buffer goes through shared memory.
     threads_per_worker : int, optional
@@ -479,6 +485,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         Parameters
         ----------
         fn : callable
+            What a worker calls.
         *args, **kwargs
             Pickled when a worker is about to take the task.
 

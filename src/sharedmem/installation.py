@@ -43,7 +43,7 @@ def install(*, transport: bool = False) -> None:
     has it too, one that is spawned calls it itself. Arrays in private memory are
     pickled as ever.
 
-    With `transport` it replaces ``ForkingPickler.dumps``. Who receives need not have
+    With ``transport`` it replaces ``ForkingPickler.dumps``. Who receives need not have
     called it. The semantics stay: what arrives is a copy, and its receiver's alone. A
     message that nobody receives, as when a pool is terminated with work undone, keeps
     its memory until the family of processes has ended.

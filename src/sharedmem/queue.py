@@ -164,6 +164,8 @@ class Queue(Generic[T]):
         To `attach` it by. Random when not given.
     backend : {'posix', 'sysv'}, optional
         Where its memory lies.
+    ctx : context of multiprocessing, optional
+        Taken, and not used: as `multiprocessing.Queue` has it.
 
     Raises
     ------
@@ -448,6 +450,15 @@ class Queue(Generic[T]):
         ------
         object
             As `get` returns.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> queue = sharedmem.Queue()
+        >>> queue.put('last')
+        >>> queue.shutdown()
+        >>> [item for item in queue]
+        ['last']
         """
         while True:
             try:

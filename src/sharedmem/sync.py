@@ -433,6 +433,13 @@ class Condition(CoreCondition, _Shared):
         ------
         SegmentNotFoundError, SegmentKindError
             As `Lock.attach`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition(name='condition-example')
+        >>> with sharedmem.Condition.attach('condition-example') as same:
+        ...     same.notify_all()
         """
         _check_lock(lock)
         self = cls.__new__(cls)
@@ -452,6 +459,11 @@ class Condition(CoreCondition, _Shared):
             As for the class.
         **sharing
             Of the one to make.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> condition = sharedmem.Condition.attach_or_create('condition-for-all')
         """
         _check_lock(lock)
         self = cls.__new__(cls)
@@ -478,6 +490,18 @@ class Condition(CoreCondition, _Shared):
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock; as `Lock.acquire`.
+
+        Parameters
+        ----------
+        blocking : bool, default True
+            Wait for it.
+        timeout : float, optional
+            Seconds to wait at most; -1 and None have no end.
+
+        Returns
+        -------
+        bool
+            Whether it was taken.
 
         Examples
         --------
@@ -676,6 +700,11 @@ class Event(CoreEvent, _Shared):
             To `attach` it by.
         **sharing
             Of the one to make.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> event = sharedmem.Event.attach_or_create('event-for-all')
         """
         self = cls.__new__(cls)
         self._make(name, 0, 0, True, **sharing)
@@ -744,6 +773,11 @@ class Semaphore(CoreSemaphore, _Shared):
         ------
         LayoutMismatchError
             If the one that is there was made with another value; a ``ValueError``.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> semaphore = sharedmem.Semaphore.attach_or_create('units-for-all', 3)
         """
         self = cls.__new__(cls)
         value = _units(value)
@@ -768,7 +802,7 @@ class BoundedSemaphore(Semaphore):
 
     Notes
     -----
-    One `release` too many is `OverReleasedError`, a ``ValueError``.
+    One ``release`` too many is `OverReleasedError`, a ``ValueError``.
 
     Examples
     --------
@@ -817,7 +851,7 @@ class Barrier(CoreBarrier, _Shared):
     Raises
     ------
     ValueError
-        If `parties` is less than 1.
+        If ``parties`` is less than 1.
     SegmentExistsError, SharedmemError
         As `Lock`.
 
@@ -870,6 +904,13 @@ class Barrier(CoreBarrier, _Shared):
         ------
         SegmentNotFoundError, SegmentKindError
             As `Lock.attach`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> barrier = sharedmem.Barrier(2, name='barrier-example')
+        >>> sharedmem.Barrier.attach('barrier-example').parties
+        2
         """
         self = cls.__new__(cls)
         self._place(context.attach_sync(name, cls._kind), 0)
@@ -902,6 +943,11 @@ class Barrier(CoreBarrier, _Shared):
         ------
         LayoutMismatchError
             If the one that is there is for another number; a ``ValueError``.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> barrier = sharedmem.Barrier.attach_or_create('barrier-for-all', 2)
         """
         self = cls.__new__(cls)
         self._make(name, _parties(parties), 0, True, **sharing)

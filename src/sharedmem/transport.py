@@ -558,6 +558,7 @@ def loads(data: Any) -> Any:
     Parameters
     ----------
     data : bytes-like
+        As `dumps` made it.
 
     Returns
     -------

@@ -210,7 +210,7 @@ def _call(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], shm_out: boo
 
 
 class ProcessPoolExecutor(sharedmem.ProcessPoolExecutor):
-    """`sharedmem.ProcessPoolExecutor` with the two keywords of npshmex's `submit`."""
+    """`sharedmem.ProcessPoolExecutor` with the two keywords of npshmex's ``submit``."""
 
     def submit(  # type: ignore[override]
         self,
