@@ -438,7 +438,8 @@ class Condition(CoreCondition, _Shared):
         --------
         >>> import sharedmem
         >>> condition = sharedmem.Condition(name='condition-example')
-        >>> with sharedmem.Condition.attach('condition-example') as same:
+        >>> same = sharedmem.Condition.attach('condition-example')
+        >>> with same:
         ...     same.notify_all()
         """
         _check_lock(lock)
