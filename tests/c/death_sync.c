@@ -174,13 +174,17 @@ static smem_queue queue_in(smem_segment *segment)
     return queue;
 }
 
+static smem_queue_spec queue_of(int backend)
+{
+    return (smem_queue_spec){.name = check_name("queue"), .backend = backend, .limit = QUEUE_LIMIT, .room = QUEUE_ROOM};
+}
+
 static void hold_a_queue(living *l)
 {
-    int64_t shape[] = {(int64_t)smem_queue_size(QUEUE_LIMIT, QUEUE_ROOM)};
-    smem_spec spec = {.name = check_name("queue"), .backend = l->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
-    CHECK_OK(smem_create(l->ctx, &spec, &l->held));
-    CHECK_OK(smem_queue_format(l->held, QUEUE_LIMIT, QUEUE_ROOM, 0));
-    smem_queue queue = queue_in(l->held);
+    smem_queue_spec spec = queue_of(l->backend);
+    smem_queue queue;
+    CHECK_OK(smem_queue_create(l->ctx, &spec, &queue));
+    l->held = queue.segment;
     CHECK_OK(put_item(&queue, items[0]));
     CHECK_OK(put_item(&queue, items[1]));
 }

@@ -140,9 +140,10 @@ void smem__nap(unsigned ms);
 
 /*
  * Sleep while the word in shared memory is [expected]; [deadline] is in ns of
- * CLOCK_MONOTONIC, INT64_MAX: none. 0: woken, or it is another already; may be 0
- * for no reason. -ETIMEDOUT; -EINTR: a signal was handled.
+ * CLOCK_MONOTONIC, INT64_MAX: none. 0: it is another already. SMEM__WOKEN: counted by
+ * the smem__futex_wake() of somebody. -ETIMEDOUT; -EINTR: a signal was handled.
  */
+enum { SMEM__WOKEN = 1 };
 int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 /* Wake up to [count] of all processes that sleep on it. How many, or an error. */
 int smem__futex_wake(const _Atomic uint32_t *word, int count);

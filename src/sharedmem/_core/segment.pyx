@@ -546,6 +546,21 @@ cdef class Context:
         check(code, name)
         return wrap(out)
 
+    def make_queue(self, name, int backend, unsigned flags, uint32_t limit, uint64_t room,
+                   uint64_t spare):
+        """A segment that is a queue, from its first moment on."""
+        cdef smem_queue_spec spec
+        cdef smem_queue out
+        cdef bytes text = None if name is None else encode(name)
+        cdef int code
+        spec.name = NULL if name is None else <const char *>text
+        spec.backend, spec.flags, spec.permissions = backend, flags, 0o600
+        spec.limit, spec.room, spec.spare = limit, room, spare
+        with nogil:
+            code = smem_queue_create(self.c, &spec, &out)
+        check(code, name)
+        return wrap(out.segment)
+
     def forget(self, int backend, name, uint64_t nonce, uint64_t ticket):
         cdef bytes text = encode(name)
         cdef const char *c_name = text
