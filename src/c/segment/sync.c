@@ -13,6 +13,7 @@
  * A queue (queue.h) has as many elements as it has bytes, and nothing to start.
  */
 #include "base/checked.h"
+#include "base/point.h"
 #include "segment/lock.h"
 #include "segment/queue.h"
 
@@ -211,7 +212,10 @@ int smem_queue_create(smem_context *ctx, const smem_queue_spec *queue, smem_queu
                       .ndim = 1,
                       .shape = &size};
     int code = smem_create(ctx, &spec, &made);
-    return code ? code : smem__queue_opened(made, out);
+    if (code != 0)
+        return code;
+    SMEM__POINT("queue.made", "a new queue has its name, and is whole");
+    return smem__queue_opened(made, out);
 }
 
 int smem_queue_attach(smem_context *ctx, const char *name, smem_queue *out)
