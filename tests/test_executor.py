@@ -613,6 +613,39 @@ def test_loaded_libraries_are_limited(ours: Make, monkeypatch: pytest.MonkeyPatc
         assert set(pool.submit(blas_threads).result()) <= {1}
 
 
+def next_thread() -> int:
+    """The number that the kernel gives to a thread."""
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert thread.native_id is not None
+    return thread.native_id
+
+
+def threads_of_a_copy(nbytes: int) -> int:
+    """How many are started; others may start some, but not each time."""
+    array, parcel = np.ones(nbytes, "u1"), module.new_parcel(nbytes)
+    assert parcel is not None
+    started = []
+    for _ in range(10):
+        before = next_thread()
+        parcel.fill(array)
+        started.append(next_thread() - before - 1)
+    return min(number for number in started if number >= 0)
+
+
+def test_copies_keep_to_the_threads_of_a_worker(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one is made by two, where a worker may have two and there are two processors."""
+    most = 1 if len(os.sched_getaffinity(0)) > 1 else 0
+    with ours(1, threads_per_worker=1) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == 0
+    with ours(1, threads_per_worker=2) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == most
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    with ours(1) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == 0
+
+
 def test_wrong_arguments() -> None:
     """Refused before anything is made."""
     for wrong in ({"min_bytes": -1}, {"threads_per_worker": 0}, {"max_workers": 0}):
