@@ -254,6 +254,54 @@ def test_memory_is_lent_for_results(tmp_path: Any) -> None:
     assert int(done.stdout) >= 3
 
 
+MEMORY = """
+import tracemalloc
+import numpy as np, sharedmem
+
+N = 2_000_000
+
+def add_one(x):
+    return x + 1
+
+def most():
+    return tracemalloc.get_traced_memory()[1]
+
+if __name__ == '__main__':
+    x = np.ones(N)
+    with sharedmem.ProcessPoolExecutor(1, initializer=tracemalloc.start) as pool:
+        tracemalloc.start()
+        for _ in range(5):
+            result = pool.submit(add_one, x).result()
+            assert result[-1] == 2
+            del result
+        print(most() // 1024, pool.submit(most).result() // 1024)
+        print(sharedmem.stats()['evicted'], *(info.size for info in sharedmem.list_segments()))
+"""
+
+
+def test_one_copy_of_the_input_and_one_of_the_output(tmp_path: Any) -> None:
+    """That is all the memory there ever is; the worker has what its function makes."""
+    script = tmp_path / "memory.py"
+    script.write_text(MEMORY)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "SHAREDMEM_CACHE": str(1 << 28)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    array = 16_000_000
+    private, segments = (list(map(int, line.split())) for line in done.stdout.splitlines())
+    here, there = private  # in KB
+    assert here < 1000
+    assert there * 1024 < array + 1_000_000
+    evicted, *sizes = segments
+    # Nothing was given up, so what there is now is the most there ever was.
+    assert evicted == 0
+    assert len(sizes) == 2
+    assert sum(sizes) < 2 * array + 100_000
+
+
 def test_room_that_does_not_fit_is_left() -> None:
     """A result of another size, and one in several pieces, comes all the same."""
     desk = module._Desk(1000, 1)
