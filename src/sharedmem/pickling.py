@@ -30,7 +30,7 @@ __all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
 
-# What has got a ticket in this thread since dumps() began.
+# What has got a ticket in this thread since all_or_none() began.
 _issued: ContextVar[list[tuple[Segment, int]] | None] = ContextVar("sharedmem_issued", default=None)
 
 # Bits of a descriptor's flags.
@@ -132,19 +132,26 @@ class _Pickler(pickle.Pickler):
     )
 
 
-def dumps(item: Any) -> bytes:
-    """A pickle to be sent. One that fails half-way leaves no ticket."""
-    buffer = io.BytesIO()
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """A pickle that fails within this context leaves no ticket."""
     issued: list[tuple[Segment, int]] = []
     token = _issued.set(issued)
     try:
-        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
+        yield
     except BaseException:
         for segment, ticket in issued:
             segment.free_ticket(ticket)
         raise
     finally:
         _issued.reset(token)
+
+
+def dumps(item: Any) -> bytes:
+    """A pickle to be sent. One that fails half-way leaves no ticket."""
+    buffer = io.BytesIO()
+    with all_or_none():
+        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
     return buffer.getvalue()
 
 

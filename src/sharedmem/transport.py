@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import copyreg
 import io
-import os
 import pickle
 import sys
-import threading
 from collections.abc import Iterable
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
@@ -81,24 +79,6 @@ def new_parcel(nbytes: int, mark: bytes = b"|u1") -> Parcel | None:
         return Parcel(context.create(None, 0, flags, 0o600, mark, 1, (nbytes,), None))
     except (SharedmemError, OSError):
         return None  # as after the process has left its family: by content, then
-
-
-_TWO_THREADS = 1 << 24  # bytes from which on one thread more costs less than it saves
-
-
-def _fill(parcel: Parcel, array: np.ndarray) -> None:
-    """Copy a contiguous array. One thread does not fill what memory can take."""
-    nbytes = array.nbytes
-    if nbytes < _TWO_THREADS or len(os.sched_getaffinity(0)) < 2:
-        parcel.fill(array, 0, nbytes)
-        return
-    half = nbytes // 2 & -4096
-    other = threading.Thread(target=parcel.fill, args=(array, half, nbytes))
-    other.start()
-    try:
-        parcel.fill(array, 0, half)
-    finally:
-        other.join()
 
 
 class _Sent:
@@ -396,10 +376,10 @@ class Packer:
     def _copy(array: np.ndarray, parcel: Parcel) -> tuple[int, ...] | None:
         """Copy an array to the start of a parcel; its strides there, None for C order."""
         if array.flags.c_contiguous:
-            _fill(parcel, array)
+            parcel.fill(array)
             return None
         if array.flags.f_contiguous:
-            _fill(parcel, array)
+            parcel.fill(array)
             return array.strides
         memory: Any = parcel
         np.copyto(np.ndarray(array.shape, array.dtype, memory), array)
@@ -429,7 +409,7 @@ class Packer:
         place = self._place(raw.nbytes)
         if place is None:
             return True
-        _fill(place[0], np.frombuffer(raw, np.uint8))
+        place[0].fill(np.frombuffer(raw, np.uint8))
         self._outside.append(place[1])
         self.tally.copied += raw.nbytes
         return False

@@ -399,7 +399,7 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
         smem__drop(ctx, segment);
         return NULL;
     }
-    smem__fill_mapped(smem_data(segment), segment->info.nbytes, spec);
+    smem__fill_mapped(ctx, smem_data(segment), segment->info.nbytes, spec);
     return segment;
 }
 

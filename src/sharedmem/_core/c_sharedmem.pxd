@@ -121,6 +121,8 @@ cdef extern from "sharedmem.h" nogil:
     smem_segment *smem_retain(smem_segment *segment)
     void smem_detach(smem_segment *segment)
     void *smem_data(const smem_segment *segment)
+    int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
+    void smem_limit_threads(smem_context *ctx, unsigned threads)
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
     void smem_publish(smem_segment *segment)

@@ -5,7 +5,6 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 cimport numpy as cnp
 
 from sharedmem._core.c_sharedmem cimport *
@@ -237,15 +236,16 @@ cdef class Parcel:
     @property
     def nbytes(self): return self.segment.facts.nbytes
 
-    def fill(self, cnp.ndarray array, size_t begin, size_t end):
-        """Copy these bytes of a contiguous array to where they are in it."""
-        cdef const char *source = <const char *>cnp.PyArray_DATA(array)
-        cdef char *target = <char *>smem_data(self.segment.c)
-        if (not begin <= end <= <size_t>cnp.PyArray_NBYTES(array) <= self.segment.facts.nbytes
-                or not cnp.PyArray_ISONESEGMENT(array)):
-            raise ValueError("a parcel takes one run of bytes, no longer than itself")
+    def fill(self, cnp.ndarray array):
+        """Copy the bytes of a contiguous array to its beginning."""
+        cdef const void *source = cnp.PyArray_DATA(array)
+        cdef uint64_t nbytes = cnp.PyArray_NBYTES(array)
+        cdef int code
+        if not cnp.PyArray_ISONESEGMENT(array):
+            raise ValueError("a parcel takes one run of bytes")
         with nogil:
-            memcpy(target + begin, source + begin, end - begin)
+            code = smem_fill(self.segment.c, source, nbytes)
+        check(code, None)
 
     def offset(self, cnp.ndarray array):
         """Where an array over it begins."""
@@ -646,6 +646,9 @@ cdef class Context:
         with nogil:
             freed = smem_trim(self.c, keep)
         return freed
+
+    def limit_threads(self, unsigned threads):
+        smem_limit_threads(self.c, threads)
 
     def stats(self):
         cdef smem_statistics out
