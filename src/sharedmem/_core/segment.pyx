@@ -3,9 +3,10 @@
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 cimport numpy as cnp
 
 from sharedmem._core.c_sharedmem cimport *
@@ -187,26 +188,6 @@ cdef class Segment:
         smem_publish(self.c)
         return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
                 self.facts.family, smem_mode_of(self.c))
-
-    def descriptor(self, cnp.ndarray array, dtype, cls, int flags, ticket):
-        """The picklable facts of an array over this segment, in the order of load()."""
-        cdef int i, ndim = cnp.PyArray_NDIM(array)
-        cdef size_t offset = <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.c)
-        cdef int64_t step = cnp.PyArray_ITEMSIZE(array)
-        cdef bint in_order = True
-        for i in range(ndim - 1, -1, -1):
-            in_order = in_order and cnp.PyArray_STRIDE(array, i) == step
-            step *= cnp.PyArray_DIM(array, i)
-        smem_publish(self.c)
-        if offset > self.facts.nbytes:  # only where there are no elements
-            offset = 0
-        shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
-        strides = None
-        if not in_order:
-            strides = tuple([cnp.PyArray_STRIDE(array, i) for i in range(ndim)])
-        return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
-                self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, cls,
-                flags, ticket)
 
 
 cdef Segment wrap(smem_segment *c):
@@ -638,6 +619,7 @@ cdef class Context:
         return out
 
 
+include "descriptor.pxi"
 include "sync.pxi"
 include "queue.pxi"
 include "atomic.pxi"
