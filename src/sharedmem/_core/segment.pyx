@@ -136,6 +136,11 @@ cdef class Segment:
     def info(self): return make_info(self.facts, NULL)
 
     @property
+    def dtype(self):
+        """The dtype's text in the header."""
+        return self.facts.dtype.decode("latin-1")
+
+    @property
     def name(self):
         smem_publish(self.c)
         return decode(self.facts.name)
@@ -305,6 +310,30 @@ def segment_of(array):
         return segment
     # A slice without elements may point anywhere.
     return segment if cnp.PyArray_SIZE(<cnp.ndarray>array) == 0 else None
+
+
+def whole(Segment segment not None, cnp.dtype dtype not None, cls):
+    """The array that the header describes, over its segment; `cls` has no __array_finalize__.
+
+    The extents were found to lie in the segment when it was attached. None: that takes more
+    thought, since the header speaks of items of another size, of no bytes, or that are arrays.
+    """
+    cdef const smem_info *facts = segment.facts
+    cdef cnp.npy_intp dims[SMEM_NDIM_MAX]
+    cdef cnp.npy_intp strides[SMEM_NDIM_MAX]
+    cdef int i
+    if (<uint64_t>cnp.PyDataType_ELSIZE(dtype) != facts.itemsize or facts.itemsize == 0
+            or cnp.PyDataType_HASSUBARRAY(dtype)):
+        return None
+    for i in range(facts.ndim):
+        dims[i], strides[i] = facts.shape[i], facts.strides[i]
+    Py_INCREF(dtype)
+    array = PyArray_NewFromDescr(
+        cls, dtype, facts.ndim, dims, strides, <char *>smem_data(segment.c) + facts.start,
+        0 if smem_mode_of(segment.c) == SMEM_READ_ONLY else cnp.NPY_ARRAY_WRITEABLE, NULL)
+    Py_INCREF(segment)
+    cnp.PyArray_SetBaseObject(array, segment)
+    return array
 
 
 def replace_reference(thing):
