@@ -267,6 +267,7 @@ typedef struct smem__mapping {
     bool shares; /* false: private pages, which nobody else ever sees */
     void *pin;   /* posix: the page that carries the lock, where [base] does not */
     bool apart;  /* posix: shared, and [base] never carries it */
+    bool visits; /* attached, not made here: probably used by others, too */
 } smem__mapping;
 
 typedef struct smem__backend {
@@ -299,7 +300,7 @@ typedef struct smem__backend {
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
     /* Loosen this mapping, which is the only one here, and claim what it maps. Not 0:
-       it is loosened, or not mapped any more. NULL: that cannot be done. */
+       it is loosened, or not mapped any more ([base] is NULL). NULL: that cannot be done. */
     int (*claim_mapped)(const smem__place *place, const char *name, smem__mapping *mapping,
                         smem__object *out);
     /* Let a loosened mapping hold the segment again, from an object that is claimed
