@@ -378,7 +378,7 @@ int smem_queue_join(const smem_queue *queue, int64_t deadline)
             return 0;
         int64_t again = smem__monotonic_ns() + SMEM__LOOK_AGAIN;
         int code = smem__futex_wait(&shared->done, done, deadline < again ? deadline : again);
-        if (code == -EINTR || (code == -ETIMEDOUT && deadline < again))
+        if (code < 0 && (code != -ETIMEDOUT || deadline < again))
             return code;
     }
 }
