@@ -158,6 +158,39 @@ TEST(a_buffer_that_is_too_small_leaves_the_item)
     end(&queue);
 }
 
+static smem_queue *copied;
+static void *copy_of_it;
+static bool positions_have_moved;
+
+/* In the middle of the copy. */
+static void look_at_the_copy(int number)
+{
+    (void)number;
+    smem__queue *queue = shared(copied);
+    positions_have_moved = queue->put.position != 1 || queue->get.position != 0;
+    if (mprotect(copy_of_it, 4096, PROT_READ | PROT_WRITE) != 0)
+        _exit(EXIT_FAILURE);
+}
+
+TEST(an_item_is_the_first_one_until_it_was_copied)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    struct sigaction look = {.sa_handler = look_at_the_copy}, before;
+    uint64_t length;
+    copied = &queue;
+    copy_of_it = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(copy_of_it != MAP_FAILED);
+    CHECK_OK(put(&queue, "x"));
+    positions_have_moved = true;
+    CHECK_OK(sigaction(SIGSEGV, &look, &before));
+    CHECK_OK(smem_queue_get(&queue, copy_of_it, 4096, &length, SMEM_NO_WAIT));
+    CHECK_OK(sigaction(SIGSEGV, &before, NULL));
+    CHECK_STR(copy_of_it, "x");
+    CHECK(!positions_have_moved);
+    CHECK_OK(munmap(copy_of_it, 4096));
+    end(&queue);
+}
+
 /* ---- waiting ----------------------------------------------------------------- */
 
 TEST(waiting_ends_at_its_deadline)
