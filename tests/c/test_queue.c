@@ -414,6 +414,43 @@ TEST(who_is_killed_asleep_takes_no_item_with_it)
     end(&queue);
 }
 
+static check_peer *who_puts;
+static smem__syscalls real_calls;
+
+/* Asleep before the item comes, and not woken. */
+static long sleep_on(const _Atomic uint32_t *word, int operation, uint32_t value,
+                     const struct timespec *timeout, uint32_t bits)
+{
+    static const _Atomic uint32_t never;
+    (void)word, (void)value, (void)bits;
+    CHECK(operation != FUTEX_WAKE && timeout);
+    check_tell(who_puts, 0);
+    check_hear(who_puts);
+    return real_calls.futex(&never, operation, 0, timeout, bits);
+}
+
+static void take_one(check_peer *parent, void *arg)
+{
+    char got[ROOM];
+    uint64_t length;
+    who_puts = parent;
+    real_calls = smem__sys;
+    smem__sys.futex = sleep_on;
+    CHECK_OK(smem_queue_get(arg, got, sizeof got, &length, SMEM_FOREVER));
+}
+
+/* The one that was woken for it was killed. */
+TEST(who_sleeps_finds_an_item_that_it_was_not_woken_for)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer sleeper = check_fork(take_one, &queue);
+    check_hear(&sleeper);
+    CHECK_OK(put(&queue, "x"));
+    check_tell(&sleeper, 0);
+    CHECK_EQ(check_wait(&sleeper), 0);
+    end(&queue);
+}
+
 static void hold_both_locks(check_peer *parent, void *arg)
 {
     smem__queue *held = shared(arg);
@@ -609,7 +646,7 @@ TEST(random_bytes_in_a_queue_make_no_access_outside)
     smem_segment *segment = memory("[('queue-2 4 4096 0', '|V1')]", 2 * PAGE);
     unsigned char *at = smem_data(segment), *wall = at + 2 * PAGE;
     void *guard = mmap(wall, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    char item[PAGE] = {0};
+    static char item[3 * PAGE]; /* more than there is room for */
     smem_queue queue;
     srandom(1);
     CHECK_OK(smem_queue_open(segment, &queue));
