@@ -111,6 +111,7 @@ def round_trips(nbytes: int, rounds: int, n: int) -> dict[str, list[float]]:
         "SimpleQueue": (context.SimpleQueue, array, array[:0]),
         "multiprocessing.Queue": (context.Queue, array, array[:0]),
         "pipe, 100 bytes": (BytesEnds, b"x" * 100, b""),
+        "ours, 100 bytes": (sharedmem.Queue, b"x" * 100, b""),
     }
     with ExitStack() as stack:
         cases: Runs = {}
