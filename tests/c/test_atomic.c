@@ -101,14 +101,16 @@ TEST(compare_exchange_says_what_is_there)
 }
 
 enum { THREADS = 3,
-       TIMES = 50000 };
+       TIMES = 200000 };
 
 static double sum;
 static uint16_t count;
+static pthread_barrier_t all_there;
 
 static void *add(void *arg)
 {
     uint64_t ignored;
+    pthread_barrier_wait(&all_there);
     for (int i = 0; i < TIMES; i++) {
         smem_atomic(&sum, 'f', 8, SMEM_FETCH_ADD, SMEM_RELAXED, bits_of(0.5, 8), &ignored);
         smem_atomic(&count, 'u', 2, SMEM_FETCH_ADD, SMEM_SEQ_CST, 1, &ignored);
@@ -119,10 +121,12 @@ static void *add(void *arg)
 TEST(nothing_is_lost_between_threads)
 {
     pthread_t threads[THREADS];
+    CHECK_EQ(pthread_barrier_init(&all_there, NULL, THREADS), 0);
     for (int i = 0; i < THREADS; i++)
         CHECK_EQ(pthread_create(&threads[i], NULL, add, NULL), 0);
     for (int i = 0; i < THREADS; i++)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    pthread_barrier_destroy(&all_there);
     CHECK(sum == 0.5 * THREADS * TIMES);
     CHECK_EQ(count, (uint16_t)(THREADS * TIMES));
 }

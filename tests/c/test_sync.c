@@ -98,6 +98,29 @@ TEST(one_is_found_by_name_and_kind)
     end(&f);
 }
 
+TEST(what_is_said_otherwise_is_no_kind)
+{
+    static const char *const others[] = {
+        "[('semaphore-1 3 10 1', '|V16')]",
+        "[('semaphore-1 03 10', '|V16')]",
+        "[('semaphore-1 3', '|V16')]",
+        "[('semaphore-1 3 10', '|V8')]",
+        "[('semaphore-2 3 10', '|V16')]",
+        "[('semaphore-1 3 4294967306', '|V16')]", /* 10, were it cut to 32 bits */
+        "'|V16'",
+    };
+    smem_context *ctx = check_open(NULL);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        smem_spec spec = {.backend = backend, .dtype = others[i], .itemsize = 16};
+        smem_segment *segment;
+        uint32_t value, limit;
+        CHECK_OK(smem_create(ctx, &spec, &segment));
+        CHECK_CODE(smem_sync_check(segment, SMEM_KIND_SEMAPHORE, &value, &limit), SMEM_E_KIND);
+        smem_detach(segment);
+    }
+    smem_close(ctx);
+}
+
 TEST(one_that_is_there_keeps_its_value)
 {
     fixture f = begin(SMEM_KIND_SEMAPHORE, 2, 0);
