@@ -101,7 +101,7 @@ TEST(compare_exchange_says_what_is_there)
 }
 
 enum { THREADS = 3,
-       TIMES = 200000 };
+       TIMES = 1000000 };
 
 static double sum;
 static uint16_t count;
