@@ -409,8 +409,10 @@ def kill_oneself(array: np.ndarray) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_killed_workers(make: Make) -> None:
+def test_killed_workers(make: Make, request: pytest.FixtureRequest) -> None:
     """BrokenProcessPool for all that is pending, and nothing is left."""
+    if "stdlib" in request.node.name and sys.version_info < (3, 11, 6):
+        pytest.skip("hangs when a worker dies while a long call is written (gh-94777)")
     with make(2) as pool:
         futures = [pool.submit(kill_oneself, np.ones(N))]
         with contextlib.suppress(BrokenProcessPool):  # it may be known already
