@@ -336,14 +336,12 @@ class Packer:
         return NotImplemented
 
     def _by_name(self, array: np.ndarray, segment: Segment) -> Any:
-        function, arguments = (
-            pickling.reduce_by_name(array, 5) if self._lend else pickling.reduce_in_flight(array)
-        )[:2]
-        if function is pickling.load:
-            if arguments[-1]:
-                self._tickets.append((segment, arguments[-1]))
+        ticket = 0 if self._lend else pickling.issue(segment)
+        if ticket is not None and (ticket or segment.is_current()):
+            if ticket:
+                self._tickets.append((segment, ticket))
             self.tally.by_name += array.nbytes
-            return function, arguments
+            return pickling.load, pickling.descriptor(array, segment, ticket)
         array = array.view(_ndarray)  # its name is gone
         reduced = self._by_content(array, _ndarray)
         return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
