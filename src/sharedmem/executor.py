@@ -164,15 +164,16 @@ class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, mi
         """As the standard library's; memory that was lent is idle before the future is done."""
         if isinstance(result_item, process._ResultItem):
             # An executor that was shut down may go on holding its calls.
-            work = self.pending_work_items.get(result_item.work_id)
+            work: Any = self.pending_work_items.get(result_item.work_id)
             if work is not None:
                 work.fn.release()
         super().process_result_item(result_item)
 
     def terminate_broken(self, cause: Any) -> None:
         """As the standard library's; the workers are gone after that."""
-        for work in list(self.pending_work_items.values()):
-            work.fn.release()
+        pending: list[Any] = list(self.pending_work_items.values())
+        while pending:
+            pending.pop().fn.release()
         super().terminate_broken(cause)
         queue: Any = self.call_queue
         queue.desk.sweep()
@@ -436,10 +437,11 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     min_bytes : int, default 262144
         From which size on an array or buffer goes through shared memory.
     threads_per_worker : int, optional
-        How many threads BLAS and OpenMP libraries use in a worker, so that the
-        workers together use each CPU once: by default the number of CPUs that this
-        process may use, divided by the number of workers. Where the environment
-        says it already (``OMP_NUM_THREADS``), the default is that.
+        How many threads BLAS and OpenMP libraries use in a worker, and copies of large
+        arrays (two at most), so that the workers together use each CPU once: by
+        default the number of CPUs that this process may use, divided by the number of
+        workers. Where the environment says it already (``OMP_NUM_THREADS``), the
+        default is that.
     **options
         Further ones of the standard library's class, as ``max_tasks_per_child``.
 
