@@ -28,6 +28,10 @@ $(VENV)/.demo: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group demo
 	touch $@
 
+$(VENV)/.interop: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group interop
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group docs
 	touch $@
@@ -130,7 +134,7 @@ test-storm: build  ## a minute of both storms
 	$(STORM) --seconds 40 || [ $$? = 77 ]
 	$(STORM) --seconds 20 --warm || [ $$? = 77 ]
 
-test-python: build $(VENV)/.demo  ## run the Python tests
+test-python: build $(VENV)/.demo $(VENV)/.interop  ## run the Python tests
 	$(BIN)/python -m pytest
 
 test: test-c test-death model asan-short test-storm test-python  ## set up all that is needed and run every test
