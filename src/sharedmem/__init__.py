@@ -40,6 +40,18 @@ from sharedmem.errors import (
     SharedmemError,
     ShareLimitError,
 )
+from sharedmem.machine import cpu_count, total_memory
+from sharedmem.mapreduce import (
+    LostExceptionType,
+    MapReduce,
+    MapReduceByThread,
+    ProcessBackend,
+    ThreadBackend,
+    WorkerException,
+    get_debug,
+    set_debug,
+    set_timeout,
+)
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, install, register, uninstall
