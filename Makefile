@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
 DEATH_BUILD := build/death
+ASAN_BUILD := build/asan
+ASAN_SITE := build/asan-site
+TSAN_BUILD := build/tsan
+# each is a filter of tests/protocol/seccomp.py
+KERNELS := no-tmpfile no-ofd no-getrandom no-pidfd no-inotify no-populate no-collapse no-fallocate
 SOURCES := $(shell find src meson.build meson.options pyproject.toml -type f)
 
 .DEFAULT_GOAL := help
@@ -49,7 +54,7 @@ $(C_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(C_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized
 
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --no-suite poor-long
 
 test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
 	@if command -v clang >/dev/null; then \
@@ -62,12 +67,73 @@ $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
 
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs $(if $(ALL),--test-args=--all --timeout-multiplier=0) death
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --no-suite poor-long $(if $(ALL),--test-args=--all --timeout-multiplier=0)
+
+test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contract and protocol tests as on kernels that lack something (test-c has a short form)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --suite poor --suite poor-long
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --suite poor-long
+	for kernel in $(KERNELS); do \
+	  echo "$$kernel:"; \
+	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/contract tests/protocol || exit 1; \
+	done
+
+$(ASAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+
+# The errno tables fork for each of thousands of faults: minutes, with sanitizers.
+asan: $(ASAN_BUILD)/build.ninja  ## the C tests with AddressSanitizer and UBSan (SHORT=1: without the long ones)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs --timeout-multiplier 4 $(if $(SHORT),--no-suite long)
+
+asan-short:
+	$(MAKE) asan SHORT=1
+
+$(ASAN_SITE)/.built: $(VENV)/.tools $(SOURCES)
+	rm -rf $(ASAN_SITE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q --no-build-isolation --no-deps --target $(ASAN_SITE) -Cbuild-dir=build/asan-py -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized .
+	touch $@
+
+# The interpreter was built without: the run-time libraries go first. It never frees what
+# it interned and imported, so leaks are looked for in the C tests only. SIGSEGV and SIGABRT
+# are what some tests wait for.
+ASAN_PYTHON = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so)" \
+  ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:handle_segv=0:handle_abort=0:allocator_may_return_null=1 \
+  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+  PYTHONMALLOC=malloc PYTHONPATH="$(CURDIR)/$(ASAN_SITE)"
+
+asan-python: build $(VENV)/.demo $(ASAN_SITE)/.built  ## the Python tests with AddressSanitizer and UBSan (TESTS=: some of them)
+	$(ASAN_PYTHON) TEST_PATIENCE=10 $(BIN)/python -m pytest -o faulthandler_timeout=1200 \
+	  --deselect tests/cli/test_terminal.py::test_table_on_a_terminal $(TESTS)  # it hides packages by PYTHONPATH
+
+# It knows no fences: the one there is orders a segment's magic for other processes.
+$(TSAN_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
+
+# A forked child has no threads but its own, and makes the locks anew that its parent
+# held for the fork: it would be told of leaked threads and of misused locks.
+tsan: $(TSAN_BUILD)/build.ninja  ## the C tests with ThreadSanitizer
+	PATH="$(CURDIR)/$(BIN):$$PATH" TSAN_OPTIONS=halt_on_error=1:report_thread_leaks=0:report_mutex_bugs=0 $(BIN)/meson test -C $(TSAN_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long
+
+memcheck: $(C_BUILD)/build.ninja  ## the C tests in valgrind, where it is found
+	@if command -v valgrind >/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" SMEM_TEST_VALGRIND=1 && export PATH SMEM_TEST_VALGRIND && \
+	  meson test -C $(C_BUILD) --print-errorlogs --timeout-multiplier 4 --no-suite long \
+	    --wrap='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite'; \
+	else echo "skipped: memcheck (no valgrind here)"; fi
+
+STORM = cd tests && ../$(BIN)/python -m storm
+
+storm: build  ## many processes that share and kill each other (SECONDS=60 SEED=1 FLAGS="--vanish | --warm")
+	$(STORM) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(FLAGS)
+
+# 77: no namespaces of its own to be had here
+test-storm: build  ## a minute of both storms
+	$(STORM) --seconds 40 || [ $$? = 77 ]
+	$(STORM) --seconds 20 --warm || [ $$? = 77 ]
 
 test-python: build $(VENV)/.demo  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c test-death model test-python  ## set up all that is needed and run every test
+test: test-c test-death model asan-short test-storm test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py
@@ -90,8 +156,14 @@ pictures: build  ## draw the pictures of the command line's output again
 model:  ## check the lifetime protocol with Spin, where it is installed
 	tests/model/run
 
-bench: build $(VENV)/.bench  ## measure beside multiprocessing.shared_memory and SharedArray
-	$(BIN)/python benchmarks/first_figures.py
+model-long:  ## the same with one operation more in each scene: long
+	tests/model/run --long
+
+bench: build $(VENV)/.bench  ## measure beside peers, and renew the figures of README and documentation
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: build $(VENV)/.bench  ## fewer rounds and cases; writes build/bench/figures.json only
+	$(BIN)/python benchmarks/run.py --quick
 
 docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
@@ -99,4 +171,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build test-c test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean
+.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean model-long asan-python test-poor

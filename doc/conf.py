@@ -27,7 +27,10 @@ nitpicky = True
 smartquotes = False  # options and quotes are to be copied
 default_role = "autolink"  # a link where there is something to link to
 nitpick_ignore_regex = [
-    ("py:.*", r"(numpy|np|multiprocessing|concurrent|pickle|copy|os|mmap|ast|joblib)\b.*"),
+    (
+        "py:.*",
+        r"(numpy|np|multiprocessing|threading|queue|concurrent|pickle|copy|os|mmap|ast|joblib)\b.*",
+    ),
     # Built-in exceptions and types, which no page here describes.
     ("py:.*", r"[A-Z][A-Za-z]*Error|Exception|str|int|bytes|tuple|list|bool|None"),
     # Attributes, which numpydoc links though they stand in the same list.
@@ -46,6 +49,7 @@ numpydoc_validation_exclude = {
     r"\.(SegmentInfo|SharedArray)$",  # nobody calls them; their attributes are described
     r"testing\.(Death|Leak)$",  # the same
     r"shmarray\.",  # numpy-sharedmem's names and parameters
+    r"npshmex\.",  # npshmex's names and parameters
     r"testing\.deaths$",  # a generator has Yields, no Returns
     r"pickling\.register$",  # an ndarray's class is all that it takes
 }

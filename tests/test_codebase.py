@@ -100,10 +100,17 @@ MODULES = (
     ("_build",),
     ("errors",),
     ("dtypes",),
+    ("atomic",),
     ("participant",),
-    ("pickling", "sharedarray"),  # the class knows how it is pickled, and loading makes one
-    ("names",),
+    ("warm",),
+    # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
+    ("pickling", "sharedarray", "names", "sync"),
+    ("functions",),
+    ("transport",),
+    ("executor",),
+    ("installation",),
     ("creation",),
+    ("queue",),
     ("__init__",),
     ("compat",),
     ("testing",),
@@ -210,6 +217,7 @@ WRITABLE = {
     "smem__all": "the contexts of this process, which the fork handlers visit",
     "smem__all_lock": "of that list",
     "smem__atfork_once": "the fork handlers are registered once",
+    "smem__lock_kind": "what locks the kernel has, found out once",
     "reaper": "the one of a program of its own, too large for its stack",
 }
 
@@ -304,11 +312,14 @@ def test_pxd_says_what_the_header_says(tmp_path: Path) -> None:
 # Shorter than a concept usually is; longer is nothing.
 SHORT = {
     "base/status.c": "a table of result codes, whose rows are in the header",
-    "os/syscalls.c": "a table and what fills it",
     "base/point.c": "one hook, of one build",
+    "os/futex.c": "two calls and a clock",
+    "segment/event.c": "one word",
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
+    "segment/away.c": "half of the cache",
+    "segment/fill.c": "three ways to write",
     "segment/name.c": "names: few rules",
     "segment/reaper.c": "starting it; the program is elsewhere",
     "segment/share.c": "a ledger of numbers",
@@ -405,6 +416,7 @@ WHEEL = {
     "sharedmem/cli/system.py",
     "sharedmem/cli/watch.py",
     "sharedmem/compat/__init__.py",
+    "sharedmem/compat/npshmex.py",
     "sharedmem/compat/shmarray.py",
     "sharedmem/creation.py",
     "sharedmem/dtypes.py",
@@ -412,12 +424,20 @@ WHEEL = {
     "sharedmem/include/sharedmem.h",
     "sharedmem/names.py",
     "sharedmem/participant.py",
+    "sharedmem/executor.py",
+    "sharedmem/functions.py",
+    "sharedmem/installation.py",
     "sharedmem/pickling.py",
+    "sharedmem/transport.py",
     "sharedmem/py.typed",
+    "sharedmem/atomic.py",
+    "sharedmem/queue.py",
     "sharedmem/sharedarray.py",
+    "sharedmem/sync.py",
     "sharedmem/testing/__init__.py",
     "sharedmem/testing/deaths.py",
     "sharedmem/testing/leaks.py",
+    "sharedmem/warm.py",
 }
 
 

@@ -106,7 +106,7 @@ def methods(cls: type) -> list[str]:
 def test_public_object_is_in_the_reference(name: str) -> None:
     """Whatever the package exports is described on a page of the reference."""
     text = "\n".join(page.read_text("utf-8") for page in (DOC / "reference").rglob("*.rst"))
-    kind = r"auto(?:function|class|exception|decorator|data)"
+    kind = r"(?:auto(?:function|class|exception|decorator|data)|module)"
     assert re.search(rf"\.\. {kind}:: (?:sharedmem\.)?{name}(?:\(\))?$", text, re.MULTILINE)
 
 
@@ -233,6 +233,53 @@ def test_link_to_a_file_leads_somewhere(page: Path) -> None:
         link for link in LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()
     ]
     assert not missing
+
+
+# ---- the page of the models ---------------------------------------------------
+
+MODEL_PAGE = (DOC / "explanation/model.rst").read_text("utf-8")
+MODELS = {each.name: each.read_text("utf-8") for each in (ROOT / "tests/model").glob("*.pml")}
+
+
+def test_every_function_of_the_model_page_is_in_the_core() -> None:
+    """Each C function that the page of the models names is defined in src/c."""
+    source = "\n".join(each.read_text("utf-8") for each in (ROOT / "src/c").rglob("*.c"))
+    defined = set(re.findall(r"^\w[\w *]*?\b(smem_\w+)\(", source, re.MULTILINE))
+    named_there = set(re.findall(r"``(smem_\w+)``", MODEL_PAGE))
+    assert named_there
+    assert named_there <= defined, sorted(named_there - defined)
+
+
+def test_every_function_of_the_models_is_in_the_core() -> None:
+    """Each C function that a model's comment names is in src/c."""
+    source = "\n".join(each.read_text("utf-8") for each in (ROOT / "src/c").rglob("*.[ch]"))
+    for model, text in MODELS.items():
+        names = set(re.findall(r"\bsmem_\w+", text))
+        missing = {name for name in names if not re.search(rf"\b{name}\b", source)}
+        assert names and not missing, (model, sorted(missing))
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_steps_of_the_model_page_are_the_model_s(model: str) -> None:
+    """The steps that the page maps to C functions are inline definitions of the model."""
+    table = MODEL_PAGE.split(f"\n``{model}``:\n")[1].split("\n\n")[0]
+    rows = re.findall(r"^((?:``\w+``(?:, )?)+) ", table, re.MULTILINE)
+    steps = {step for row in rows for step in re.findall(r"``(\w+)``", row)}
+    defined = set(re.findall(r"^inline (\w+)\(", MODELS[model], re.MULTILINE))
+    assert steps
+    assert steps <= defined, sorted(steps - defined)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_faults_of_the_model_page_are_run(model: str) -> None:
+    """A model's seeded faults, those of its head, of the page and of the run are the same."""
+    head = set(re.findall(r"^ \* +FAULT_(\w+) ", MODELS[model], re.MULTILINE))
+    used = set(re.findall(r"^#.*?\bFAULT_(\w+)", MODELS[model], re.MULTILINE))
+    listed = MODEL_PAGE.split(f"\n- ``{model}``: ")[1].split("\n- ")[0].split("\n\n")[0]
+    run = (ROOT / "tests/model/run").read_text("utf-8")
+    assert head and head == used
+    assert head == set(re.findall(r"``([A-Z0-9_]+)``", listed))
+    assert all(re.search(rf"\b{name}\b", run) for name in head)
 
 
 # ---- tables ----------------------------------------------------------------

@@ -224,3 +224,56 @@ def test_c_program_says_what_is_wrong(program: Path) -> None:
     done = subprocess.run([program, "sum", "nobody-made-this"], capture_output=True, text=True)
     assert done.returncode != 0
     assert "no segment of this name" in done.stderr
+
+
+# ---- frames: a producer in C, viewers in Python, and deaths ---------------------------
+
+
+@pytest.fixture(scope="module")
+def producer(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("frames") / "producer"
+    run(
+        COMPILER, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+        "-I", sharedmem.get_include(), "-o", out,
+        EXAMPLES / "frames" / "producer.c", program.parent / "core.o", "-lpthread",
+    )  # fmt: skip
+    return out
+
+
+def test_viewers_and_producer_of_frames_may_be_killed(producer: Path) -> None:
+    """A killed viewer is in nobody's way; a killed producer's successor goes on with the same arrays."""
+
+    def start(*command: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(list(command), stdout=subprocess.PIPE, text=True)
+
+    def hear(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.wait()
+        return line
+
+    def reach(process: subprocess.Popen[str], number: int) -> int:
+        seen = 0
+        while seen < number:
+            seen = int(hear(process))
+        return seen
+
+    viewer = EXAMPLES / "frames" / "viewer.py"
+    running = [start(producer, "frames")]
+    try:
+        assert hear(running[0]) == "from frame 1\n"
+        running += [start(sys.executable, viewer, "frames") for _ in range(2)]
+        last = max(reach(process, 50) for process in running[1:])
+        running[1].kill()
+        last = reach(running[2], last + 50)
+        running[0].kill()
+        running[0].wait()
+        running.append(start(producer, "frames"))
+        assert int(hear(running[3]).split()[-1]) > last - 1
+        reach(running[2], last + 500)
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    assert sharedmem.reclaim()[0] >= 0
+    assert not sharedmem.exists("frames.head")

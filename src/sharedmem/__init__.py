@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sharedmem import errors
+from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
 from sharedmem.creation import (
     array,
@@ -27,18 +27,26 @@ from sharedmem.creation import (
     zeros_like,
 )
 from sharedmem.errors import (
+    BrokenBarrierError,
     LayoutMismatchError,
+    LocksHeldError,
     NoRoomError,
+    NotHeldError,
+    OverReleasedError,
+    OwnerDiedError,
     SegmentArgumentError,
     SegmentBusyError,
     SegmentExistsError,
     SegmentFormatError,
+    SegmentKindError,
     SegmentNameError,
     SegmentNotFoundError,
     SegmentSecurityError,
     SegmentSizeError,
     SharedmemError,
     ShareLimitError,
+    ShutDown,
+    TornFrameError,
 )
 from sharedmem.machine import cpu_count, total_memory
 from sharedmem.mapreduce import (
@@ -52,32 +60,58 @@ from sharedmem.mapreduce import (
     set_debug,
     set_timeout,
 )
+from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.installation import install, uninstall
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
-from sharedmem.pickling import by_content, forget, install, register, uninstall
+from sharedmem.pickling import by_content, forget, register
+from sharedmem.queue import JoinableQueue, Queue
 from sharedmem.sharedarray import SharedArray
+from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
+from sharedmem.transport import dumps, loads
+from sharedmem.warm import stats, trim
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
+    "JoinableQueue",
     "LayoutMismatchError",
+    "Lock",
+    "LocksHeldError",
     "NoRoomError",
+    "NotHeldError",
+    "OverReleasedError",
+    "OwnerDiedError",
+    "ProcessPoolExecutor",
+    "Queue",
+    "RLock",
     "SegmentArgumentError",
     "SegmentBusyError",
     "SegmentExistsError",
     "SegmentFormatError",
     "SegmentInfo",
+    "SegmentKindError",
     "SegmentNameError",
     "SegmentNotFoundError",
     "SegmentSecurityError",
     "SegmentSizeError",
+    "Semaphore",
     "ShareLimitError",
     "SharedArray",
     "SharedmemError",
+    "ShutDown",
+    "TornFrameError",
     "array",
     "asshared",
+    "atomic",
     "attach",
     "attach_or_create",
     "by_content",
     "copy",
+    "dumps",
     "empty",
     "empty_like",
     "errors",
@@ -90,11 +124,14 @@ __all__ = [
     "get_include",
     "install",
     "list_segments",
+    "loads",
     "new_family",
     "ones",
     "ones_like",
     "reclaim",
     "stat",
+    "stats",
+    "trim",
     "uninstall",
     "unlink",
     "zeros",

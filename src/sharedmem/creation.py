@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import resource
 from collections.abc import Iterable
 from typing import Any, Literal, SupportsIndex
 
@@ -59,6 +60,7 @@ OrderLike = Literal["C", "F", "A", "K"]
 _NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 _NDIM_MAX = 64 if _NUMPY_2 else 32
 _INT64_MAX = 2**63 - 1
+_ANYTHING = UNPUBLISHED | UNINITIALIZED
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -124,6 +126,8 @@ def _new(
     dtype: DTypeLike,
     strides: tuple[int, ...] | str | None,
     zero: bool,
+    contents: np.ndarray | None = None,
+    /,
     *,
     name: str | None = None,
     persistent: bool = False,
@@ -132,7 +136,10 @@ def _new(
     permissions: int = 0o600,
     reserve: bool = True,
 ) -> SharedArray:
-    """A new array, of zero bytes if `zero`. `strides` may be an order, 'C' or 'F'."""
+    """A new array, of zero bytes if `zero`. `strides` may be an order, 'C' or 'F'.
+
+    It begins with the bytes of `contents`, again and again until it ends.
+    """
     extents, made = _layout(shape, dtype)
     if strides == "F":
         strides = _fortran_strides(extents, made.itemsize)
@@ -150,6 +157,7 @@ def _new(
             made.itemsize,
             extents,
             strides,
+            contents,
         )
     except SegmentExistsError as error:
         raise explain_exists(error) from None
@@ -168,7 +176,14 @@ _PLAIN |= {kind: np.dtype(kind) for kind in (bool, int, float, complex)}
 _TEXTS = {made: dtypes.to_text(made) for made in _PLAIN.values()}
 
 
-def _plain(shape: Any, dtype: Any, order: str, sharing: dict[str, Any], flags: int) -> Any:
+def _plain(
+    shape: Any,
+    dtype: Any,
+    order: str,
+    sharing: dict[str, Any],
+    flags: int,
+    contents: np.ndarray | None = None,
+) -> Any:
     """The commonest kind of array without looking at everything; None for others."""
     if sharing or order != "C":
         return None
@@ -176,19 +191,25 @@ def _plain(shape: Any, dtype: Any, order: str, sharing: dict[str, Any], flags: i
         made = _PLAIN.get(dtype)
     except TypeError:
         return None
-    return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray)
+    return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
 
 
 def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
     """The same error with what was asked for and what there is."""
     need = math.prod(shape) * dtype.itemsize
+    remedy = error.remedy
     try:
         disk = os.statvfs("/dev/shm")
-        there = f"/dev/shm has {disk.f_bavail * disk.f_frsize:,} of {disk.f_blocks * disk.f_frsize:,} bytes free"
+        free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        there = f"/dev/shm has {free:,} of {size:,} bytes free"
     except OSError:
-        there = "there is no /dev/shm"
+        free, there = 0, "there is no /dev/shm"
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY:
+        there += f"; the address space of this process is limited to {space:,} bytes"
+        remedy = "raise the limit (ulimit -v)" if free > need else f"{remedy}; or raise ulimit -v"
     text = f"no room for an array of shape {shape} and dtype {dtype}: {need:,} bytes, and {there}"
-    return make(NoRoomError, error.errno or 12, text, error.remedy, error.name)
+    return make(NoRoomError, error.errno or 12, text, remedy, error.name)
 
 
 def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -199,8 +220,30 @@ def _layout(shape: Any, dtype: DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any
     return _shape((*_shape(shape), *probe.shape[1:])), probe.dtype
 
 
+_BLOCK = 1 << 16  # bytes that are written at once where one value fills an array
+
+
+def _pattern(fill_value: Any, dtype: np.dtype[Any], size: int) -> np.ndarray | None:
+    """A block of what an array of `size` elements repeats; None where NumPy has to fill it."""
+    value = np.asarray(fill_value)
+    if value.ndim or not size or not dtype.itemsize or dtype.subdtype is not None:
+        return None
+    block = np.empty(min(size, max(_BLOCK // dtype.itemsize, 1)), dtype)
+    np.copyto(block, value, casting="unsafe")
+    return block
+
+
+def _filled(
+    shape: Any, dtype: np.dtype[Any], strides: Any, fill_value: Any, sharing: dict[str, Any]
+) -> SharedArray:
+    """A new array of one value, or of what is broadcast to it."""
+    block = _pattern(fill_value, dtype, math.prod(shape))
+    array = _new(shape, dtype, strides, False, block, **sharing)
+    return array if block is not None else _finish(array, fill_value)
+
+
 def _finish(array: SharedArray, values: Any) -> SharedArray:
-    """Fill a new array; if that fails nothing stays behind."""
+    """Let NumPy fill a new array; if that fails nothing stays behind."""
     try:
         np.copyto(array, values, casting="unsafe")
     except BaseException:
@@ -208,6 +251,24 @@ def _finish(array: SharedArray, values: Any) -> SharedArray:
             array.unlink()
         raise
     return array
+
+
+def _copied(source: np.ndarray, order: str, sharing: dict[str, Any]) -> SharedArray:
+    """A shared copy: of bytes in the same order as they are, by NumPy where that differs."""
+    plain = type(source) is np.ndarray or type(source) is SharedArray
+    if plain and order in "KCA" and source.flags.c_contiguous and source.size:
+        array = _plain(source.shape, source.dtype, "C", sharing, _ANYTHING, source)
+        if array is not None:
+            return array  # type: ignore[no-any-return]
+    made = dtypes.check(source.dtype)
+    extents, strides = _strides_like(source, made, order, None)
+    if source.size and extents == source.shape and strides == source.strides and _is_one_piece(source):
+        return _new(extents, made, strides, False, source, **sharing)
+    return _finish(_new(extents, made, strides, False, **sharing), source)
+
+
+def _is_one_piece(array: np.ndarray) -> bool:
+    return array.flags.c_contiguous or array.flags.f_contiguous
 
 
 def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
@@ -287,7 +348,7 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     ...     (a.name, a.backend)
     ('empty-example', 'sysv')
     """
-    array = _plain(shape, dtype, order, sharing, UNPUBLISHED | UNINITIALIZED)
+    array = _plain(shape, dtype, order, sharing, _ANYTHING)
     return _new(shape, dtype, order, False, **sharing) if array is None else array
 
 
@@ -372,7 +433,8 @@ def ones(
     >>> sharedmem.ones((2, 2)).sum(axis=0).tolist()
     [2.0, 2.0]
     """
-    return _finish(_new(shape, float if dtype is None else dtype, order, False, **sharing), 1)
+    extents, made = _layout(shape, float if dtype is None else dtype)
+    return _filled(extents, made, order, 1, sharing)
 
 
 def full(
@@ -422,7 +484,7 @@ def full(
     values = np.asarray(fill_value)
     extents, made = _layout(shape, values.dtype if dtype is None else dtype)
     np.broadcast_to(values, extents)  # fails before anything is made
-    return _finish(_new(extents, made, order, False, **sharing), values)
+    return _filled(extents, made, order, values, sharing)
 
 
 def _strides_like(
@@ -450,12 +512,29 @@ def _like(
     sharing: dict[str, Any],
     zero: bool = False,
 ) -> SharedArray:
+    extents, made, strides = _layout_like(prototype, dtype, order, shape)
+    return _new(extents, made, strides, zero, **sharing)
+
+
+def _layout_like(
+    prototype: ArrayLike, dtype: DTypeLike | None, order: str, shape: Any
+) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
     source = np.asanyarray(prototype)
     made = dtypes.check(source.dtype if dtype is None else dtype)
     extents, strides = _strides_like(source, made, order, None if shape is None else _shape(shape))
-    if made.subdtype is not None:
-        made = made.base
-    return _new(extents, made, strides, zero, **sharing)
+    return extents, made if made.subdtype is None else made.base, strides
+
+
+def _filled_like(
+    prototype: ArrayLike,
+    dtype: DTypeLike | None,
+    order: str,
+    shape: Any,
+    fill_value: Any,
+    sharing: dict[str, Any],
+) -> SharedArray:
+    extents, made, strides = _layout_like(prototype, dtype, order, shape)
+    return _filled(extents, made, strides, fill_value, sharing)
 
 
 def empty_like(
@@ -608,7 +687,7 @@ def ones_like(
     >>> sharedmem.ones_like(np.zeros(3)).tolist()
     [1.0, 1.0, 1.0]
     """
-    return _finish(_like(a, dtype, order, shape, sharing), 1)
+    return _filled_like(a, dtype, order, shape, 1, sharing)
 
 
 def full_like(
@@ -662,7 +741,7 @@ def full_like(
     >>> sharedmem.full_like(np.zeros((2, 3), order="F"), 7).flags.f_contiguous
     True
     """
-    return _finish(_like(a, dtype, order, shape, sharing), fill_value)
+    return _filled_like(a, dtype, order, shape, fill_value, sharing)
 
 
 def copy(a: ArrayLike, order: OrderLike = "K", subok: bool = False, **sharing: Any) -> SharedArray:
@@ -705,8 +784,7 @@ def copy(a: ArrayLike, order: OrderLike = "K", subok: bool = False, **sharing: A
     >>> sharedmem.copy([[1, 2], [3, 4]]).T.tolist()
     [[1, 3], [2, 4]]
     """
-    source = np.asanyarray(a)
-    return _finish(_like(source, None, order, None, sharing), source)
+    return _copied(np.asanyarray(a), order, sharing)
 
 
 def _has_order(array: np.ndarray, order: str) -> bool:
@@ -782,7 +860,7 @@ def array(
         return source.view(SharedArray)
     if copy is False:
         raise ValueError("this object is not in shared memory as asked for: a copy cannot be avoided")
-    return _finish(_like(source, None, order, None, sharing), source)
+    return _copied(source, order, sharing)
 
 
 def asshared(

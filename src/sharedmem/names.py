@@ -65,7 +65,8 @@ class SegmentInfo:
         Whether any process maps it, by the kernel's word: also one that cannot be
         seen from here.
     status : str
-        Why it is there: 'mapped'; else 'persistent'; else 'in flight'; else
+        Why it is there: 'mapped'; 'idle' (a process keeps it warm for what it makes
+        next, and nobody can attach it); else 'persistent'; else 'in flight'; else
         'elsewhere' (another ``/dev/shm`` has its families, which cannot be judged from
         here); else 'stale': nobody can reach it, and the next sweep frees it.
 
@@ -100,7 +101,7 @@ class SegmentInfo:
 
     @property
     def status(self) -> str:
-        """Why it is there: 'mapped', 'persistent', 'in flight', 'elsewhere' or 'stale'.
+        """Why it is there: 'mapped', 'idle', 'persistent', 'in flight', 'elsewhere' or 'stale'.
 
         Examples
         --------
@@ -110,7 +111,7 @@ class SegmentInfo:
         'mapped'
         """
         if self._info.mapped:
-            return "mapped"
+            return "idle" if self._info.idle else "mapped"
         if self._info.persistent:
             return "persistent"
         if self._info.tickets or self._info.pins:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import sys
+from types import FrameType
 from typing import Any
 
 from sharedmem import _core
-from sharedmem._core.errors import SegmentNameError, make
+from sharedmem._core.errors import (
+    SegmentFormatError,
+    SegmentNameError,
+    SegmentSecurityError,
+    make,
+)
 from sharedmem._core.segment import Context
 
 __all__ = ["context", "family", "new_family", "reclaim"]
@@ -31,6 +38,23 @@ def _parent_of(pid: int) -> int:
         return int(stat.read().rpartition(b")")[2].split()[1])
 
 
+def _starter_lives() -> bool:
+    """Whether the process that starts this one has not closed its end of the pipe.
+
+    Who lost it has another parent by now: init, which lives for ever, and so would
+    what it is said to have kept.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        sentinel = frame.f_locals.get("parent_sentinel") if frame.f_code.co_name == "_main" else None
+        if isinstance(sentinel, int):
+            poll = select.poll()
+            poll.register(sentinel, 0)
+            return not poll.poll(0)
+        frame = frame.f_back
+    return True
+
+
 def _multiprocessing_parent() -> int:
     """The pid of the process that started this one through multiprocessing, or 0.
 
@@ -43,7 +67,8 @@ def _multiprocessing_parent() -> int:
     if not _is_being_started():
         return 0
     by_server = any("multiprocessing.forkserver" in argument for argument in sys.orig_argv)
-    return _parent_of(os.getppid()) if by_server else os.getppid()
+    starter = _parent_of(os.getppid()) if by_server else os.getppid()
+    return starter if _starter_lives() else 0  # asked afterwards: it was the parent then
 
 
 def _is_command_line() -> bool:
@@ -67,6 +92,11 @@ def _join() -> Context:
         raise make(
             SegmentNameError, 22, f"{_VARIABLE} holds no valid name", error.remedy, name
         ) from None
+    except (SegmentSecurityError, SegmentFormatError) as error:
+        name = os.environ.get(_VARIABLE, "")
+        text = f"the file of the family in {_VARIABLE}, /dev/shm/smem.{os.geteuid()}.f.{name}: {error}"
+        remedy = "choose another family, or remove the file if nobody lives in that one"
+        raise make(type(error), error.errno or 22, text, remedy, name or None) from None
 
 
 context = _join()

@@ -9,13 +9,15 @@ memory.
 
 from __future__ import annotations
 
+import collections
+import copyreg
 import io
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,9 +26,12 @@ from sharedmem._core.errors import SegmentNotFoundError, make
 from sharedmem._core.segment import READ_ONLY, READ_WRITE, Segment, segment_of
 from sharedmem.participant import context
 
-__all__ = ["by_content", "forget", "install", "load", "uninstall"]
+__all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
+
+# What has got a ticket in this thread since dumps() began.
+_issued: ContextVar[list[tuple[Segment, int]] | None] = ContextVar("sharedmem_issued", default=None)
 
 # Bits of a descriptor's flags.
 _LOCKED = 1  # the array's writeable flag is off
@@ -79,12 +84,26 @@ def _content(array: np.ndarray, protocol: int) -> Any:
     return array.view(np.ndarray).__reduce_ex__(protocol)
 
 
+def goes_by_name(segment: Segment) -> bool:
+    """Whether arrays over a segment are pickled by its name, as long as it has one."""
+    return segment.mode in (READ_WRITE, READ_ONLY) and not _by_content.get()
+
+
 def _named_segment(array: np.ndarray) -> Segment | None:
     """The segment to pickle the array by, if that can be done."""
     segment = segment_of(array)
-    if segment is None or segment.mode not in (READ_WRITE, READ_ONLY) or _by_content.get():
+    if segment is None or not goes_by_name(segment):
         return None
     return segment
+
+
+def issue(segment: Segment) -> int | None:
+    """A ticket for a descriptor to be sent, or None when the segment cannot be named."""
+    ticket = segment.ticket()
+    issued = _issued.get()
+    if issued is not None and ticket is not None:
+        issued.append((segment, ticket))
+    return ticket
 
 
 def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
@@ -98,10 +117,35 @@ def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
 def reduce_in_flight(array: np.ndarray) -> Any:
     """What multiprocessing's pickler gets: a descriptor with a ticket."""
     segment = _named_segment(array)
-    ticket = None if segment is None else segment.ticket()
+    ticket = None if segment is None else issue(segment)
     if segment is None or ticket is None:
         return _content(array, pickle.DEFAULT_PROTOCOL)
     return load, _descriptor(array, segment, ticket)
+
+
+class _Pickler(pickle.Pickler):
+    """`multiprocessing`'s pickler, without what it does anew for each message."""
+
+    dispatch_table: ClassVar = collections.ChainMap(  # type: ignore[misc]
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+        copyreg.dispatch_table,  # type: ignore[arg-type]
+    )
+
+
+def dumps(item: Any) -> bytes:
+    """A pickle to be sent. One that fails half-way leaves no ticket."""
+    buffer = io.BytesIO()
+    issued: list[tuple[Segment, int]] = []
+    token = _issued.set(issued)
+    try:
+        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
+    except BaseException:
+        for segment, ticket in issued:
+            segment.free_ticket(ticket)
+        raise
+    finally:
+        _issued.reset(token)
+    return buffer.getvalue()
 
 
 def register(cls: type[np.ndarray]) -> None:
@@ -116,7 +160,7 @@ def register(cls: type[np.ndarray]) -> None:
     ForkingPickler.register(cls, reduce_in_flight)
 
 
-def _explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
+def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, family: int) -> Exception:
     """Say what is gone: the boot, the namespace, the family, or only the segment."""
     here = context.origin(backend)
     if here >> 16 != origin >> 16:
@@ -156,7 +200,7 @@ def load(
     try:
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
-        raise _explain_missing(error, backend, origin, family) from None
+        raise explain_missing(error, backend, origin, family) from None
     array: np.ndarray = sharedarray.over(
         segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
     )
@@ -195,15 +239,25 @@ class _Inert:
         pass
 
 
+# What descriptors are called with: load() of arrays, of locks and their relatives, and of parcels;
+# and what is called with a pickle that lies within the pickle. By name: nothing is imported.
+_LOADERS = (
+    (load.__module__, load.__name__),
+    ("sharedmem.sync", "load"),
+    ("sharedmem.transport", "receive"),
+)
+_ENVELOPES = (("sharedmem.transport", "unpack"),)
+
+
 class _Forgetter(pickle.Unpickler):
     """Runs nothing of what it reads but our own descriptors."""
 
     count = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (load.__module__, load.__name__):
+        if (module, name) in _LOADERS:
             return self._forget
-        return _Inert
+        return self._open if (module, name) in _ENVELOPES else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
         return _Inert()
@@ -215,6 +269,9 @@ class _Forgetter(pickle.Unpickler):
             context.forget(backend, name, nonce, ticket)
             self.count += 1
 
+    def _open(self, stream: bytes, *rest: Any) -> None:
+        self.count += forget(stream)
+
 
 def forget(pickled: bytes) -> int:
     """Take back what was pickled to be sent but will not be received.
@@ -222,7 +279,7 @@ def forget(pickled: bytes) -> int:
     Parameters
     ----------
     pickled : bytes-like
-        As made by ``multiprocessing.reduction.ForkingPickler.dumps``.
+        As made by `dumps` or ``multiprocessing.reduction.ForkingPickler.dumps``.
 
     Returns
     -------
@@ -266,7 +323,8 @@ def forget(pickled: bytes) -> int:
 # ---- plain arrays over shared memory ---------------------------------------
 
 
-def _reduce_plain(array: np.ndarray) -> Any:
+def reduce_plain(array: np.ndarray) -> Any:
+    """What multiprocessing's pickler gets for plain arrays after `sharedmem.install`."""
     if segment_of(array) is not None:
         return reduce_in_flight(array)
     before = _replaced[0] if _replaced else None
@@ -274,53 +332,19 @@ def _reduce_plain(array: np.ndarray) -> Any:
 
 
 _reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-_replaced: list[Any] = []  # the reducer of ndarrays that install() has put aside
+_replaced: list[Any] = []  # the reducer of ndarrays that ours has put aside
 
 
-def install() -> None:
-    """Let plain arrays over shared memory, too, go by name through `multiprocessing`.
-
-    See Also
-    --------
-    uninstall : Undo it.
-
-    Notes
-    -----
-    Without it ``np.asarray(a)``, and what other libraries make of a shared array, is
-    sent by content, as any `numpy.ndarray`. It registers a reducer for
-    `numpy.ndarray` with multiprocessing's pickler, in this process; a forked child
-    has it too. Arrays in private memory are pickled as ever.
-
-    Examples
-    --------
-    >>> from multiprocessing.reduction import ForkingPickler
-    >>> import numpy as np, sharedmem
-    >>> plain = np.asarray(sharedmem.zeros(10_000))
-    >>> len(ForkingPickler.dumps(plain)) > 80_000
-    True
-    >>> sharedmem.install()
-    >>> message = ForkingPickler.dumps(plain)
-    >>> len(message) < 300
-    True
-    >>> sharedmem.forget(message)
-    1
-    >>> sharedmem.uninstall()
-    """
-    if _reducers.get(np.ndarray) is not _reduce_plain:
+def install_reducer() -> None:
+    """Let plain arrays over shared memory go by name through multiprocessing."""
+    if _reducers.get(np.ndarray) is not reduce_plain:
         _replaced[:] = [_reducers.get(np.ndarray)]
-        ForkingPickler.register(np.ndarray, _reduce_plain)
+        ForkingPickler.register(np.ndarray, reduce_plain)
 
 
-def uninstall() -> None:
-    """Undo `install`; a reducer that was there before is there again.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.install()
-    >>> sharedmem.uninstall()
-    """
-    if _reducers.get(np.ndarray) is not _reduce_plain:
+def uninstall_reducer() -> None:
+    """Undo `install_reducer`; a reducer that was there before is there again."""
+    if _reducers.get(np.ndarray) is not reduce_plain:
         return
     before = _replaced.pop()
     if before is None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharedmem import pickling
 from sharedmem._core.errors import SegmentNotFoundError
-from sharedmem._core.segment import Segment, segment_of
+from sharedmem._core.segment import Frame, Segment, segment_of
+
+if TYPE_CHECKING:
+    from sharedmem import sync
 
 __all__ = ["SharedArray", "over"]
 
@@ -105,6 +111,178 @@ class SharedArray(np.ndarray):
         'sysv'
         """
         return self._segment().backend
+
+    @property
+    def lock(self) -> sync.Lock:
+        """The array's own lock, a `Lock` that lies in its segment.
+
+        A view has the lock of the array that it is a view of.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            If this is not in shared memory.
+
+        Notes
+        -----
+        Taking it is what protects: nothing else is kept from changing the array. One
+        that is attached for reading has it too, a private copy (``mode='c'``) and
+        another user's array have none: ``PermissionError`` when it is taken.
+
+        Each access makes a small object; all of them are the same lock. It can be
+        sent by itself, and keeps the array's memory.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3)
+        >>> with a.lock:
+        ...     a[0] += 1
+        """
+        from sharedmem import sync  # it knows names, which know this class
+
+        return sync.lock_of(self._segment())
+
+    @property
+    def frame(self) -> int:
+        """The number of the newest complete frame: how often `writing` has ended.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.zeros(3).frame
+        0
+        """
+        return Frame(self._segment()).number()
+
+    @contextmanager
+    def writing(self, timeout: float | None = None) -> Iterator[SharedArray]:
+        """Within this block the array is being written, as one frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for another writer.
+
+        Yields
+        ------
+        SharedArray
+            The array itself.
+
+        Raises
+        ------
+        TimeoutError
+            If another process writes for that long.
+        PermissionError
+            If the array is read-only, a private copy, or another user's.
+
+        See Also
+        --------
+        read, wait : The other side.
+
+        Notes
+        -----
+        Who uses `read` gets the frame of before or the one of after, never a mixture.
+        Readers are in nobody's way. The number of frames is one for the whole segment,
+        whichever view of it is written.
+
+        After an exception in the block, or the writer's death, there is no frame until
+        the next is complete: write all of it.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.zeros(3)
+        >>> with a.writing():
+        ...     a[:] = 5
+        >>> a.frame
+        1
+        """
+        frame = Frame(self._segment())
+        if not frame.begin(timeout):
+            raise TimeoutError(f"another process writes {self.name!r} for {timeout} s")
+        try:
+            yield self
+        except BaseException:
+            frame.give_up()
+            raise
+        frame.end()
+
+    def read(
+        self, out: np.ndarray | None = None, timeout: float | None = None
+    ) -> tuple[np.ndarray, int]:
+        """A copy of the latest complete frame.
+
+        Parameters
+        ----------
+        out : ndarray, optional
+            Of the same shape: where to copy to.
+        timeout : float, optional
+            Seconds to wait for a writer to end its frame.
+
+        Returns
+        -------
+        copy : ndarray
+            `out`, or a new array in private memory.
+        number : int
+            Of the frame.
+
+        Raises
+        ------
+        TornFrameError
+            If the writer died, or gave up, in the middle of a frame.
+        TimeoutError
+            If no frame could be had in that time.
+
+        See Also
+        --------
+        wait : Until there is a newer one.
+
+        Notes
+        -----
+        Copied again if something was written meanwhile.
+
+        References
+        ----------
+        Boehm, "Can seqlocks get along with programming language memory models?", 2012.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.ones(3)
+        >>> a.read()
+        (array([1., 1., 1.]), 0)
+        """
+        made = np.empty(self.shape, self.dtype) if out is None else out
+        if made.shape != self.shape:
+            raise ValueError(f"out has shape {made.shape}, the array {self.shape}")
+        number = Frame(self._segment()).read(partial(np.copyto, made, self), timeout)
+        if number is None:
+            raise TimeoutError(f"no complete frame of {self.name!r} within {timeout} s")
+        return made, number
+
+    def wait(self, newer_than: int, timeout: float | None = None) -> bool:
+        """Wait for a frame with a higher number.
+
+        Parameters
+        ----------
+        newer_than : int
+            As `read` returns it.
+        timeout : float, optional
+            Seconds.
+
+        Returns
+        -------
+        bool
+            False when the time was over.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> sharedmem.zeros(3).wait(newer_than=0, timeout=0.001)
+        False
+        """
+        return Frame(self._segment()).wait(newer_than, timeout)
 
     def is_current(self) -> bool:
         """Whether the name still leads to this memory.

@@ -85,6 +85,12 @@ void check_skip(const char *why)
     exit(SKIPPED);
 }
 
+void check_skip_in_valgrind(const char *why)
+{
+    if (getenv("SMEM_TEST_VALGRIND"))
+        check_skip(why);
+}
+
 /* ---- where a test works -------------------------------------------------- */
 
 static int watched_shmget(key_t key, size_t size, int flags)
@@ -97,6 +103,19 @@ static int watched_shmget(key_t key, size_t size, int flags)
     }
     return id;
 }
+
+#ifdef __SANITIZE_THREAD__
+/* ThreadSanitizer knows mmap() but not shmat(), and takes new memory for what was
+   at the same address before: so it is shown a mapping there first. */
+static void *watched_shmat(int id, const void *at, int flags)
+{
+    struct shmid_ds st;
+    if (at || shmctl(id, IPC_STAT, &st) != 0)
+        return shmat(id, at, flags);
+    void *room = mmap(NULL, st.shm_segsz, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return room == MAP_FAILED ? shmat(id, NULL, flags) : shmat(id, room, flags | SHM_REMAP);
+}
+#endif
 
 static void *shared_memory(size_t size)
 {
@@ -169,6 +188,11 @@ unsigned check_left(bool say)
     return each_file(say ? say_file : NULL) + segments;
 }
 
+void check_remove_segments(void)
+{
+    each_id(false, true);
+}
+
 const char *check_directory(void)
 {
     return directory;
@@ -233,13 +257,17 @@ bool check_exists(const smem_info *info)
 
 unsigned check_fds(void)
 {
+    enum { FDS = 1024 };
     unsigned count = 0;
-    DIR *d = opendir("/proc/self/fd");
-    CHECK(d != NULL);
-    while (readdir(d))
-        count++;
-    closedir(d);
+    for (int fd = 0; fd < FDS; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
     return count;
+}
+
+void check_needs_proc(void)
+{
+    if (access("/proc/self/stat", R_OK) != 0)
+        check_skip("no /proc here");
 }
 
 /* ---- other processes ----------------------------------------------------- */
@@ -363,6 +391,9 @@ int check_main(int argc, char **argv)
     made = shared_memory(sizeof *made);
     skip_reason = shared_memory(128);
     smem__sys.shmget = watched_shmget;
+#ifdef __SANITIZE_THREAD__
+    smem__sys.shmat = watched_shmat;
+#endif
     unsetenv("SHAREDMEM_FAMILY");
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (const check_test *test = first; test; test = test->next)

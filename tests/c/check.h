@@ -46,6 +46,8 @@ void check_code(const char *file, int line, const char *what, int got, int want)
 void check_text(const char *file, int line, const char *what, const char *got, const char *want);
 void check_true(const char *file, int line, const char *what, bool got);
 _Noreturn void check_skip(const char *why);
+/* For what valgrind itself cannot do (make memcheck). */
+void check_skip_in_valgrind(const char *why);
 
 #define CHECK(condition) check_true(__FILE__, __LINE__, #condition, (condition))
 #define CHECK_EQ(got, want)                                                   \
@@ -71,6 +73,11 @@ unsigned check_fds(void);
 /* What is left of the library: files, and SysV segments made since the start of
    the test. Says what on stderr when [say]. */
 unsigned check_left(bool say);
+/* Remove the SysV segments that are left. */
+void check_remove_segments(void);
+
+/* Skip where the kernel tells nothing of processes. */
+void check_needs_proc(void);
 
 /* ---- other processes ----------------------------------------------------- */
 

@@ -1,8 +1,21 @@
 /* Contract: idle segments and what is made of them. */
 #include "contract.h"
 
+#include "os/syscalls.h"
+#include "segment/share.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { LARGE = 1 << 17 }; /* doubles: so large that header and data are mapped apart */
@@ -19,13 +32,18 @@ static smem_segment *make(smem_context *ctx, const int64_t *count, unsigned flag
     return segment;
 }
 
-/* A participant that may keep as much as it drops here. */
-static smem_context *open_warm(const char *family)
+static smem_context *open_bounded(const char *family, const char *bound)
 {
-    CHECK_EQ(setenv("SHAREDMEM_CACHE", "100000000", 1), 0);
+    CHECK_EQ(setenv("SHAREDMEM_CACHE", bound, 1), 0);
     smem_context *ctx = check_open(family);
     CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
     return ctx;
+}
+
+/* A participant that may keep as much as it drops here. */
+static smem_context *open_warm(const char *family)
+{
+    return open_bounded(family, "100000000");
 }
 
 static smem_statistics stats(smem_context *ctx)
@@ -65,6 +83,7 @@ TEST(cache_private_is_reused)
 /* What was told of a segment does not lead to the one that was made of it. */
 TEST(cache_published_gets_another_identity)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *again, *attached;
@@ -114,6 +133,7 @@ TEST(cache_private_is_not_found)
 /* What somebody else maps, or will, is left to them. */
 TEST(cache_leaves_what_others_use)
 {
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
     for (int i = 0; i < SIZES; i++) {
         smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
         smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
@@ -270,8 +290,8 @@ TEST(cache_fits)
 /* Trimming frees the oldest first; leaving frees all; the bound is kept. */
 TEST(cache_bound)
 {
-    CHECK_EQ(setenv("SHAREDMEM_CACHE", "9000000", 1), 0);
-    smem_context *ctx = check_open(NULL), *other = check_open(smem_family_name(ctx));
+    smem_context *ctx = open_bounded(NULL, "9000000");
+    smem_context *other = open_bounded(smem_family_name(ctx), "9000000");
     smem_segment *made[12];
     for (int i = 0; i < 12; i++)
         made[i] = make(i < 11 ? ctx : other, &sizes[1], 0);
@@ -292,11 +312,18 @@ TEST(cache_bound)
     CHECK(!check_exists(&newest));
     smem_close(ctx);
     smem_close(other);
-    CHECK_EQ(unsetenv("SHAREDMEM_CACHE"), 0);
-    ctx = check_open(NULL);
+    ctx = open_bounded(NULL, "100000"); /* less than a share is asked for at once */
     smem_detach(make(ctx, &sizes[0], 0));
-    CHECK_EQ(stats(ctx).idle, 0);
+    CHECK_EQ(stats(ctx).idle, 1);
     smem_close(ctx);
+    const char *nothing[] = {"0", "much", "1x"};
+    for (int i = 0; i < 3; i++) {
+        ctx = open_bounded(NULL, nothing[i]);
+        smem_detach(make(ctx, &sizes[0], 0));
+        CHECK_EQ(stats(ctx).bound, 0);
+        CHECK_EQ(stats(ctx).idle, 0);
+        smem_close(ctx);
+    }
 }
 
 static void keep_and_wait(check_peer *parent, void *arg)
@@ -322,4 +349,582 @@ TEST(cache_of_the_dead)
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_files('s'), 0);
     smem_close(ctx);
+}
+
+static long faults(void)
+{
+    struct rusage use;
+    CHECK_EQ(getrusage(RUSAGE_SELF, &use), 0);
+    return use.ru_minflt;
+}
+
+static double sum(smem_segment *segment)
+{
+    double all = 0;
+    for (int i = 0; i < LARGE; i += 512)
+        all += *at(segment, i);
+    return all;
+}
+
+/* What was dropped while others have it, or will, is mapped where it was when it comes
+   again, with all its pages; under whatever name it comes. */
+TEST(cache_away_comes_back)
+{
+    if (access("/proc/self/fd", X_OK) != 0)
+        check_skip("a file is opened again by way of /proc");
+    smem_context *ctx = open_warm(NULL), *other = open_warm(smem_family_name(ctx));
+    smem_segment *segment = make(ctx, &sizes[1], 0), *received;
+    uint64_t ticket;
+    smem_publish(segment);
+    for (int i = 0; i < LARGE; i += 512)
+        *at(segment, i) = 1;
+    received = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+    double *data = at(received, 0);
+    CHECK_EQ(sum(received), LARGE / 512);
+    smem_detach(received);
+    CHECK_EQ(stats(other).idle, 0);
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX);
+    if (backend == SMEM_POSIX) {
+        /* gone and made again by its owner, it has another name */
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).idle, 1);
+        segment = make(ctx, &sizes[1], 0);
+        smem_publish(segment);
+        *at(segment, 0) = 5;
+        smem_info info = facts(segment);
+        /* sent, and dropped before it is received */
+        CHECK_OK(smem_ticket_issue(segment, &ticket));
+        double *sent = at(segment, 0);
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).away, 1);
+        long before = faults();
+        CHECK_OK(receive(other, &info, SMEM_READ_WRITE, ticket, &received));
+        CHECK(at(received, 0) == data);
+        CHECK_EQ(sum(received), 5);
+        CHECK(faults() - before < 32); /* of 256 pages */
+        CHECK_EQ(stats(other).returned, 1);
+        CHECK_OK(smem_ticket_issue(received, &ticket));
+        smem_detach(received);
+        CHECK_OK(receive(ctx, &info, SMEM_READ_WRITE, ticket, &segment));
+        CHECK(at(segment, 0) == sent && *sent == 5);
+    }
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
+    CHECK_EQ(check_files('s'), 0);
+}
+
+/* A mapping that is away keeps no memory of what was freed, and goes at the next look. */
+TEST(cache_away_is_emptied)
+{
+    if (access("/proc/self/fd", X_OK) != 0)
+        check_skip("a file is opened again by way of /proc");
+    for (int by_hand = 0; by_hand < 2 && backend == SMEM_POSIX; by_hand++) {
+        smem_context *ctx = open_bounded(NULL, "0"), *other = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[1], 0), *received;
+        unsigned char resident = 1;
+        smem_publish(segment);
+        received = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        double *page = at(received, 0);
+        *page = 1;
+        smem_detach(received);
+        CHECK_EQ(stats(other).away, 1);
+        if (by_hand)
+            CHECK_OK(smem_unlink_segment(segment));
+        smem_detach(segment);
+        CHECK_EQ(check_files('s'), 0);
+        CHECK_EQ(mincore(page, 1, &resident), 0);
+        CHECK_EQ(resident & 1, by_hand); /* counted against the bound */
+        segment = make(other, &sizes[1], 0);
+        smem_publish(segment);
+        received = attach(ctx, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        smem_detach(segment);
+        CHECK_EQ(stats(other).away, 1); /* this one, not the other */
+        smem_detach(received);
+        smem_close(other);
+        smem_close(ctx);
+        CHECK_EQ(check_files('s'), 0);
+    }
+}
+
+/* Who leaves takes the name of what only it uses, and leaves its bytes as they are. */
+TEST(cache_use_outlasts_leaving)
+{
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0);
+        *at(segment, 0) = *at(segment, (int)sizes[i] - 1) = 7;
+        smem_leave(ctx);
+        CHECK_EQ(check_files('s'), 0);
+        CHECK(*at(segment, 0) == 7 && *at(segment, (int)sizes[i] - 1) == 7);
+        smem_detach(segment);
+        smem_close(ctx);
+    }
+}
+
+static smem_context *sweeping;
+static int (*called_open)(const char *path, int flags, mode_t mode);
+
+/* Somebody else's sweep whenever a file is opened: also between the end of the leaving
+   one's locks and its own test. */
+static int open_after_sweep(const char *path, int flags, mode_t mode)
+{
+    smem_context *other = sweeping;
+    sweeping = NULL; /* which opens files itself */
+    if (other)
+        CHECK_OK(smem_reclaim(other, NULL));
+    sweeping = other;
+    return called_open(path, flags, mode);
+}
+
+/* Who leaves while another sweeps keeps the bytes that it uses, in each mode. */
+TEST(cache_use_outlasts_leaving_beside_a_sweep)
+{
+    for (int mode = SMEM_READ_WRITE; mode <= SMEM_COPY_ON_WRITE; mode++) {
+        smem_context *ctx = open_warm(NULL), *other = check_open("other");
+        smem_segment *made = make(ctx, &sizes[1], 0), *used;
+        *at(made, 0) = *at(made, LARGE - 1) = 7;
+        smem_publish(made);
+        CHECK_OK(smem_attach(ctx, smem_info_of(made)->name, mode, &used));
+        if (mode != SMEM_READ_WRITE)
+            smem_detach(made);
+        called_open = smem__sys.open;
+        sweeping = other;
+        smem__sys.open = open_after_sweep;
+        smem_leave(ctx);
+        smem__sys.open = called_open;
+        CHECK(*at(used, 0) == 7 && *at(used, LARGE - 1) == 7);
+        smem_detach(used);
+        if (mode == SMEM_READ_WRITE)
+            smem_detach(made);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* Trimming unmaps what is away, too; it is bounded like what is idle. */
+TEST(cache_away_is_bounded)
+{
+    if (access("/proc/self/fd", X_OK) != 0)
+        check_skip("a file is opened again by way of /proc");
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *made[40];
+    for (int i = 0; i < 40; i++) {
+        made[i] = make(ctx, &sizes[1], 0);
+        smem_publish(made[i]);
+        smem_detach(attach(other, smem_info_of(made[i])->name, SMEM_READ_WRITE));
+    }
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX ? 32 : 0);
+    smem_trim(other, 3000000);
+    CHECK_EQ(stats(other).away, backend == SMEM_POSIX ? 2 : 0);
+    CHECK(stats(other).away_bytes <= 3000000);
+    for (int i = 0; i < 40; i++)
+        smem_detach(made[i]);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* An idle segment stands in the journal, also when that was lost and made anew. */
+TEST(cache_idle_is_journalled_again)
+{
+    if (backend != SMEM_SYSV)
+        check_skip("journals are sysv's");
+    smem_context *ctx = open_warm(NULL);
+    char path[512];
+    snprintf(path, sizeof path, "%s/smem.%u.u.journal", check_directory(), (unsigned)geteuid());
+    smem_detach(make(ctx, &sizes[0], 0));
+    CHECK_EQ(stats(ctx).idle, 1);
+    CHECK_EQ(unlink(path), 0);
+    smem_segment *segment = create(ctx, check_name("journal"));
+    seen all = {.ctx = ctx};
+    CHECK_OK(smem_list(ctx, see, &all));
+    CHECK_EQ(all.count, 2);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+/* ---- one bound for a family ---------------------------------------------------- */
+
+enum { BOUND = 9000000 };
+
+static smem_context *open_sharing(const char *family)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d", BOUND);
+    return open_bounded(family, text);
+}
+
+/* Make as many as the bound would hold, then drop them. */
+static void keep_all_of_it(smem_context *ctx)
+{
+    smem_segment *made[BOUND / (8 * LARGE)];
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        made[i] = make(ctx, &sizes[1], 0);
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        smem_detach(made[i]);
+}
+
+static void check_bounded(smem_context *ctx, smem_context *other)
+{
+    CHECK(stats(ctx).idle_bytes + stats(other).idle_bytes <= BOUND);
+    CHECK(stats(ctx).idle + stats(other).idle > 0);
+}
+
+static smem__syscalls real;
+static struct {
+    int skip; /* so many writes into the ledger are let pass */
+    bool done;
+    smem_context *ctx;
+    void (*act)(smem_context *ctx);
+} between;
+
+static ssize_t write_after_others(int fd, const void *buf, size_t size, off_t offset)
+{
+    if (size == sizeof(uint64_t) && offset > 0 && !between.done && between.skip-- == 0) {
+        between.done = true;
+        between.act(between.ctx);
+    }
+    return real.pwrite(fd, buf, size, offset);
+}
+
+enum { ROUNDS = 3000,
+       WANTED = 6,
+       MOST = 10 };
+
+static struct {
+    _Alignas(uint64_t) char page[4096];
+    _Atomic unsigned turn[2];
+    _Atomic int got[2];
+} ledger;
+
+/* Round by round: meet the other, ask, say what came, meet again, give it back. */
+static void meet(int who, unsigned turn)
+{
+    atomic_store(&ledger.turn[who], turn);
+    while (atomic_load(&ledger.turn[!who]) < turn)
+        sched_yield();
+}
+
+static void *ask_again_and_again(void *arg)
+{
+    int who = arg != NULL;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        meet(who, 3 * round + 1);
+        ledger.got[who] = smem__share_set(ledger.page, who, WANTED, MOST) == 0;
+        meet(who, 3 * round + 2);
+        if (ledger.got[0] && ledger.got[1])
+            return (void *)1;
+        meet(who, 3 * round + 3);
+        smem__share_set(ledger.page, who, 0, MOST);
+    }
+    return NULL;
+}
+
+/* Of two that ask at once for what is there for one, never do both get it. */
+TEST(cache_bound_of_two_at_once)
+{
+    pthread_t other;
+    void *both;
+    CHECK_EQ(pthread_create(&other, NULL, ask_again_and_again, &ledger), 0);
+    CHECK(ask_again_and_again(NULL) == NULL);
+    CHECK_EQ(pthread_join(other, &both), 0);
+    CHECK(both == NULL);
+    smem_context *ctx = open_sharing(NULL), *second = open_sharing(smem_family_name(ctx));
+    keep_all_of_it(ctx);
+    keep_all_of_it(second);
+    check_bounded(ctx, second);
+    smem_close(ctx);
+    smem_close(second);
+}
+
+/* A share belongs to a family: what was had in the last one counts in no other. */
+TEST(cache_bound_of_another_family)
+{
+    for (int leaves = 0; leaves < 2; leaves++) {
+        smem_context *ctx = open_sharing(NULL);
+        smem_segment *made[BOUND / (8 * LARGE)];
+        size_t count = sizeof made / sizeof made[0];
+        keep_all_of_it(ctx);
+        for (size_t i = 0; i < count; i++)
+            made[i] = make(ctx, &sizes[1], 0);
+        if (leaves) {
+            smem_leave(ctx);
+            CHECK_OK(smem_reclaim(ctx, NULL)); /* joins again */
+        } else
+            CHECK_OK(smem_new_family(ctx, NULL));
+        smem_context *other = open_sharing(smem_family_name(ctx));
+        keep_all_of_it(other);
+        for (size_t i = 0; i < count; i++)
+            smem_detach(made[i]);
+        check_bounded(ctx, other);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* A family's file that was removed is made again with what each one keeps. */
+TEST(cache_bound_without_file)
+{
+    char path[512];
+    smem_context *ctx = open_sharing(NULL);
+    keep_all_of_it(ctx);
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(),
+             smem_family_name(ctx));
+    CHECK_EQ(unlink(path), 0);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_context *other = open_sharing(smem_family_name(ctx));
+    keep_all_of_it(other);
+    check_bounded(ctx, other);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+static void keep_and_die(check_peer *parent, void *arg)
+{
+    smem_context *ctx = open_sharing(arg);
+    smem_detach(make(ctx, &sizes[1], 0));
+    check_tell(parent, stats(ctx).idle);
+    check_hear(parent);
+}
+
+static smem_context *late;
+
+static void join_late(smem_context *ctx)
+{
+    late = open_sharing(smem_family_name(ctx));
+    keep_all_of_it(late);
+}
+
+/* The slot of a dead one is cleared, but not that of who has just taken it. */
+TEST(cache_bound_when_tidied)
+{
+    char path[512];
+    real = smem__sys;
+    smem_context *ctx = open_sharing(NULL), *filler;
+    char family[SMEM_NAME_MAX + 1];
+    strcpy(family, smem_family_name(ctx));
+    check_peer child = check_fork(keep_and_die, family);
+    CHECK(check_hear(&child) > 0);
+    check_kill(&child);
+    filler = open_sharing(family); /* the child had two slots: the first is its context from here */
+    smem__file file;
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(), family);
+    CHECK_OK(smem__file_open(path, geteuid(), true, &file));
+    between.skip = 0;
+    between.done = false;
+    between.ctx = ctx;
+    between.act = join_late;
+    smem__sys.pwrite = write_after_others;
+    smem__share_tidy(&file);
+    smem__sys = real;
+    smem__file_close(&file);
+    CHECK(between.done);
+    CHECK(stats(late).idle > 0);
+    keep_all_of_it(ctx);
+    check_bounded(ctx, late);
+    smem_close(late);
+    smem_close(filler);
+    smem_close(ctx);
+}
+
+/* ---- headers that change ----------------------------------------------------- */
+
+static smem_segment *renamed;
+static smem__layout *its_header;
+static bool overtaken;
+
+/* The last moment before a finder holds it: its owner drops it and makes it
+   another one's, whose header it is just about to write. */
+static void overtake(void)
+{
+    if (overtaken)
+        return;
+    overtaken = true;
+    smem_detach(renamed);
+    its_header->nbytes = 1; /* as a reader may find it */
+}
+
+static int lock_after_owner(int fd, int command, struct flock *lock)
+{
+    if (lock->l_type == F_RDLCK && lock->l_start == 0)
+        overtake();
+    return real.fcntl_lock(fd, command, lock);
+}
+
+static int flock_after_owner(int fd, int operation)
+{
+    if (operation & LOCK_SH)
+        overtake();
+    return real.flock(fd, operation);
+}
+
+/* Who finds a name that is just taken from its segment is told that there is no
+   such segment, not that it is damaged. */
+TEST(cache_late_finder)
+{
+    if (backend != SMEM_POSIX)
+        return;
+    real = smem__sys;
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *attached;
+    renamed = make(ctx, &sizes[0], 0);
+    its_header = header_of(renamed);
+    uint64_t nbytes = its_header->nbytes;
+    smem_publish(renamed);
+    smem_info info = facts(renamed);
+    if (smem__byte_locks())
+        smem__sys.fcntl_lock = lock_after_owner;
+    else
+        smem__sys.flock = flock_after_owner;
+    CHECK_CODE(receive(other, &info, SMEM_READ_WRITE, 0, &attached), SMEM_E_NOT_FOUND);
+    smem__sys = real;
+    CHECK(overtaken);
+    CHECK_EQ(stats(ctx).idle, 1);
+    its_header->nbytes = nbytes;
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* Who leaves and comes back keeps what it drops then, as before. */
+TEST(cache_after_return)
+{
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
+    if (backend != SMEM_POSIX)
+        return;
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0), *attached;
+        smem_publish(segment);
+        attached = attach(other, smem_info_of(segment)->name, SMEM_READ_WRITE);
+        smem_leave(ctx); /* it is used elsewhere, so its mapping is locked again */
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        smem_detach(attached);
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).idle, 1);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* ---- many of them -------------------------------------------------------------- */
+
+static unsigned open_fds(void)
+{
+    unsigned count = 0;
+    DIR *all = opendir("/proc/self/fd");
+    while (all && readdir(all)) /* without /proc nobody knows */
+        count++;
+    if (all)
+        closedir(all);
+    return count;
+}
+
+static smem__syscalls called;
+static unsigned calls;
+
+/* The calls that attaching and dropping make, counted. */
+static int count_open(const char *path, int flags, mode_t mode)
+{
+    calls++;
+    return called.open(path, flags, mode);
+}
+
+static int count_fstat(int fd, struct stat *out)
+{
+    calls++;
+    return called.fstat(fd, out);
+}
+
+static int count_lstat(const char *path, struct stat *out)
+{
+    calls++;
+    return called.lstat(path, out);
+}
+
+static int count_lock(int fd, int command, struct flock *lock)
+{
+    calls++;
+    return called.fcntl_lock(fd, command, lock);
+}
+
+static void *count_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
+{
+    calls++;
+    return called.mmap(addr, size, prot, flags, fd, offset);
+}
+
+static int count_shmctl(int id, int command, struct shmid_ds *buf)
+{
+    calls++;
+    return called.shmctl(id, command, buf);
+}
+
+/* What it costs to attach this name and to drop it again. */
+static unsigned visit(smem_context *ctx, const char *name)
+{
+    called = smem__sys;
+    smem__sys.open = count_open;
+    smem__sys.fstat = count_fstat;
+    smem__sys.lstat = count_lstat;
+    smem__sys.fcntl_lock = count_lock;
+    smem__sys.mmap = count_mmap;
+    smem__sys.shmctl = count_shmctl;
+    calls = 0;
+    smem_detach(attach(ctx, name, SMEM_READ_WRITE));
+    smem__sys = called;
+    return calls;
+}
+
+static unsigned least_of_some(smem_context *ctx, const char *name)
+{
+    unsigned least = UINT_MAX;
+    for (int i = 0; i < 10; i++) { /* one of them may sweep */
+        unsigned now = visit(ctx, name);
+        least = now < least ? now : least;
+    }
+    return least;
+}
+
+/* No fd is kept for an array, and how many there are changes nothing for one more. */
+TEST(cache_many_arrays)
+{
+    enum { MANY = 2000 };
+    static smem_segment *all[MANY];
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *segment = create(ctx, check_name("one-of-many"));
+    unsigned fds = open_fds(), alone = least_of_some(other, check_name("one-of-many"));
+    for (int i = 0; i < MANY; i++) {
+        all[i] = make(other, &sizes[0], 0);
+        smem_publish(all[i]);
+    }
+    CHECK_EQ(open_fds(), fds);
+    CHECK_EQ(least_of_some(other, check_name("one-of-many")), alone);
+    for (int i = 0; i < MANY; i++)
+        smem_detach(all[i]);
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
+}
+
+/* Nor does it matter how many processes have the same array. */
+TEST(cache_many_processes)
+{
+    enum { MANY = 64 };
+    check_peer peers[MANY];
+    smem_context *ctx = open_warm(NULL);
+    smem_segment *segment = create(ctx, check_name("of-many"));
+    smem_context *other = open_warm(NULL);
+    job todo = {NULL, check_name("of-many"), NULL, 0};
+    unsigned fds = open_fds(), alone = least_of_some(other, check_name("of-many"));
+    for (int i = 0; i < MANY; i++)
+        peers[i] = check_fork(hold, &todo);
+    for (int i = 0; i < MANY; i++)
+        CHECK_EQ(begin(&peers[i]), smem_info_of(segment)->nonce);
+    CHECK_EQ(least_of_some(other, check_name("of-many")), alone);
+    for (int i = 0; i < MANY; i++)
+        finish(&peers[i]);
+    CHECK_EQ(open_fds(), fds);
+    smem_detach(segment);
+    smem_close(ctx);
+    smem_close(other);
 }

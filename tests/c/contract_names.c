@@ -126,6 +126,7 @@ static int note_pid(void *arg, int pid, const char *command)
 /* The holders of a segment are the processes that map it. */
 TEST(holders_are_who_maps_it)
 {
+    check_needs_proc();
     smem_context *ctx = check_open(NULL);
     smem_segment *segment = create(ctx, check_name("holders"));
     job todo = {.name = check_name("holders")};
@@ -308,6 +309,41 @@ TEST(persistent_stays_until_unlinked)
     smem_detach(segment);
     CHECK_OK(smem_unlink(ctx, check_name("kept")));
     CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
+static void create_and_persist(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    smem_segment *segment = create(check_open(NULL), todo->name);
+    if (todo->number)
+        CHECK_OK(smem_persist(segment));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* What is made persistent when it is full goes with a maker who is killed before, and stays after. */
+TEST(persistent_from_then_on)
+{
+    smem_context *ctx = check_open(NULL);
+    for (uint64_t persist = 0; persist < 2; persist++) {
+        job todo = {.name = check_name("later"), .number = persist};
+        check_peer child = check_fork(create_and_persist, &todo);
+        check_hear(&child);
+        check_kill(&child);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK_CODE(smem_unlink(ctx, todo.name), persist ? 0 : SMEM_E_NOT_FOUND);
+    }
+    smem_segment *copy, *segment = create(ctx, NULL); /* one without a name, too */
+    smem_info info = facts(segment);
+    CHECK_OK(smem_persist(segment));
+    CHECK(smem_info_of(segment)->flags & SMEM_PERSISTENT);
+    CHECK_OK(smem_attach(ctx, info.name, SMEM_COPY_ON_WRITE, &copy));
+    CHECK_CODE(smem_persist(copy), SMEM_E_ARGUMENT);
+    smem_detach(copy);
+    smem_detach(segment);
+    CHECK(check_exists(&info));
+    CHECK_OK(smem_unlink(ctx, info.name));
     smem_close(ctx);
 }
 

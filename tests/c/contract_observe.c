@@ -188,6 +188,7 @@ static int find_own(void *arg, int number, int64_t kernel_id, int pid, const cha
 /* One pass over /proc shows each mapped segment once for a process, however often it maps it. */
 TEST(mappings_of_all_segments)
 {
+    check_needs_proc();
     smem_context *ctx = check_open(NULL);
     job wanted = {.segment = create(ctx, check_name("mine"))};
     smem_segment *again = attach(ctx, check_name("mine"), SMEM_READ_ONLY);

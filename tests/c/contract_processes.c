@@ -1,8 +1,12 @@
 /* Contract: fork, exec, the ways to end, and families. */
 #include "contract.h"
 
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- fork, exec, exit ---------------------------------------------------------------- */
@@ -188,6 +192,68 @@ TEST(leave_and_come_back)
     smem_close(ctx);
 }
 
+/* ---- many of them -------------------------------------------------------------------- */
+
+enum { CROWD = 1000 };
+
+/* Child: by its parent's context, or one of its own; one element is its own. */
+static void attach_in_a_crowd(smem_context *ctx, int number, int ready, int go)
+{
+    char byte = 0;
+    if (number % 10 == 1)
+        ctx = check_open(NULL);
+    smem_segment *segment = attach(ctx, check_name("crowd"), SMEM_READ_WRITE);
+    *at(segment, number) = number;
+    CHECK_EQ(write(ready, &byte, 1), 1);
+    CHECK_EQ(read(go, &byte, 1), 0); /* until the other end is closed */
+    CHECK(*at(segment, number) == number);
+    smem_detach(segment);
+    smem_leave(ctx);
+    _exit(EXIT_SUCCESS);
+}
+
+/* A thousand participants use one segment; the death of half of them and its maker's leaving change nothing. */
+TEST(thousand_processes)
+{
+    int ready[2], go[2], status;
+    char byte;
+    static pid_t pids[CROWD];
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment = create(ctx, check_name("crowd"));
+    smem_info info = facts(segment);
+    CHECK_EQ(pipe(ready) | pipe(go), 0);
+    for (int i = 0; i < CROWD; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            close(go[1]);
+            attach_in_a_crowd(ctx, i, ready[1], go[0]);
+        }
+        CHECK(pids[i] > 0);
+    }
+    close(go[0]);
+    close(ready[1]);
+    for (int i = 0; i < CROWD; i++)
+        CHECK_EQ(read(ready[0], &byte, 1), 1);
+    for (int i = 0; i < CROWD; i++)
+        CHECK(*at(segment, i) == i);
+    smem_detach(segment);
+    for (int i = 0; i < CROWD; i += 2)
+        CHECK_EQ(kill(pids[i], SIGKILL), 0);
+    for (int i = 0; i < CROWD; i += 2)
+        CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(check_exists(&info));
+    close(go[1]);
+    for (int i = 1; i < CROWD; i += 2) {
+        CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
+        CHECK_EQ(status, 0);
+    }
+    close(ready[0]);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
 /* ---- families --------------------------------------------------------------------------- */
 
 static void tell_family(check_peer *parent, void *arg)
@@ -215,6 +281,7 @@ static void check_childs_family(const char *want)
 /* A child joins its ancestor's family, or the one that the environment names. */
 TEST(children_join_the_family)
 {
+    check_needs_proc();
     smem_context *ctx = check_open(NULL);
     check_childs_family(smem_family_name(ctx));
     CHECK_EQ(setenv("SHAREDMEM_FAMILY", "by-environment", 1), 0);
@@ -317,11 +384,42 @@ static void receive_from_worker(check_peer *parent, void *arg)
 /* The parent of a worker keeps the worker's family alive until it ends itself. */
 TEST(parent_is_an_honorary_member)
 {
+    check_needs_proc();
     check_peer child = check_fork(receive_from_worker, NULL);
     check_hear(&child);
     CHECK_EQ(check_wait(&child), 0);
     smem_context *ctx = check_open("another");
     CHECK_OK(smem_reclaim(ctx, NULL));
     CHECK_EQ(check_files('f'), 1);
+    smem_close(ctx);
+}
+
+/* A reaper that comes when its family has ended, and buried it, frees what that
+   kept: somebody may have looked at it while the last member left. */
+TEST(reaper_comes_late)
+{
+    check_needs_proc();
+    char path[512], *nothing[] = {NULL};
+    char *arguments[] = {"sharedmem-reaper", (char *)check_directory(), "theirs", NULL};
+    const char *program = getenv("SMEM_TEST_REAPER"); /* by tests/c/meson.build */
+    pid_t pid;
+    CHECK(program != NULL);
+    smem_context *ctx = check_open(NULL);
+    check_peer child = check_fork(send_and_end, "theirs");
+    check_hear(&child);
+    check_hear(&child);
+    check_tell(&child, 0);
+    CHECK_EQ(check_wait(&child), 0);
+    snprintf(path, sizeof path, "%s/smem.%u.f.theirs", check_directory(), (unsigned)geteuid());
+    CHECK_EQ(unlink(path), 0); /* as who leaves last does */
+    CHECK_EQ(flight_of(ctx, check_name("sent")).voided, 1);
+    CHECK_EQ(posix_spawn(&pid, program, NULL, NULL, arguments, nothing), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    smem_info info;
+    while (smem_stat(ctx, check_name("sent"), &info, NULL) == 0) {
+        smem_info_clear(&info);
+        usleep(1000); /* the runner ends a test that does not end */
+    }
+    check_no_name(ctx, check_name("sent"));
     smem_close(ctx);
 }

@@ -103,6 +103,31 @@ TEST(another_user_visits)
     smem_close(ctx);
 }
 
+/* Child: another user, whose key somebody has taken. */
+static void create_as_nobody(check_peer *parent, void *arg)
+{
+    (void)parent;
+    (void)arg;
+    CHECK_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
+    CHECK_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    smem_context *ctx = check_open("visitors");
+    check_no_name(ctx, check_name("mine"));
+    smem_detach(create(ctx, check_name("mine")));
+    smem_close(ctx);
+}
+
+/* Another user's segment that may not even be looked at does not bar the name whose key it has. */
+TEST(a_stranger_on_the_key)
+{
+    if (geteuid() != 0)
+        check_skip("only root can become another user");
+    int id = shmget(smem__sysv_key(NOBODY, check_name("mine"), 0), 4096, IPC_CREAT | 0600);
+    CHECK(id >= 0);
+    check_peer child = check_fork(create_as_nobody, NULL);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_EQ(shmctl(id, IPC_RMID, NULL), 0);
+}
+
 /* ---- what is not ours ---------------------------------------------------------------- */
 
 /* A segment whose header is damaged is not attached, and harms nobody who looks. */

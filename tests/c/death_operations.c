@@ -143,6 +143,37 @@ static void have_unlinked(victim *v)
     CHECK_OK(smem_unlink(v->ctx, check_name("a")));
 }
 
+/* Made without a name and known to nobody, by a participant that keeps what it drops. */
+static void make_private(victim *v, const int64_t *count)
+{
+    smem_spec spec = vector_of(v->backend, NULL);
+    spec.permissions = 0600;
+    spec.flags = SMEM_UNPUBLISHED;
+    spec.shape = count;
+    CHECK_OK(smem_create(v->ctx, &spec, &v->segment));
+}
+
+static void have_private(victim *v)
+{
+    static const int64_t count[] = {1000};
+    smem_close(v->ctx);
+    setenv("SHAREDMEM_CACHE", "10000000", 1);
+    v->ctx = open_in(v->kinship == JOINS ? "living" : "apart", 0, NULL);
+    make_private(v, count);
+}
+
+static void have_idle(victim *v)
+{
+    have_private(v);
+    smem_detach(v->segment);
+}
+
+static void have_published(victim *v)
+{
+    have_private(v);
+    smem_publish(v->segment);
+}
+
 static int open_without_tmpfile(const char *path, int flags, mode_t mode)
 {
     if ((flags & O_TMPFILE) != O_TMPFILE)
@@ -326,6 +357,15 @@ static void unlink_by_name(victim *v)
 static void unlink_attached(victim *v)
 {
     CHECK_OK(smem_unlink_segment(v->segment));
+}
+
+/* Fewer elements than the idle one has: its header may not say that they reach
+   further than the data. */
+static void reuse(victim *v)
+{
+    static const int64_t fewer[] = {600};
+    make_private(v, fewer);
+    CHECK_EQ(smem_info_of(v->segment)->nbytes, 4800);
 }
 
 static int see_row(void *arg, const smem_info *info, const smem_flight *flight)
@@ -522,6 +562,10 @@ OPERATION(detach_shared, .prepare = hold, .before = have_attached, .act = detach
 OPERATION(detach_copy, .prepare = hold, .before = have_a_copy, .act = detach,
           .judge = still_named)
 OPERATION(detach_in_flight, .before = have_sent, .act = detach, .judge = in_flight)
+OPERATION(keep_private, .kinds = JOINS | APART, .before = have_private, .act = detach)
+OPERATION(keep_published, .kinds = JOINS | APART, .before = have_published, .act = detach)
+OPERATION(reuse_idle, .kinds = JOINS | APART, .before = have_idle, .act = reuse)
+OPERATION(leave_with_idle, .kinds = JOINS | APART, .before = have_idle, .act = leave)
 OPERATION(unlink_name, .prepare = hold, .act = unlink_by_name, .judge = unharmed)
 OPERATION(unlink_own, .prepare = hold, .before = have_attached, .act = unlink_attached,
           .judge = unharmed)

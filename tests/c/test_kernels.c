@@ -6,6 +6,7 @@
  */
 #include "check.h"
 
+#include "os/backend.h"
 #include "os/syscalls.h"
 
 #include <errno.h>
@@ -86,13 +87,14 @@ TEST(no_room_is_said)
 {
     keep_real();
     smem_context *ctx = check_open(NULL);
+    unsigned family = check_left(false); /* its files */
     smem_segment *segment;
     shmget_error = ENOMEM;
     smem__sys.fallocate = full_fallocate;
     smem__sys.shmget = full_shmget;
     CHECK_CODE(create_on(ctx, backend, check_name("a"), 0, &segment), SMEM_E_NO_ROOM);
     CHECK_CODE(create_on(ctx, SMEM_ANY, NULL, 0, &segment), SMEM_E_NO_ROOM);
-    CHECK_EQ(check_left(false), 1); /* the family's file */
+    CHECK_EQ(check_left(false), family);
     smem_close(ctx);
 }
 
@@ -121,6 +123,58 @@ TEST(limit_is_said)
     smem_close(ctx);
 }
 
+/* Full as long as there is what the dead left: the maker's family's file is no segment, nor are
+   locks, nor what is being made. */
+static bool is_full(void)
+{
+    return check_left(false) >
+           check_files('f') + check_files('u') + check_files('l') + check_files('t');
+}
+
+static int fallocate_when_empty(int fd, int mode, off_t at, off_t size)
+{
+    return is_full() ? full_fallocate(fd, mode, at, size) : real.fallocate(fd, mode, at, size);
+}
+
+static int shmget_when_empty(key_t key, size_t size, int flags)
+{
+    return is_full() ? full_shmget(key, size, flags) : real.shmget(key, size, flags);
+}
+
+static void create_and_wait(check_peer *parent, void *arg)
+{
+    (void)arg;
+    smem_segment *segment;
+    CHECK_OK(create_on(check_open("killed"), backend, check_name("dead"), 0, &segment));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* Memory that the dead hold is freed for a new segment, however late the last sweep was. */
+TEST(no_room_until_the_dead_are_swept)
+{
+    const int errors[] = {ENOMEM, ENOSPC};
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    for (int i = 0; i < 2; i++) {
+        smem_segment *segment;
+        shmget_error = errors[i];
+        check_peer child = check_fork(create_and_wait, NULL);
+        check_hear(&child);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK_OK(create_on(ctx, backend, NULL, 0, &segment)); /* sweeps, if any is due */
+        smem_detach(segment);
+        check_kill(&child);
+        smem__sys.fallocate = fallocate_when_empty;
+        smem__sys.shmget = shmget_when_empty;
+        CHECK_OK(create_on(ctx, backend, i ? NULL : check_name("a"), 0, &segment));
+        smem__sys.fallocate = real.fallocate;
+        smem__sys.shmget = real.shmget;
+        smem_detach(segment);
+    }
+    smem_close(ctx);
+}
+
 /* ---- what a kernel does not know --------------------------------------------------- */
 
 static int open_without_tmpfile(const char *path, int flags, mode_t mode)
@@ -129,6 +183,15 @@ static int open_without_tmpfile(const char *path, int flags, mode_t mode)
         return real.open(path, flags, mode);
     errno = EOPNOTSUPP;
     return -1;
+}
+
+static int open_and_be_swept(const char *path, int flags, mode_t mode)
+{
+    static bool swept;
+    int fd = open_without_tmpfile(path, flags, mode);
+    if (fd >= 0 && flags & O_EXCL && !swept)
+        swept = real.unlink(path) == 0;
+    return fd;
 }
 
 static int link_without_proc(int from, const char *old, int to, const char *path, int flags)
@@ -151,6 +214,60 @@ TEST(no_tmpfile)
 {
     keep_real();
     smem__sys.open = open_without_tmpfile;
+    use_all();
+}
+
+static int lock_without_bytes(int fd, int command, struct flock *lock)
+{
+    (void)fd, (void)command, (void)lock;
+    errno = EINVAL;
+    return -1;
+}
+
+/* Without locks on bytes all goes as with them, in other processes too. */
+TEST(no_byte_locks)
+{
+    keep_real();
+    smem__sys.fcntl_lock = lock_without_bytes;
+    use_all();
+    CHECK(!smem__byte_locks());
+}
+
+static void hold_until_killed(check_peer *parent, void *arg)
+{
+    smem_segment *segment;
+    (void)arg;
+    smem_context *ctx = check_open(NULL);
+    CHECK_OK(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment));
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* Without them, too, a mapping keeps a segment whose fds are closed, until it is gone. */
+TEST(no_byte_locks_and_a_holder)
+{
+    keep_real();
+    smem__sys.fcntl_lock = lock_without_bytes;
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &segment));
+    check_peer child = check_fork(hold_until_killed, NULL);
+    check_hear(&child);
+    smem_detach(segment);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_OK(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment));
+    smem_detach(segment);
+    check_kill(&child);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment), SMEM_E_NOT_FOUND);
+    smem_close(ctx);
+}
+
+/* A sweep that comes before the temporary file is locked takes it; another one is made. */
+TEST(swept_before_it_is_locked)
+{
+    keep_real();
+    smem__sys.open = open_and_be_swept;
     use_all();
 }
 
@@ -241,14 +358,15 @@ TEST(died_half_made)
 {
     keep_real();
     smem_context *ctx = check_open(NULL);
+    unsigned family = check_left(false); /* its files */
     smem_segment *segment;
     smem__sys.open = open_without_tmpfile;
     check_peer child = check_fork(create_and_die, NULL);
     CHECK_EQ(check_wait(&child), 0);
-    CHECK(check_left(false) > 1);
+    CHECK(check_left(false) > family);
     CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &segment), SMEM_E_NOT_FOUND);
     CHECK_OK(smem_reclaim(ctx, NULL));
-    CHECK_EQ(check_left(false), 1); /* the family's file */
+    CHECK_EQ(check_left(false), family);
     smem_close(ctx);
 }
 
@@ -273,10 +391,11 @@ TEST(died_half_made_at_the_turn_of_a_second)
 {
     keep_real();
     smem_context *ctx = check_open(NULL);
+    unsigned family = check_left(false); /* its files */
     check_peer child = check_fork(create_and_die_at_the_turn, NULL);
     CHECK_EQ(check_wait(&child), 0);
     CHECK_OK(smem_reclaim(ctx, NULL));
-    CHECK_EQ(check_left(false), 1); /* the family's file */
+    CHECK_EQ(check_left(false), family);
     smem_close(ctx);
 }
 
@@ -325,6 +444,7 @@ TEST(died_replacing)
 {
     keep_real();
     smem_context *ctx = check_open(NULL);
+    unsigned family = check_left(false); /* its files */
     smem_segment *old;
     CHECK_OK(create_on(ctx, backend, check_name("a"), 0, &old));
     check_peer child = check_fork(replace_and_die, NULL);
@@ -332,7 +452,7 @@ TEST(died_replacing)
     CHECK_EQ(smem_is_current(old), 1);
     CHECK_OK(smem_reclaim(ctx, NULL));
     smem_detach(old);
-    CHECK_EQ(check_left(false), 1); /* the family's file */
+    CHECK_EQ(check_left(false), family);
     smem_close(ctx);
 }
 

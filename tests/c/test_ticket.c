@@ -67,17 +67,17 @@ TEST(empty_table)
     CHECK(!smem__in_flight(&flight));
 }
 
-/* Tickets are never 0, are counted until freed, and freeing twice frees once. */
+/* Tickets are never 0, are counted until freed, and freeing twice frees once, as who frees is told. */
 TEST(take_and_free)
 {
     uint64_t a = taken(ALIVE), b = taken(ALIVE);
     CHECK(a != 0 && b != 0 && a != b);
     CHECK_EQ(count().tickets, 2);
     CHECK_EQ(count().oldest, 1000);
-    smem__ticket_free(header.books, a);
-    smem__ticket_free(header.books, a);
+    CHECK(smem__ticket_free(header.books, a));
+    CHECK(!smem__ticket_free(header.books, a));
     CHECK_EQ(count().tickets, 1);
-    smem__ticket_free(header.books, b);
+    CHECK(smem__ticket_free(header.books, b));
     smem_flight flight = count();
     CHECK(!smem__in_flight(&flight));
 }

@@ -22,6 +22,9 @@ ROWS = {
     "/dev/shm",
     "default backend",
     "memory cgroup",
+    "bound of a family",
+    "filling",
+    "idle segments",
     "kernel.shmmni",
     "kernel.shmmax",
     "kernel.shmall",
@@ -172,3 +175,14 @@ def test_memory_limit(tmp_path, monkeypatch):
     assert next(doctor._memory()).state == "ok"
     (tmp_path / "a/memory.current").write_text("950\n")
     assert next(doctor._memory()).state == "warning"
+
+
+@pytest.mark.parametrize(
+    ("wish", "state", "found"),
+    [("0", "ok", "nothing"), ("1048576", "ok", "1.0 MiB"), ("1M", "warning", "1M")],
+)
+def test_bound_of_warm_memory(wish, state, found):
+    """The bound that is set is shown; what is no number of bytes is a warning."""
+    done = run("doctor", "--json", environ={"SHAREDMEM_CACHE": wish})
+    row = findings(json.loads(done.stdout))["bound of a family"]
+    assert row["state"] == state and found in row["found"]

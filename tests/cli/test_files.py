@@ -174,6 +174,22 @@ def test_load_of_what_cannot_be_loaded(damage, name, tmp_path):
     assert name not in segments()
 
 
+def test_load_that_is_killed(name, backend, tmp_path):
+    """SIGKILL while the file is read leaves nothing for longer than the next sweep."""
+    path = tmp_path / "pipe.npy"
+    np.save(tmp_path / "a.npy", np.ones(1000))
+    os.mkfifo(path)
+    command = subprocess.Popen([*COMMAND, "load", path, name, "--backend", backend])
+    with open(path, "wb", buffering=0) as pipe:
+        pipe.write((tmp_path / "a.npy").read_bytes()[:4000])
+        while name not in segments():
+            pass
+        command.kill()
+        assert command.wait() == -signal.SIGKILL
+    sharedmem.reclaim()
+    assert name not in segments()
+
+
 def test_load_that_is_interrupted(name, tmp_path):
     """^C while the file is read leaves nothing: the name is taken away again."""
     path = tmp_path / "pipe.npy"

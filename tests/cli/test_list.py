@@ -279,3 +279,27 @@ def test_read_only(make, name):
     before = json.dumps(document("show", name))
     assert json.dumps(document("show", name)) == before
     program.end()
+
+
+IDLE = """
+import sys
+import sharedmem
+array = sharedmem.zeros(1000)
+name = array.name
+del array
+print(name, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_idle(processes):
+    """What a process keeps for its next array is shown as idle, under a name that nobody was told."""
+    environ = {**os.environ, "SHAREDMEM_CACHE": "1000000", "SHAREDMEM_FAMILY": "test-idle"}
+    program = processes.program(IDLE, environ=environ)
+    told = program.hear()
+    (row,) = (row for row in segments().values() if row["status"] == "idle")
+    assert row["name"] != told and row["mapped"]
+    assert [holder["pid"] for holder in row["holders"]] == [program.pid]
+    assert "1 idle" in output("list")
+    program.end()
+    assert "idle" not in {row["status"] for row in segments().values()}

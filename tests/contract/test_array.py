@@ -1458,7 +1458,8 @@ def mappings():
 
 
 def test_mapping_goes_with_the_last_view(backend):
-    """Nothing stays mapped when the last view is gone, and no BufferError comes up."""
+    """Nothing but what is idle stays mapped when the last view is gone; no BufferError comes up."""
+    sharedmem.trim()
     before = mappings()
     a = sharedmem.zeros(10, backend=backend)
     exported = memoryview(a)
@@ -1467,6 +1468,7 @@ def test_mapping_goes_with_the_last_view(backend):
     del a
     assert len(mappings()) > len(before)
     del view, exported
+    sharedmem.trim()
     assert mappings() == before
 
 
@@ -1558,3 +1560,48 @@ def test_view_beyond_four_gigabytes_is_sent(backend, place):
         pool.close()
         pool.join()
     assert a[place] == 8
+
+
+FILLED = {
+    "C": np.arange(60.0).reshape(3, 4, 5),
+    "F": np.asfortranarray(np.arange(60, dtype="i2").reshape(3, 4, 5)),
+    "strided": np.arange(60.0).reshape(3, 4, 5)[::2, ::-1, 1:],
+    "transposed": np.arange(60.0).reshape(3, 4, 5).transpose(1, 2, 0),
+    "swapped": np.arange(60, dtype=">i4"),
+    "text": np.array(["a", "bcd"]),
+    "record": np.ones(5, dtype=[("x", "i1"), ("y", "f8")]),
+    "dates": np.arange("2020-01", "2021-01", dtype="M8[M]"),
+    "empty": np.zeros((0, 3)),
+    "scalar": np.array(3),
+    "masked": np.ma.array([1, 2, 3], mask=[0, 1, 0]),
+    "large": np.arange(5_000_000.0),
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A", "K"])
+@pytest.mark.parametrize("kind", FILLED)
+def test_copies_are_numpys(kind, order, backend):
+    """A copy has NumPy's values, dtype and layout, in new memory and in what was used before."""
+    source = FILLED[kind]
+    expected = np.array(source, copy=True, order=order)
+    for sharing in ({"backend": backend}, {}, {}):
+        made = sharedmem.copy(source, order, **sharing)
+        assert made.dtype == expected.dtype and made.strides == expected.strides
+        np.testing.assert_array_equal(np.asarray(made), expected)
+        made[...] = np.zeros((), made.dtype)  # what is made of it next must not show
+        del made
+
+
+@pytest.mark.parametrize("shape", [(), 1, (7, 11), (100, 1000), 700_001])
+@pytest.mark.parametrize("dtype", ["?", "u1", ">u2", "f8", "c16", "S3", "U5", "M8[s]", "i2,f8"])
+def test_filled_arrays_are_numpys(shape, dtype, backend):
+    """One value is in every element, also of those that no block of them ends with."""
+    value = np.zeros((), dtype) if dtype == "M8[s]" else 7
+    for sharing in ({"backend": backend}, {}, {}):
+        made = sharedmem.full(shape, value, dtype, **sharing)
+        np.testing.assert_array_equal(np.asarray(made), np.full(shape, value, dtype))
+        del made
+    if dtype != "M8[s]":
+        np.testing.assert_array_equal(
+            np.asarray(sharedmem.ones(shape, dtype, backend=backend)), np.ones(shape, dtype)
+        )

@@ -530,7 +530,7 @@ inline receive(d)
 /* smem_reclaim: each name, then the files of dead families. */
 inline bury(n)
 {
-    d_step {                                                /* smem__family_is_dead */
+    d_step {                                                /* smem__record_is_dead */
         if
         :: fpath[n] != NONE && FMAY_CLAIM(fpath[n]) -> probe[me] = fpath[n]
         :: else
@@ -578,7 +578,7 @@ inline join()
         ffd[me] = fpath[kin];                               /* smem__file_open */
         if
         :: ffd[me] == NONE
-        :: d_step {                                         /* smem__family_is_dead */
+        :: d_step {                                         /* smem__record_is_dead */
             ffd[me] != NONE && FMAY_CLAIM(ffd[me]) -> flock[me] = EXCLUSIVE };
             if
             :: fpath[kin] == ffd[me] -> fpath[kin] = NONE   /* is_at; unlink */

@@ -1,5 +1,6 @@
 """Fixtures for tests with real processes."""
 
+import os
 import secrets
 import signal
 import sys
@@ -12,7 +13,8 @@ from .processes import DEATHS, Processes
 # Spawned workers import the test modules by name, from the path they are told.
 sys.path.append(str(Path(__file__).parents[1]))
 
-TIME_LIMIT = 60  # seconds; reached only in a deadlock
+# Seconds; reached only in a deadlock. Instrumented code is given more (make asan-python).
+TIME_LIMIT = 60 * int(os.environ.get("TEST_PATIENCE", "1"))
 
 
 @pytest.fixture(autouse=True)

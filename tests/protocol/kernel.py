@@ -1,13 +1,17 @@
 """What the kernel holds for a user, this one by default, asked without the library under test."""
 
+import errno
 import fcntl
 import os
 import struct
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 DIRECTORY = "/dev/shm"
 SYSV_TABLE = "/proc/sysvipc/shm"
+STATE_AT, IDLE = 116, 2  # of a segment's header: doc/reference/segment-format.rst
 PATIENCE = 5  # seconds; for a reaper that does not end
 
 
@@ -22,8 +26,19 @@ def files(kind, uid=None):
 
 
 def posix_segments(uid=None):
-    """Names of the POSIX segments that still have one."""
-    return files("s", uid)
+    """Names of the POSIX segments that still have one, but for those a living process keeps idle."""
+    return {name for name in files("s", uid) if not _is_idle(f"{DIRECTORY}/smem.{_uid(uid)}.s.{name}")}
+
+
+def _is_idle(path):
+    """Whether its header says so, and somebody's mapping has it locked."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(STATE_AT)
+            state = int.from_bytes(file.read(4), sys.byteorder)
+            return state == IDLE and _locked(file, 0) == fcntl.F_RDLCK
+    except FileNotFoundError:
+        return False
 
 
 def sysv_segments(uid=None):
@@ -81,17 +96,50 @@ def reapers(family=None):
     return {pid for pid, _, its in _reapers() if family in (None, its)}
 
 
+def _locked(file, byte):
+    """How a byte of an open file is locked by others."""
+    layout = "hhqqi4x"  # struct flock
+    question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    try:
+        return struct.unpack(layout, fcntl.fcntl(file, fcntl.F_OFD_GETLK, question))[0]
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return _flock(file.name, byte, os.fstat(file.fileno()).st_uid)
+
+
+def has_byte_locks():
+    """Whether locks may belong to open files and single bytes; else flock stands in."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))
+        except OSError:
+            return False
+    return True
+
+
 def _lock(family, byte, uid=None):
     """How a byte of the family's file is locked, F_UNLCK when there is no such file."""
-    path = f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}"
-    layout = "hhqqi4x"  # struct flock
     try:
-        with open(path, "rb") as file:
-            question = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+        with open(f"{DIRECTORY}/smem.{_uid(uid)}.f.{family}", "rb") as file:
+            return _locked(file, byte)
     except FileNotFoundError:
         return fcntl.F_UNLCK
-    return struct.unpack(layout, answer)[0]
+
+
+def lock_file(path, byte, uid=None):
+    """Where a byte of a file is locked when the kernel has no locks on bytes."""
+    return f"{DIRECTORY}/smem.{_uid(uid)}.l.{os.stat(path).st_ino:x}.{byte:x}" if byte else path
+
+
+def _flock(path, byte, uid):
+    """As _lock() where the kernel has no locks on bytes: each but the first is a file beside it."""
+    inode = os.stat(lock_file(path, byte, uid)).st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, _, mode, _, file, *_ = line.split()
+        if kind == "FLOCK" and file.endswith(f":{inode}"):
+            return {"READ": fcntl.F_RDLCK, "WRITE": fcntl.F_WRLCK}[mode]
+    return fcntl.F_UNLCK
 
 
 def is_guarded(family, uid=None):
@@ -116,14 +164,29 @@ def wakeups(pid):
     raise AssertionError("the kernel does not count")
 
 
-def sleeps_for_ever(pid):
-    """Whether a process is in a poll(2) without a timeout; PermissionError where it is secret."""
+def _timeout(pid):
+    """Milliseconds of the poll(2) that a process is in, -1 for none, else None.
+
+    PermissionError where it is secret.
+    """
     call = Path(f"/proc/{pid}/syscall").read_text().split()
     if len(call) < 4:
-        return False  # running
-    if os.uname().machine != "x86_64":  # ppoll(fds, count, no timeout, ...)
-        return int(call[0]) == 73 and int(call[3], 16) == 0
-    return int(call[0]) == 7 and int(call[3], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+        return None  # running
+    if os.uname().machine != "x86_64":  # ppoll(fds, count, timeout, ...)
+        return None if int(call[0]) != 73 else -1 if int(call[3], 16) == 0 else 0
+    timeout = int(call[3], 16) & 0xFFFFFFFF
+    return None if int(call[0]) != 7 else -1 if timeout == 0xFFFFFFFF else timeout
+
+
+def sleeps(pid):
+    """Whether a reaper has looked, and looked again: at most its last look is to come."""
+    timeout = _timeout(pid)
+    return timeout is not None and (timeout == -1 or timeout >= 5000)
+
+
+def sleeps_for_ever(pid):
+    """Whether a reaper waits for the next death, and for nothing else."""
+    return _timeout(pid) == -1
 
 
 def state(pid):

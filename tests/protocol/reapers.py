@@ -38,10 +38,10 @@ class Reaper:
         """Return when it is gone."""
         assert self.has_ended(PATIENCE), "the reaper does not end"
 
-    def await_sleep(self):
+    def await_sleep(self, sleeps=kernel.sleeps):
         """Return when it has done all that there is to do, and waits for the next death."""
         try:
-            until(lambda: kernel.sleeps_for_ever(self.pid))
+            until(lambda: sleeps(self.pid))
         except PermissionError:
             pytest.skip("this user may not see what a process waits for")
 

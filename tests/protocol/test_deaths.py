@@ -71,6 +71,7 @@ def test_killed_at_any_line(backend, within):
         assert survivor[0] in (5, 1) and (survivor[1:] == 5).all(), death
         assert sharedmem.stat(name).tickets == 0
         sharedmem.forget(inbox[0])
+        sharedmem.trim()
         sharedmem.reclaim()
         if within != __name__:  # else a line is all of sending
             assert take_back(others) <= 1

@@ -227,6 +227,57 @@ def test_workers_started_before_the_import(processes, backend, start_method, tmp
     assert kernel.held() == before
 
 
+LEFT_WHILE_STARTED = """
+import multiprocessing, os, signal, sys, time
+
+class ImportsLate:
+    '''Unpickled in the worker while that is being started: when its starter is dead.'''
+    def __init__(self, starter):
+        self.starter = starter
+
+    def __reduce__(self):
+        return outlive, (self.starter, os.environ["METHOD"])
+
+def outlive(starter, method):
+    if method == "forkserver":
+        os.kill(os.getppid(), signal.SIGSTOP)  # or it would end with its starter
+    print("server", os.getppid() if method == "forkserver" else 0, os.getpid(), flush=True)
+    while os.path.exists(f"/proc/{starter}"):
+        time.sleep(0.001)
+    import sharedmem
+    print(sharedmem.family(), flush=True)
+    os._exit(0)
+
+if __name__ == "__main__":
+    sys.stdin.readline()
+    context = multiprocessing.get_context(os.environ["METHOD"])
+    context.Process(target=print, args=(ImportsLate(os.getpid()),)).start()
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_worker_whose_starter_died_while_it_was_started(processes, tmp_path, method):
+    """Its family does not wait for the end of whoever adopted it, which may be init."""
+    before = kernel.held()
+    script = tmp_path / "left.py"
+    script.write_text(LEFT_WHILE_STARTED)
+    program, starter = processes.orphan([sys.executable, str(script)], environ={"METHOD": method})
+    server, worker = map(int, program.hear().split()[1:])
+    for pid in (server, worker):
+        if pid:
+            processes.adopt(pid)
+    os.kill(starter, signal.SIGKILL)
+    processes.await_end(starter)
+    family = program.hear()
+    if server:
+        os.kill(server, signal.SIGKILL)
+        processes.await_end(server)
+    processes.await_end(worker)
+    assert family not in kernel.families() or sharedmem.reclaim()[1] == 1
+    assert kernel.held() == before
+
+
 def test_killed_family_leaves_no_file(processes, backend, family):
     """The file of a family whose members were SIGKILLed is reclaimed with their segments."""
     before = kernel.held()

@@ -42,7 +42,7 @@ def test_newcomer_frees_what_the_dead_filled(namespace, shortage):  # noqa: F811
     command = python(fill)
     environ = os.environ | {"PYTHON": command[0], "NEWCOMER": NEWCOMER}
     # The dead one's family has another name: a file of one's own would be made anew in its place.
-    environ |= {"SHAREDMEM_FAMILY": "filler", "SHAREDMEM_REAPER": "0"}
+    environ |= {"SHAREDMEM_FAMILY": "filler", "SHAREDMEM_REAPER": "0", "SHAREDMEM_CACHE": "0"}
     inside = [*UNSHARE, "/bin/sh", "-c", script, "sh", *command]
     done = subprocess.run(inside, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -110,7 +110,25 @@ enum {
     X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
-      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")
+      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+    X(OWNER_DIED, 4016, EOWNERDEAD, "the holder of the lock has died",          \
+      "acquire it, see to what it guards, recover() and release it")           \
+    X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
+      "give back only what was taken")                                         \
+    X(HELD, 4018, EBUSY, "this process holds locks",                           \
+      "give them back first")                                                  \
+    X(KIND, 4019, EINVAL, "the segment is of another kind",                    \
+      "attach it as what it is: stat() says its dtype")                        \
+    X(RELEASED, 4020, EOVERFLOW, "the semaphore was released more often than acquired", \
+      "release once for each acquire")                                         \
+    X(BROKEN, 4021, EPIPE, "the barrier is broken",                            \
+      "reset() it when nobody waits any more")                                 \
+    X(TORN, 4022, EIO, "the writer ended in the middle of a frame",            \
+      "wait for the next one")                                                 \
+    X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
+      "make a new one; nothing can be put into this one any more")              \
+    X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
+      "lay it into a segment and put its name, or give a larger buffer")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -161,6 +179,8 @@ typedef struct smem_spec {
     const int64_t *strides; /* in bytes; NULL: C order */
     uint64_t start;     /* byte of element (0, ..., 0) within the data */
     uint64_t nbytes;    /* bytes of data; 0: what shape and itemsize need */
+    const void *contents;   /* what the data begin with, again and again until they end */
+    uint64_t contents_size; /* 0: zeros */
 } smem_spec;
 
 /* What a segment is. Filled from a checked copy of its header. */
@@ -181,6 +201,7 @@ typedef struct smem_info {
     uint32_t origin;       /* tag of the boot and namespace it lives in */
     int64_t kernel_id;     /* inode of a POSIX segment, shmid of a SysV one */
     int mapped;            /* 1: somebody maps it, by the kernel's word */
+    int idle;              /* 1: kept by who dropped it; nobody can attach it */
     int elsewhere;         /* 1: its families cannot be seen from here (another
                               /dev/shm, one IPC namespace): it is not judged */
     int ndim;
@@ -245,7 +266,7 @@ uint32_t smem_origin(smem_context *ctx, int backend);
 /* ---- segments --------------------------------------------------------- */
 
 /*
- * Create a segment of zero bytes and map it. It is visible to others only
+ * Create a segment, of zero bytes or [contents], and map it. It is visible to others only
  * when its header is complete. Names are exclusive over both backends:
  * SMEM_E_EXISTS unless the old one is stale (nobody maps it, no valid ticket,
  * not persistent) or SMEM_REPLACE is given.
@@ -294,6 +315,11 @@ const smem_info *smem_info_of(const smem_segment *segment);
    segment that was made SMEM_UNPUBLISHED is given to anybody. */
 void smem_publish(smem_segment *segment);
 
+/* From now on it is SMEM_PERSISTENT: who makes one and fills it only then makes it so
+   leaves nothing half-filled when he is killed. SMEM_E_ARGUMENT for another user's
+   segment or a copy. */
+int smem_persist(smem_segment *segment);
+
 /* 1 while the segment's name still leads to it, else 0. */
 int smem_is_current(const smem_segment *segment);
 
@@ -336,11 +362,253 @@ int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead);
  */
 int smem_ticket_issue(smem_segment *segment, uint64_t *ticket);
 
-/* Free a ticket of a segment that is attached here, as smem_receive() does. */
-void smem_ticket_free(smem_segment *segment, uint64_t ticket);
+/* Free a ticket of a segment that is attached here, as smem_receive() does.
+   1: it was in flight until now, which of all callers exactly one is told. */
+int smem_ticket_free(smem_segment *segment, uint64_t ticket);
 
 /* Free a ticket without attaching. Freeing twice, or a void one, does nothing. */
 int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce, uint64_t ticket);
+
+/* ---- locks -------------------------------------------------------------- */
+
+/*
+ * A lock in shared memory that outlives its holder. Zero bytes are a free one; it
+ * lies aligned to 8 in a segment of this user's, attached here for writing, or
+ * is an array's own (smem_lock_of(), which an array attached for reading has as
+ * well). -EACCES anywhere else; SMEM_E_PLACE for a SysV segment that was made
+ * beside another /dev/shm than is seen here, where a death could not be seen.
+ *
+ * The holder is a process: any of its threads may give back what another has
+ * taken, and a thread that ends is no death. A forked child holds nothing. When
+ * the holder has died, however it ended, the next one gets the lock and
+ * SMEM_E_OWNER_DIED. What the lock guards may be half-changed then; until
+ * smem_lock_recover() says that it is not, everybody who gets the lock is told so.
+ * Nobody waits longer for the dead than 64 ms or so.
+ *
+ * Taking and giving back an uncontended lock makes no system call. Who waits
+ * sleeps, and a signal's handler ends that with -EINTR, to be called again.
+ */
+typedef struct smem_lock {
+    uint64_t state, thread;
+    uint32_t depth, spare;
+} smem_lock;
+
+#define SMEM_NO_WAIT INT64_C(0)
+#define SMEM_FOREVER INT64_MAX
+
+/* That many nanoseconds from now, as deadlines are given: on CLOCK_MONOTONIC. */
+int64_t smem_deadline(int64_t ns);
+
+/* One try, without a look whether a holder lives: -EBUSY, and -ENOLCK before the first
+   smem_lock_acquire() of a process. */
+int smem_lock_try(smem_segment *segment, smem_lock *lock);
+/* Take it. 0, or SMEM_E_OWNER_DIED: it is held here. -ETIMEDOUT, -EINTR, -EACCES;
+   -ENOLCK: this process cannot be told from others, its family's file is gone. */
+int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline);
+/* Give it back. SMEM_E_NOT_HELD. */
+int smem_lock_release(smem_segment *segment, smem_lock *lock);
+/* What the lock guards is in order again. SMEM_E_NOT_HELD. */
+int smem_lock_recover(smem_segment *segment, smem_lock *lock);
+
+enum smem_lock_state { SMEM_LOCK_FREE = 0,
+                       SMEM_LOCK_HERE = 1, /* held by this process */
+                       SMEM_LOCK_ELSEWHERE = 2 };
+/* What was so a moment ago. */
+int smem_lock_state(const smem_segment *segment, const smem_lock *lock);
+
+/* The same by a thread, which may take it again while it holds it and gives it
+   back as often. A lock is used by these functions or by those above. */
+int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline);
+int smem_lock_exit(smem_segment *segment, smem_lock *lock);
+/* Does this thread hold it? */
+int smem_lock_is_mine(smem_segment *segment, smem_lock *lock);
+/* Give it back however often it was taken, and take it as often again. */
+int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
+int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
+
+/* The array's own lock, which lies in its header. */
+smem_lock *smem_lock_of(smem_segment *segment);
+
+/* ---- conditions, events, semaphores, barriers ---------------------------------- */
+
+/*
+ * As in Python's threading, in shared memory, for threads of any processes. Like a
+ * lock each may lie in any segment for writing, aligned to 8; zero bytes are a
+ * new one (a semaphore and a barrier have to be started with their numbers, which
+ * may be done by everybody). Or it has a segment of its own: smem_sync_create().
+ *
+ * A process that is killed while it waits, or after it was woken and before it
+ * goes on, takes nobody's wake-up with it: who still waits gets it after 64 ms or
+ * so. -EINTR is returned as for locks.
+ */
+typedef struct smem_condition {
+    uint64_t counts, next, mark;
+    uint32_t word, spare;
+} smem_condition;
+
+/* One wait of one thread, in private memory. */
+typedef struct smem_wait {
+    uint64_t ticket;
+    uint32_t word;
+    int64_t slice;
+} smem_wait;
+
+/*
+ * Wait for a notification: begin while the lock is held that guards what is waited
+ * for, give that back, sleep until 0 (notified) or -ETIMEDOUT, and take it again.
+ * After -EINTR sleep again, or cancel: 1 when there was a notification after all.
+ * Whoever notifies holds the same lock.
+ */
+int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait);
+int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
+                         int64_t deadline);
+int smem_condition_cancel(smem_segment *segment, smem_condition *condition, const smem_wait *wait);
+/* Let [count] of those who wait go on; all with UINT32_MAX. */
+int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count);
+/* All of it in one, with a lock that was taken by smem_lock_acquire(). The lock is
+   held again when it returns: 0, SMEM_E_OWNER_DIED, -ETIMEDOUT, -EINTR. */
+int smem_condition_wait(smem_segment *segment, smem_condition *condition, smem_lock *lock,
+                        int64_t deadline);
+
+typedef struct smem_event {
+    uint32_t word, spare;
+} smem_event;
+
+int smem_event_set(smem_segment *segment, smem_event *event);
+int smem_event_clear(smem_segment *segment, smem_event *event);
+int smem_event_is_set(const smem_event *event);
+/* Who waits goes on after a set, even if a clear follows at once. */
+int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline);
+
+typedef struct smem_semaphore {
+    uint64_t state;
+    uint32_t limit, waiters;
+} smem_semaphore;
+
+/* With [value] units, and never more than [limit] (0: INT32_MAX). Only the first
+   one's numbers count. SMEM_E_ARGUMENT. */
+int smem_semaphore_start(smem_segment *segment, smem_semaphore *semaphore, uint32_t value,
+                         uint32_t limit);
+/* A unit belongs to nobody: what a process has when it dies is not given back. */
+int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline);
+/* SMEM_E_RELEASED, and nothing is changed, above the limit. */
+int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count);
+uint32_t smem_semaphore_value(const smem_semaphore *semaphore);
+
+typedef struct smem_barrier {
+    smem_lock lock;
+    uint64_t resets;
+    uint32_t phase, count, parties, broken;
+} smem_barrier;
+
+int smem_barrier_start(smem_segment *segment, smem_barrier *barrier, uint32_t parties);
+/*
+ * Arrive: the number of those who were there before, or SMEM_E_BROKEN, -EINTR,
+ * -ETIMEDOUT. The last one (parties - 1) must open it, or say that it is broken;
+ * its death in between breaks it, too. The others sleep until it is open (0) or
+ * broken. A wait that ends otherwise is to be given up, which breaks the barrier:
+ * SMEM_E_BROKEN, or 0 when it was open meanwhile.
+ */
+int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *phase,
+                        int64_t deadline);
+int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
+                       int64_t deadline);
+int smem_barrier_give_up(smem_segment *segment, smem_barrier *barrier, uint32_t phase);
+int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken);
+/* Whoever waits, and whoever comes from now on, finds it broken; or waits anew. */
+int smem_barrier_abort(smem_segment *segment, smem_barrier *barrier);
+int smem_barrier_reset(smem_segment *segment, smem_barrier *barrier);
+/* How many wait; SMEM_E_BROKEN. */
+int smem_barrier_waiting(const smem_barrier *barrier);
+
+/*
+ * One of them in a segment of its own, found by its name and kind. [value] and
+ * [limit]: a semaphore's, a barrier's parties, else 0. Another kind: SMEM_E_KIND.
+ * smem_data() is the struct; a condition's is a smem_lock and then the condition.
+ */
+enum smem_kind { SMEM_KIND_LOCK = 0,
+                 SMEM_KIND_RECURSIVE = 1, /* to be used by smem_lock_enter() and so on */
+                 SMEM_KIND_CONDITION = 2,
+                 SMEM_KIND_EVENT = 3,
+                 SMEM_KIND_SEMAPHORE = 4,
+                 SMEM_KIND_BARRIER = 5 };
+
+typedef struct smem_sync_spec {
+    const char *name;
+    int backend, kind;
+    unsigned flags; /* SMEM_PERSISTENT, SMEM_REPLACE, SMEM_UNPUBLISHED */
+    unsigned permissions;
+    uint32_t value, limit;
+} smem_sync_spec;
+
+int smem_sync_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out);
+int smem_sync_attach(smem_context *ctx, const char *name, int kind, smem_segment **out);
+int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out,
+                               int *created);
+/* Is this segment one of that kind? 0 or SMEM_E_KIND; then fills the numbers, and
+   starts it if nobody has. */
+int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit);
+
+/* ---- frames ----------------------------------------------------------------------- */
+
+/*
+ * An array that is written as a whole, again and again, and read as a whole: a
+ * sequence lock in its header. Readers are in nobody's way, and take a frame only
+ * if nothing was written meanwhile. Frames are numbered from 1.
+ *
+ * Between begin and end, or give_up, one process writes; others wait to write. A
+ * writer that dies, or gives up, leaves no frame: who reads gets SMEM_E_TORN until
+ * the next one is complete, and never what is half-written. The next writer finds
+ * what the dead one left, and writes all of it. A ring of arrays keeps the last
+ * complete frame, too (examples/frames).
+ */
+int smem_frame_begin(smem_segment *segment, int64_t deadline);
+int smem_frame_end(smem_segment *segment);
+int smem_frame_give_up(smem_segment *segment);
+/* The number of the newest complete frame. */
+uint64_t smem_frame_number(const smem_segment *segment);
+/* Wait for a frame with a higher number than [newer_than]. -ETIMEDOUT, -EINTR. */
+int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline);
+/* Copy all of the data, smem_info.nbytes of them. SMEM_E_TORN, -ETIMEDOUT, -EINTR. */
+int smem_frame_read(smem_segment *segment, void *out, uint64_t *number, int64_t deadline);
+/* For a copy of one's own: it is whole if the second one returns 1. */
+int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline);
+int smem_frame_read_end(const smem_segment *segment, uint64_t number);
+
+/* ---- atomics ---------------------------------------------------------------------- */
+
+/*
+ * One element, changed at once for all processes. C11 programs may use <stdatomic.h> on
+ * the element itself; this is for those that know its type at run time only.
+ * [kind] and [width] as NumPy's dtype.kind ('b', 'i', 'u', 'f') and itemsize (1, 2,
+ * 4 or 8), in the machine's byte order; values are the element's bytes in the low
+ * ones of 64 bits. Integers wrap. What [order] asks for is the least that is done.
+ * SMEM_E_ARGUMENT: an operation that the kind has not, or an element that is not
+ * aligned to its width.
+ */
+enum smem_operation { SMEM_LOAD = 0,
+                      SMEM_STORE = 1,
+                      SMEM_EXCHANGE = 2,
+                      SMEM_FETCH_ADD = 3, /* and so on: not of bools */
+                      SMEM_FETCH_SUB = 4,
+                      SMEM_FETCH_MAX = 5,
+                      SMEM_FETCH_MIN = 6,
+                      SMEM_FETCH_OR = 7, /* and so on: not of floats */
+                      SMEM_FETCH_AND = 8,
+                      SMEM_FETCH_XOR = 9 };
+
+enum smem_order { SMEM_RELAXED = 0,
+                  SMEM_ACQUIRE = 2,
+                  SMEM_RELEASE = 3,
+                  SMEM_ACQ_REL = 4,
+                  SMEM_SEQ_CST = 5 };
+
+/* [before]: the element's value until then. */
+int smem_atomic(void *element, int kind, unsigned width, int operation, int order, uint64_t operand,
+                uint64_t *before);
+/* 1: it was [expected], bit by bit, and is [desired] now. 0: [expected] is what it is. */
+int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                 uint64_t desired);
 
 /* ---- reclaiming ------------------------------------------------------- */
 
@@ -367,20 +635,85 @@ int smem_reclaim_segment(smem_context *ctx, const smem_info *info, int in_flight
 
 /*
  * What a process drops stays mapped for what it makes next, up to a bound for all
- * of its family ($SHAREDMEM_CACHE in bytes; none when it is not set). It comes back
+ * of its family ($SHAREDMEM_CACHE in bytes; when that is not set the least of 512 MB,
+ * a sixteenth of the memory and a quarter of /dev/shm). It comes back
  * when a segment cannot be made for want of room, when the process ends, and by
  * smem_trim(), which returns how many bytes it freed.
  */
 uint64_t smem_trim(smem_context *ctx, uint64_t keep);
 
 typedef struct smem_statistics {
-    uint64_t idle_bytes, idle_bound; /* kept now, and at most */
-    uint64_t idle;                   /* segments kept now */
-    uint64_t reused, missed;         /* made from one that was kept; made anew */
-    uint64_t kept, evicted;
-    uint64_t mapped;                 /* segments that are in use here */
+    uint64_t mapped, mapped_bytes; /* segments in use here */
+    uint64_t idle, idle_bytes;     /* kept for what is made next */
+    uint64_t away, away_bytes;     /* in use elsewhere, their mapping kept */
+    uint64_t bound;                /* on both kinds of bytes, of all the family */
+    /* since smem_open(), or the fork: */
+    uint64_t created;  /* segments made anew */
+    uint64_t reused;   /* made of an idle one */
+    uint64_t attached; /* mapped anew */
+    uint64_t returned; /* attached by a mapping that was away */
+    uint64_t kept, evicted; /* made idle; given up for others or for the bound */
+    uint64_t reclaimed, reclaimed_bytes; /* of the dead, by this process */
 } smem_statistics;
+
+/* What this process has and has done. */
 void smem_stats(smem_context *ctx, smem_statistics *out);
+
+/* ---- queues ----------------------------------------------------------- */
+
+/*
+ * A bounded queue of byte strings, for any number of producers and consumers. It is all
+ * of the data of a segment of this user's that is attached for writing, and valid as
+ * long as that. Deadlines are as for locks. A process that dies in a call has done all
+ * of it or nothing, and stands in nobody's way: the others go on, who slept after a
+ * second at most.
+ */
+typedef struct smem_queue {
+    smem_segment *segment;
+    uint64_t slots, room, spare; /* checked: never read again from the segment */
+    uint32_t limit;
+} smem_queue;
+
+/* Bytes of data for [limit] items with [room] bytes in all. 0: too many. */
+uint64_t smem_queue_size(uint32_t limit, uint64_t room);
+
+/*
+ * Make a queue of a new segment's zero bytes. [room] is a power of two. With [spare]
+ * bytes kept for each item that may still come, at most room / limit, a put never
+ * waits for bytes: see smem_queue_put(). Until then it is not a queue for others.
+ */
+int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare);
+
+/* Fill [out]. SMEM_E_KIND: it is not a queue. SMEM_E_VERSION. */
+int smem_queue_open(smem_segment *segment, smem_queue *out);
+
+/*
+ * Put an item. SMEM_E_LENGTH: it is longer than the queue could ever hold, or there is
+ * no room for it now beside the spare bytes of the others; an item of at most [spare]
+ * bytes always fits, such as the name of a segment that holds the rest.
+ * SMEM_E_SHUT; -EAGAIN: full, and not to wait; -ETIMEDOUT, -EINTR while waiting.
+ */
+int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, int64_t deadline);
+
+/*
+ * Take the first item. [length] is its length; when that is more than [capacity]
+ * the item stays and the result is SMEM_E_LENGTH. SMEM_E_SHUT: shut and empty.
+ * -EAGAIN: empty, and not to wait; -ETIMEDOUT, -EINTR while waiting.
+ */
+int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length,
+                   int64_t deadline);
+
+/* Items in the queue at this moment. */
+uint32_t smem_queue_count(const smem_queue *queue);
+
+/* No more puts, from any process. What is in it can still be taken. */
+void smem_queue_shut(const smem_queue *queue);
+
+/* An item that was taken is done; SMEM_E_ARGUMENT when all are. */
+int smem_queue_done(const smem_queue *queue);
+
+/* Wait until all that was put is done. -ETIMEDOUT, -EINTR. */
+int smem_queue_join(const smem_queue *queue, int64_t deadline);
 
 #ifdef __cplusplus
 }

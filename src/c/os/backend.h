@@ -9,6 +9,8 @@
 #ifndef SMEM_BACKEND_H
 #define SMEM_BACKEND_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,8 +36,12 @@ int smem__place_find(smem__place *place, const char *directory);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);
+/* Bytes that this process and those of its container may have at most. */
+uint64_t smem__memory_total(void);
+/* Bytes that the place's file system may hold; UINT64_MAX: no limit of its own. */
+uint64_t smem__place_size(const smem__place *place);
 
-/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u or t. */
+/* Path of a file of ours: <directory>/smem.<uid>.<kind>.<name>; kind s, f, u, t or l. */
 int smem__place_path(const smem__place *place, uint32_t uid, char kind, const char *name,
                      char out[SMEM__PATH_MAX]);
 
@@ -48,10 +54,21 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
 /*
  * Locks are open-file-description locks on single bytes. They belong to the
  * open file and to every mapping made from it: after smem__file_close() a
- * mapping carries them until its last piece is unmapped.
+ * mapping carries them until its last piece is unmapped. Where the kernel knows
+ * none flock stands in (flock.h), and only a pin carries those on other bytes than 0.
  */
+enum { SMEM__SIDES = 4 };
+
+/* A locked byte that is a file by itself (flock.h). */
+typedef struct smem__side {
+    int fd_plus_1; /* 0: none */
+    bool pinned;   /* a mapping carries the lock */
+    uint64_t byte;
+} smem__side;
+
 typedef struct smem__file {
     int fd;
+    smem__side sides[SMEM__SIDES];
     uint64_t device, inode, links, size;
     uint32_t uid, mode;
 } smem__file;
@@ -63,7 +80,10 @@ enum smem__lock { SMEM__UNLOCKED,
 /* Open an existing regular file; never follows a link, never blocks.
    -ENOENT; SMEM_E_SECURITY unless a regular file owned by [uid]. */
 int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *out);
-/* As above; makes an empty file of mode 0600 when there is none. */
+/* As above, with the shared lock on byte 0. -EAGAIN: somebody has it exclusively, or
+   the file lost its name before it was locked. */
+int smem__file_hold(const char *path, uint32_t uid, bool writable, smem__file *out);
+/* As smem__file_open(); makes an empty file of mode 0600 when there is none. */
 int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out);
 /*
  * A file without a name, in [place], with the shared lock on byte 0. Where the kernel knows no O_TMPFILE it has
@@ -97,18 +117,35 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 int smem__file_resize(const smem__file *file, uint64_t size);
 /* Another open file of the same inode, which holds no lock: an fd. */
 int smem__file_reopen(const smem__file *file, bool writable);
+/* What errno says of a failed mmap. */
+int smem__map_code(void);
 /* An inaccessible page that carries the file's locks. */
 int smem__file_pin(const smem__file *file, size_t page, void **out);
+/* The same, to be read and written: the file's first page. */
+int smem__file_page(const smem__file *file, size_t page, void **out);
 void smem__unpin(void *pin, size_t page);
 int smem__path_unlink(const char *path);
 int smem__path_rename(const char *path, const char *to);
 
 /* Sleep until it can be had. */
 int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64_t byte);
+/* Does the kernel have locks on bytes? Known after the first lock. */
+bool smem__byte_locks(void);
 
 /* Give the processor away for a moment; [turn] counts the calls of one wait. */
 void smem__backoff(unsigned turn);
 void smem__nap(unsigned ms);
+
+/* ---- sleeping on memory --------------------------------------------------- */
+
+/*
+ * Sleep while the word in shared memory is [expected]; [deadline] is in ns of
+ * CLOCK_MONOTONIC, INT64_MAX: none. 0: woken, or it is another already; may be 0
+ * for no reason. -ETIMEDOUT; -EINTR: a signal was handled.
+ */
+int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+/* Wake up to [count] of all processes that sleep on it. How many, or an error. */
+int smem__futex_wake(const _Atomic uint32_t *word, int count);
 
 /* ---- huge pages ---------------------------------------------------------- */
 
@@ -136,6 +173,9 @@ int smem__process_self(void);
 int smem__process_parent(int pid);
 /* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
 int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
+/* Does any process that can be seen map a file of [kind] of ours that was removed? 1, 0
+   or an error. */
+int smem__removed_is_mapped(const smem__place *place, char kind);
 /* Visit what each process maps that can be seen from here: inodes of the place's
    file system, ids of SysV segments; each of a process as often as it maps it. */
 typedef int smem__visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
@@ -148,7 +188,11 @@ int smem__random_name(char out[SMEM__RANDOM_NAME]);
 /* A name and a nonce, in one system call. */
 int smem__random_identity(char out[SMEM__RANDOM_NAME], uint64_t *nonce);
 int64_t smem__now(void);           /* seconds since 1970 */
+/* Run [function] in a thread beside this one, which gets no signals; false where there
+   is but one processor for both, or no thread to be had. */
+bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out);
 uint64_t smem__monotonic_us(void);
+int64_t smem__monotonic_ns(void);
 const char *smem__environment(const char *name);
 
 /* ---- the reaper's ----------------------------------------------------------- */
@@ -194,12 +238,14 @@ typedef struct smem__object {
     smem__file file; /* posix: fd and lock; sysv: uid and mode only */
     int id;          /* sysv: shmid */
     int32_t key;     /* sysv */
+    uint64_t attached; /* sysv: how many attachments there were when it was found */
     void *probe;     /* sysv: where it is attached for reading */
     uint64_t size;
     int64_t kernel_id; /* inode or shmid */
     bool writable;
     bool mapped;     /* when it was looked at, somebody else mapped it */
-    bool apart;        /* to be mapped so that part() can keep the data mapped */
+    bool resident;   /* all its pages are there, though it is new */
+    bool apart;      /* to be mapped so that it is soon loosened */
 } smem__object;
 
 /* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
@@ -208,14 +254,18 @@ enum smem__reach { SMEM__LOOK,
                    SMEM__READ,
                    SMEM__WRITE };
 
+/* From this size on a segment is mapped apart from its lock, and loosened mappings
+   of it are kept: a small one is mapped anew in less time. */
+enum { SMEM__APART_FROM = 1 << 18 };
+
 typedef struct smem__mapping {
     void *base;
     uint64_t size;
     int64_t kernel_id;
     uint64_t device;
     bool shares; /* false: private pages, which nobody else ever sees */
-    void *pin;   /* posix, private pages: the page that carries the lock */
-    bool apart;  /* posix: only the first page carries the lock */
+    void *pin;   /* posix: the page that carries the lock, where [base] does not */
+    bool apart;  /* posix: shared, and [base] never carries it */
 } smem__mapping;
 
 typedef struct smem__backend {
@@ -247,17 +297,23 @@ typedef struct smem__backend {
                smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
-    /* Give up the mapping's hold on the segment; its data stay where they are, its
-       header does not. NULL where that cannot be done. */
-    int (*part)(const smem__place *place, smem__mapping *mapping);
-    /* The other way, from an object that is claimed: the mapping holds it. */
-    int (*join)(const smem__place *place, const smem__object *object, smem__mapping *mapping);
+    /* Loosen this mapping, which is the only one here, and claim what it maps. Not 0:
+       it is loosened, or not mapped any more. NULL: that cannot be done. */
+    int (*claim_mapped)(const smem__place *place, const char *name, smem__mapping *mapping,
+                        smem__object *out);
+    /* Let a loosened mapping hold the segment again, from an object that is claimed
+       (by it) or open (where it is apart); it is not claimed any more. */
+    int (*join)(const smem__object *object, smem__mapping *mapping);
+    /* Free the data's pages of a claimed object without a name, though loosened
+       mappings of others still show them. NULL: there are none. */
+    int (*empty)(const smem__object *object, uint64_t data_offset);
     /* Give a claimed object that has [name] another one. -ENOENT: it has not. */
     int (*rename)(const smem__place *place, const char *name, const char *to,
                   const smem__object *object);
     /* Does the name lead to this object? */
     bool (*is_at)(const smem__place *place, const char *name, const smem__object *object);
-    /* At exit: this mapping shall not count any more, though it stays usable. */
+    /* This mapping shall not count any more, though it stays usable: at exit, and
+       while it is idle. */
     int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Undo that. */
     void (*tighten)(const smem__place *place, const char *name, smem__mapping *mapping);

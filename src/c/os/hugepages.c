@@ -35,7 +35,7 @@ int smem__aligned_room(uint64_t size, void **out)
     char *base = smem__sys.mmap(NULL, room + smem__huge, PROT_NONE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
-        return -errno;
+        return smem__map_code();
     uint64_t head = (smem__huge - (uintptr_t)base % smem__huge) % smem__huge;
     if (head)
         smem__sys.munmap(base, head);
@@ -53,7 +53,7 @@ int smem__map_aligned(uint64_t size, int prot, int fd, void **out)
     *out = smem__sys.mmap(room, size, prot, MAP_SHARED | MAP_FIXED, fd, 0);
     if (*out != MAP_FAILED)
         return 0;
-    rc = -errno;
+    rc = smem__map_code();
     smem__sys.munmap(room, size);
     return rc;
 }

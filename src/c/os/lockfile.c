@@ -10,6 +10,7 @@
 #include "os/backend.h"
 
 #include "base/point.h"
+#include "os/flock.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
@@ -22,13 +23,19 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What errno says of a call that makes or fills a file. */
+static int smem__fill_code(void)
+{
+    return errno == ENOSPC || errno == EDQUOT ? SMEM_E_NO_ROOM : -errno;
+}
+
 static int smem__open_retry(const char *path, int flags, mode_t mode)
 {
     int fd;
     do
         fd = smem__sys.open(path, flags, mode);
     while (fd < 0 && errno == EINTR);
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? smem__fill_code() : fd;
 }
 
 int smem__file_stat(smem__file *file)
@@ -49,7 +56,7 @@ int smem__file_stat(smem__file *file)
 
 static int smem__file_adopt(int fd, uint32_t uid, smem__file *out)
 {
-    out->fd = fd;
+    *out = (smem__file){.fd = fd};
     int rc = smem__file_stat(out);
     if (rc == 0 && out->uid != uid)
         rc = SMEM_E_SECURITY;
@@ -82,6 +89,23 @@ int smem__file_open(const char *path, uint32_t uid, bool writable, smem__file *o
     return smem__file_adopt(fd, uid, out);
 }
 
+/* One look at the file, after it is locked, tells whose it is and whether it has its
+   name: a lock on somebody else's file harms nobody before it is closed. */
+int smem__file_hold(const char *path, uint32_t uid, bool writable, smem__file *out)
+{
+    int fd = smem__open_retry(path, (writable ? O_RDWR : O_RDONLY) | SMEM__SAFE, 0);
+    if (fd < 0)
+        return smem__open_code(fd);
+    *out = (smem__file){.fd = fd};
+    int locked = smem__file_lock(out, SMEM__SHARED, 0);
+    int rc = smem__file_adopt(fd, uid, out);
+    if (rc == 0 && locked == 0 && out->links == 0)
+        locked = -EAGAIN;
+    if (rc == 0 && locked != 0)
+        smem__file_close(out);
+    return rc ? rc : locked;
+}
+
 /* Whatever the umask took. */
 static int smem__file_set_mode(smem__file *file, uint32_t mode)
 {
@@ -101,9 +125,11 @@ int smem__file_open_or_make(const char *path, uint32_t uid, smem__file *out)
     if (geteuid() != uid)
         return SMEM_E_SECURITY; /* it would be made for somebody else */
     int fd = smem__open_retry(path, O_RDWR | O_CREAT | SMEM__SAFE, 0600);
+    if (fd == -ENOENT)
+        return SMEM_E_PLACE; /* the directory is gone */
     if (fd < 0)
         return fd == -EACCES ? SMEM_E_SECURITY : smem__open_code(fd);
-    SMEM__POINT("file.opened-or-made", "the user's file is there, perhaps empty; nobody is inside");
+    SMEM__POINT("file.opened-or-made", "a file that may be empty is there, and not locked");
     int rc = smem__file_adopt(fd, uid, out);
     return rc ? rc : smem__file_set_mode(out, 0600);
 }
@@ -141,13 +167,13 @@ static void smem__unlink_temporary(const smem__file *file)
 static int smem__file_make_once(const smem__place *place, smem__file *out)
 {
     int fd = smem__open_retry(place->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (smem__no_tmpfile(fd))
+    bool named = smem__no_tmpfile(fd);
+    if (named)
         fd = smem__open_temporary(place);
     if (fd < 0)
         return fd;
     SMEM__POINT("file.made", "an empty file without a name, or of kind 't'; nothing locks it");
     int rc = smem__file_adopt(fd, place->uid, out);
-    bool named = rc == 0 && out->links > 0;
     if (rc == 0)
         rc = smem__file_lock(out, SMEM__SHARED, 0);
     SMEM__POINT("file.locked", "as before, and it holds the shared lock");
@@ -173,9 +199,9 @@ int smem__file_publish(smem__file *file, const char *path)
 {
     char self[64];
     snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
-    int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -errno : 0;
+    int rc = smem__sys.linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? smem__fill_code() : 0;
     if (rc == -ENOENT) /* no /proc here: works with CAP_DAC_READ_SEARCH */
-        rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? -errno : 0;
+        rc = smem__sys.linkat(file->fd, "", AT_FDCWD, path, AT_EMPTY_PATH) ? smem__fill_code() : 0;
     if (rc == 0) {
         SMEM__POINT("file.linked", "the file has its name; one of kind 't' has that one, too");
         smem__unlink_temporary(file);
@@ -208,15 +234,17 @@ int smem__file_replace(const smem__place *place, smem__file *file, const char *p
         SMEM__POINT("file.replaced", "the name leads to the new segment, the old one has none");
         return 0;
     }
-    rc = -errno;
+    rc = smem__fill_code();
     smem__sys.unlink(temporary);
     return rc;
 }
 
 void smem__file_close(smem__file *file)
 {
-    if (file->fd >= 0)
-        smem__sys.close(file->fd); /* EINTR: on Linux it is closed all the same */
+    if (file->fd < 0)
+        return;
+    smem__flock_release(file);
+    smem__sys.close(file->fd); /* EINTR: on Linux it is closed all the same */
     file->fd = -1;
 }
 
@@ -230,16 +258,33 @@ static struct flock smem__lock_request(enum smem__lock lock, uint64_t byte)
                           .l_len = 1};
 }
 
-static int smem__lock_by(const smem__file *file, int command, enum smem__lock lock, uint64_t byte)
+/* Is this what a kernel says that has no such locks, to the first one? */
+static bool smem__lock_is_unknown(int rc)
 {
-    struct flock request = smem__lock_request(lock, byte);
-    while (smem__sys.fcntl_lock(file->fd, command, &request) != 0) {
+    return (rc == -EINVAL || rc == -ENOSYS) && smem__flock_choose(false);
+}
+
+static int smem__lock_bytes(const smem__file *file, int command, struct flock *request)
+{
+    while (smem__sys.fcntl_lock(file->fd, command, request) != 0) {
         if (errno == EACCES)
             return -EAGAIN;
         if (errno != EINTR)
             return -errno;
     }
+    smem__flock_choose(true);
     return 0;
+}
+
+static int smem__lock_by(const smem__file *file, int command, enum smem__lock lock, uint64_t byte)
+{
+    if (!smem__flock_needed()) {
+        struct flock request = smem__lock_request(lock, byte);
+        int rc = smem__lock_bytes(file, command, &request);
+        if (!smem__lock_is_unknown(rc))
+            return rc;
+    }
+    return smem__flock_lock(file, lock, byte, command == F_OFD_SETLKW);
 }
 
 int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
@@ -252,15 +297,21 @@ int smem__file_lock_forever(const smem__file *file, enum smem__lock lock, uint64
     return smem__lock_by(file, F_OFD_SETLKW, lock, byte);
 }
 
+static enum smem__lock smem__lock_seen(short type)
+{
+    return type == F_UNLCK ? SMEM__UNLOCKED : type == F_RDLCK ? SMEM__SHARED
+                                                              : SMEM__EXCLUSIVE;
+}
+
 int smem__file_locked(const smem__file *file, uint64_t byte)
 {
-    struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
-    while (smem__sys.fcntl_lock(file->fd, F_OFD_GETLK, &request) != 0)
-        if (errno != EINTR)
-            return -errno;
-    return request.l_type == F_UNLCK   ? SMEM__UNLOCKED
-           : request.l_type == F_RDLCK ? SMEM__SHARED
-                                       : SMEM__EXCLUSIVE;
+    if (!smem__flock_needed()) {
+        struct flock request = smem__lock_request(SMEM__EXCLUSIVE, byte);
+        int rc = smem__lock_bytes(file, F_OFD_GETLK, &request);
+        if (!smem__lock_is_unknown(rc))
+            return rc ? rc : (int)smem__lock_seen(request.l_type);
+    }
+    return smem__flock_locked(file, byte);
 }
 
 void smem__backoff(unsigned turn)
@@ -325,7 +376,7 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == ENOSPC ? SMEM_E_NO_ROOM : -errno;
+            return smem__fill_code();
         done += (size_t)n;
     }
     return 0;
@@ -333,7 +384,10 @@ int smem__file_write(const smem__file *file, const void *buf, size_t size, uint6
 
 int smem__file_resize(const smem__file *file, uint64_t size)
 {
-    return smem__sys.ftruncate(file->fd, (off_t)size) == 0 ? 0 : -errno;
+    while (smem__sys.ftruncate(file->fd, (off_t)size) != 0)
+        if (errno != EINTR)
+            return smem__fill_code();
+    return 0;
 }
 
 int smem__file_reopen(const smem__file *file, bool writable)
@@ -343,19 +397,41 @@ int smem__file_reopen(const smem__file *file, bool writable)
     return smem__open_retry(self, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
 }
 
+/* EAGAIN: after mlockall() there may be no more locked memory. It would be taken
+   for "try again". */
+int smem__map_code(void)
+{
+    return errno == EAGAIN ? -ENOMEM : -errno;
+}
+
 int smem__file_pin(const smem__file *file, size_t page, void **out)
 {
+    if (smem__flock_needed())
+        return smem__flock_pin(file, page, out);
     void *pin = smem__sys.mmap(NULL, page, PROT_NONE, MAP_SHARED, file->fd, 0);
     if (pin == MAP_FAILED)
-        return -errno;
+        return smem__map_code();
     *out = pin;
     return 0;
+}
+
+int smem__file_page(const smem__file *file, size_t page, void **out)
+{
+    void *pin = NULL;
+    int rc = smem__file_pin(file, page, &pin);
+    if (rc == 0 && smem__sys.mprotect(pin, page, PROT_READ | PROT_WRITE) != 0) {
+        rc = -errno;
+        smem__unpin(pin, page);
+    }
+    if (rc == 0)
+        *out = pin;
+    return rc;
 }
 
 void smem__unpin(void *pin, size_t page)
 {
     if (pin)
-        smem__sys.munmap(pin, page);
+        smem__sys.munmap(pin, smem__flock_needed() ? SMEM__PIN_PAGES * page : page);
 }
 
 int smem__path_rename(const char *path, const char *to)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static uint64_t smem__namespace(const char *path)
@@ -36,27 +37,75 @@ static void smem__boot_id(uint8_t out[16])
     }
 }
 
+/* The text of a small file of the kernel's; empty where it cannot be read. */
+static void smem__read_text(const char *path, char *text, size_t size)
+{
+    ssize_t n = -1;
+    int fd = smem__sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        n = smem__sys.pread(fd, text, size - 1, 0);
+        smem__sys.close(fd);
+    }
+    text[n < 0 ? 0 : n] = '\0';
+}
+
+/* A line of /proc/meminfo in bytes. */
+static bool smem__meminfo(const char *text, const char *key, uint64_t *out)
+{
+    unsigned long long kib;
+    const char *line = strstr(text, key);
+    if (!line || sscanf(line, "%*s %llu", &kib) != 1)
+        return false;
+    *out = kib * 1024;
+    return true;
+}
+
 uint64_t smem__memory_available(void)
 {
-    char text[4096], *line;
-    unsigned long long memory, swap = 0;
-    int fd = smem__sys.open("/proc/meminfo", O_RDONLY | O_CLOEXEC, 0);
+    char text[4096];
+    uint64_t memory, swap = 0;
+    smem__read_text("/proc/meminfo", text, sizeof text);
+    if (!smem__meminfo(text, "MemAvailable:", &memory))
+        return UINT64_MAX;
+    smem__meminfo(text, "SwapFree:", &swap);
+    return memory + swap;
+}
+
+/* A container sees its own limit at the root of its control groups. */
+uint64_t smem__memory_total(void)
+{
+    static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
+                                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    char text[4096];
+    uint64_t total = UINT64_MAX;
+    smem__read_text("/proc/meminfo", text, sizeof text);
+    smem__meminfo(text, "MemTotal:", &total);
+    for (size_t i = 0; i < 2; i++) {
+        unsigned long long limit;
+        smem__read_text(limits[i], text, sizeof text);
+        if (sscanf(text, "%llu", &limit) == 1 && limit < total)
+            total = limit;
+    }
+    return total;
+}
+
+uint64_t smem__place_size(const smem__place *place)
+{
+    struct statfs system;
+    int fd = place->has_posix ? smem__sys.open(place->directory, O_RDONLY | O_CLOEXEC, 0) : -1;
     if (fd < 0)
         return UINT64_MAX;
-    ssize_t n = smem__sys.pread(fd, text, sizeof text - 1, 0);
+    int rc = smem__sys.fstatfs(fd, &system);
     smem__sys.close(fd);
-    text[n < 0 ? 0 : n] = '\0';
-    if (!(line = strstr(text, "MemAvailable:")) || sscanf(line, "%*s %llu", &memory) != 1)
-        return UINT64_MAX;
-    if ((line = strstr(text, "SwapFree:")))
-        sscanf(line, "%*s %llu", &swap);
-    return (memory + swap) * 1024;
+    return rc == 0 && system.f_blocks ? (uint64_t)system.f_blocks * (uint64_t)system.f_bsize
+                                      : UINT64_MAX;
 }
 
 static bool smem__usable_directory(const char *path, uint64_t *device)
 {
     struct stat st;
-    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || access(path, W_OK | X_OK) != 0)
+    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
+        smem__sys.access(path, W_OK | X_OK) != 0)
         return false;
     *device = st.st_dev;
     return true;
@@ -119,7 +168,7 @@ int smem__place_each(const smem__place *place, char kind, smem__visit_name *visi
     int rc = 0;
     while (rc == 0) {
         errno = 0;
-        struct dirent *entry = readdir(directory);
+        struct dirent *entry = smem__sys.readdir(directory);
         if (!entry) {
             rc = -errno; /* 0 at the end */
             break;

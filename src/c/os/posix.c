@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 static int smem__room_code(int rc)
 {
@@ -61,25 +62,45 @@ static int smem__posix_reserve(const smem__file *file, uint64_t size)
 
 /* Before the rest is reserved, which then costs little; whatever fails here fails
    there, too, or is small pages. */
-static void smem__posix_reserve_huge(const smem__place *place, const smem__file *file,
+static bool smem__posix_reserve_huge(const smem__place *place, const smem__file *file,
                                      uint64_t size)
 {
     void *base;
     if (!smem__huge_is_worth(place, size) || size > smem__memory_available() ||
         smem__file_resize(file, size) != 0 ||
         smem__map_aligned(size, PROT_READ | PROT_WRITE, file->fd, &base) != 0)
-        return;
-    smem__huge_populate(base, size);
+        return false;
+    bool all = smem__huge_populate(base, size) == 0;
     smem__sys.munmap(base, size);
+    return all;
+}
+
+/*
+ * A sysv segment is journalled in a file of the same file system. The last pages
+ * are left to that journal, 64 bytes for each of 4096 segments: else
+ * there would be no falling back just where it is needed.
+ */
+enum { SMEM__JOURNAL_PAGES = 64 };
+
+static bool smem__posix_leaves_room(const smem__file *file)
+{
+    struct statfs system;
+    if (smem__sys.fstatfs(file->fd, &system) != 0 || system.f_blocks == 0)
+        return true; /* unbounded */
+    uint64_t keep = system.f_blocks / 64 + 1;
+    if (keep > SMEM__JOURNAL_PAGES)
+        keep = SMEM__JOURNAL_PAGES;
+    return system.f_bavail >= keep && (system.f_files == 0 || system.f_ffree > 0);
 }
 
 static int smem__posix_fill(const smem__place *place, const smem__file *file, uint64_t size,
-                            bool reserve)
+                            bool reserve, bool *resident)
 {
-    if (reserve)
-        smem__posix_reserve_huge(place, file, size);
+    *resident = reserve && smem__posix_reserve_huge(place, file, size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
-    return rc == -EOPNOTSUPP ? smem__file_resize(file, size) : rc;
+    if (rc == -EOPNOTSUPP || rc == -ENOSYS)
+        return smem__file_resize(file, size);
+    return rc == 0 && !smem__posix_leaves_room(file) ? -ENOSPC : rc;
 }
 
 static int smem__posix_create(const smem__place *place, const char *name, unsigned candidate,
@@ -92,7 +113,7 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     int rc = smem__file_make(place, mode, &out->file);
     if (rc != 0)
         return smem__room_code(rc);
-    rc = smem__posix_fill(place, &out->file, size, reserve);
+    rc = smem__posix_fill(place, &out->file, size, reserve, &out->resident);
     if (rc != 0) {
         smem__file_discard(&out->file);
         return smem__room_code(rc);
@@ -156,16 +177,6 @@ static void smem__posix_close(smem__object *object)
     smem__file_close(&object->file);
 }
 
-/* nlink 0: the lock was got on a segment that lost its name in between. */
-static int smem__posix_hold(smem__object *object)
-{
-    object->mapped = false;
-    int rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
-    if (rc == 0)
-        rc = smem__file_stat(&object->file);
-    return rc == 0 && object->file.links == 0 ? -EAGAIN : rc;
-}
-
 /* An exclusive lock is somebody's claim: he has proved that nobody maps it. */
 static int smem__posix_look(smem__object *object)
 {
@@ -181,16 +192,15 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
     char path[SMEM__PATH_MAX];
     if (!place->has_posix)
         return -ENOENT;
+    out->mapped = false;
     int rc = smem__place_path(place, uid, 's', name, path);
     if (rc == 0)
-        rc = smem__file_open(path, uid, reach == SMEM__WRITE, &out->file);
+        rc = reach == SMEM__LOOK ? smem__file_open(path, uid, false, &out->file)
+                                 : smem__file_hold(path, uid, reach == SMEM__WRITE, &out->file);
+    if (rc == 0 && reach == SMEM__LOOK && (rc = smem__posix_look(out)) != 0)
+        smem__file_close(&out->file);
     if (rc != 0)
         return rc;
-    rc = reach == SMEM__LOOK ? smem__posix_look(out) : smem__posix_hold(out);
-    if (rc != 0) {
-        smem__file_close(&out->file);
-        return rc;
-    }
     SMEM__POINT("posix.opened", "the segment is locked by an fd, not by a mapping yet");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
@@ -209,23 +219,19 @@ static int smem__posix_poke(const smem__object *object, const void *buf, size_t 
     return smem__file_write(&object->file, buf, size, offset);
 }
 
-static int smem__posix_claim(const smem__place *place, const char *name, unsigned candidate,
-                             smem__mapping *mapping, unsigned own, smem__object *out)
+static int smem__posix_open_own(const smem__place *place, const char *name, smem__object *out)
 {
-    (void)candidate;
-    (void)own;
     char path[SMEM__PATH_MAX];
     if (!place->has_posix)
         return -ENOENT;
     int rc = smem__place_path(place, place->uid, 's', name, path);
-    if (rc == 0)
-        rc = smem__file_open(path, place->uid, true, &out->file);
-    if (rc != 0)
-        return rc;
-    if (mapping && !smem__posix_is_mapped(&out->file, mapping))
-        rc = -ENOENT;
-    else
-        rc = smem__file_lock(&out->file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
+    return rc ? rc : smem__file_open(path, place->uid, true, &out->file);
+}
+
+/* Lock what was opened, or close it. */
+static int smem__posix_claim_open(smem__object *out)
+{
+    int rc = smem__file_lock(&out->file, SMEM__EXCLUSIVE, SMEM__BYTE_MAP);
     if (rc != 0) {
         smem__file_close(&out->file);
         return rc == -EAGAIN ? -EBUSY : rc;
@@ -237,6 +243,41 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
     return 0;
 }
 
+static int smem__posix_claim(const smem__place *place, const char *name, unsigned candidate,
+                             smem__mapping *mapping, unsigned own, smem__object *out)
+{
+    (void)candidate;
+    (void)own;
+    int rc = smem__posix_open_own(place, name, out);
+    if (rc == 0 && mapping && !smem__posix_is_mapped(&out->file, mapping)) {
+        smem__file_close(&out->file);
+        rc = -ENOENT;
+    }
+    return rc ? rc : smem__posix_claim_open(out);
+}
+
+/* A mapping that is not apart is laid over itself from the file that claims it: so it
+   holds the segment again as soon as that gives the claim up for the shared lock. */
+static int smem__posix_claim_mapped(const smem__place *place, const char *name,
+                                    smem__mapping *mapping, smem__object *out)
+{
+    if (mapping->apart) {
+        smem__unpin(mapping->pin, 1);
+        mapping->pin = NULL;
+    }
+    int rc = smem__posix_open_own(place, name, out);
+    if (rc != 0)
+        return rc;
+    if (!smem__posix_is_mapped(&out->file, mapping))
+        rc = -ENOENT;
+    else if (!mapping->apart)
+        rc = smem__posix_lay(out->file.fd, mapping);
+    SMEM__POINT("posix.parted", "mapped, and the mapping holds no lock");
+    if (rc != 0)
+        smem__file_close(&out->file);
+    return rc ? rc : smem__posix_claim_open(out);
+}
+
 static int smem__posix_unlink(const smem__place *place, const char *name, smem__object *object)
 {
     char path[SMEM__PATH_MAX];
@@ -246,7 +287,9 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
-    rc = smem__file_is_at(&object->file, path);
+    rc = smem__file_stat(&object->file); /* the file that has the locks, not the one that was opened */
+    if (rc == 0)
+        rc = smem__file_is_at(&object->file, path);
     if (rc != 1)
         return rc == 0 ? -ENOENT : rc;
     rc = smem__path_unlink(path);
@@ -271,6 +314,26 @@ static int smem__posix_rename(const smem__place *place, const char *name, const 
     else if (rc == 0)
         rc = -ENOENT;
     smem__file_lock(&object->file, SMEM__UNLOCKED, SMEM__BYTE_UNLINK);
+    return rc;
+}
+
+/* Pages of a file that idle mappings still show are freed by nothing else. */
+static int smem__posix_empty(const smem__object *object, uint64_t data_offset)
+{
+    if (object->size < SMEM__APART_FROM)
+        return 0;
+    int rc = smem__sys.fallocate(object->file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 (off_t)data_offset, (off_t)(object->size - data_offset));
+    if (rc == 0)
+        return 0;
+    /* No fallocate here: the same through a mapping. */
+    size_t size = object->size - data_offset;
+    void *data = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->file.fd,
+                                (off_t)data_offset);
+    if (data == MAP_FAILED)
+        return -errno;
+    rc = smem__sys.madvise(data, size, MADV_REMOVE) ? -errno : 0;
+    smem__sys.munmap(data, size);
     return rc;
 }
 
@@ -306,13 +369,14 @@ const smem__backend smem__posix = {
     .map = smem__posix_map,
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
-    .part = smem__posix_part,
     .join = smem__posix_join,
+    .empty = smem__posix_empty,
     .rename = smem__posix_rename,
     .is_at = smem__posix_is_at,
     .loosen = smem__posix_loosen,
     .tighten = smem__posix_tighten,
     .claim = smem__posix_claim,
+    .claim_mapped = smem__posix_claim_mapped,
     .unlink = smem__posix_unlink,
     .is_current = smem__posix_is_current,
 };

@@ -22,6 +22,22 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
                : 0;
 }
 
+/* From an open file of its own; where there is no /proc to get one, a copy. */
+static int smem__posix_private_pages(const smem__object *object, void **out)
+{
+    int fd = smem__file_reopen(&object->file, false), rc;
+    if (fd < 0 && fd != -ENOENT)
+        return fd;
+    *out = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
+                          fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE, fd < 0 ? -1 : fd, 0);
+    rc = *out == MAP_FAILED ? smem__map_code() : 0;
+    if (fd >= 0)
+        smem__sys.close(fd);
+    else if (rc == 0 && (rc = smem__file_read(&object->file, *out, object->size, 0)) != 0)
+        smem__sys.munmap(*out, object->size);
+    return rc;
+}
+
 /*
  * Private pages cannot be laid anew at exit (smem__posix_lay) without losing
  * what was written to them. So they come from a file of their own that holds
@@ -29,34 +45,30 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
  */
 static int smem__posix_map_private(smem__object *object, smem__mapping *out)
 {
-    void *pin;
+    void *pin, *base;
     int rc = smem__file_pin(&object->file, 1, &pin);
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.private-pinned", "the page that carries the lock is mapped");
-    int fd = smem__file_reopen(&object->file, false);
-    rc = fd < 0 ? fd : 0;
-    if (fd >= 0) {
-        void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        rc = base == MAP_FAILED ? -errno : 0;
-        smem__sys.close(fd);
-        *out = (smem__mapping){.base = base,
-                               .size = object->size,
-                               .kernel_id = object->kernel_id,
-                               .device = object->file.device,
-                               .pin = pin};
-    }
-    if (rc != 0)
+    rc = smem__posix_private_pages(object, &base);
+    if (rc != 0) {
         smem__unpin(pin, 1);
-    return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
+        return rc;
+    }
+    *out = (smem__mapping){.base = base,
+                           .size = object->size,
+                           .kernel_id = object->kernel_id,
+                           .device = object->file.device,
+                           .pin = pin};
+    return 0;
 }
 
-/* Lay the first [size] bytes of a mapping over themselves from this open file. */
-static int smem__posix_lay(int fd, const smem__mapping *mapping, uint64_t size, int more)
+/* Lay a mapping over itself from this open file. */
+int smem__posix_lay(int fd, const smem__mapping *mapping)
 {
-    void *base = smem__sys.mmap(mapping->base, size, PROT_READ | PROT_WRITE,
-                                MAP_SHARED | MAP_FIXED | more, fd, 0);
-    return base == MAP_FAILED ? -errno : 0;
+    void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_FIXED, fd, 0);
+    return base == MAP_FAILED ? smem__map_code() : 0;
 }
 
 static int smem__posix_map_shared(const smem__place *place, int fd, int prot, smem__mapping *out)
@@ -64,14 +76,14 @@ static int smem__posix_map_shared(const smem__place *place, int fd, int prot, sm
     if (smem__huge_is_worth(place, out->size))
         return smem__map_aligned(out->size, prot, fd, &out->base);
     out->base = smem__sys.mmap(NULL, out->size, prot, MAP_SHARED, fd, 0);
-    return out->base == MAP_FAILED ? -errno : 0;
+    return out->base == MAP_FAILED ? smem__map_code() : 0;
 }
 
 /*
- * The data from an open file without a lock, the header's first page over it
- * from the one that holds it: so the lock can be given up while the data stay
- * mapped. (It cannot be released on the open file itself: a forked child's
- * mapping shares that, and would lose its hold too.)
+ * The segment from an open file without a lock, and beside it a page from the
+ * one that holds it: so the lock can be given up while the segment stays mapped.
+ * (It cannot be released on the open file itself: a forked child's mapping
+ * shares that, and would lose its hold too.)
  */
 static int smem__posix_map_apart(const smem__place *place, const smem__object *object,
                                  smem__mapping *out)
@@ -81,19 +93,18 @@ static int smem__posix_map_apart(const smem__place *place, const smem__object *o
         return fd;
     int rc = smem__posix_map_shared(place, fd, PROT_READ | PROT_WRITE, out);
     smem__sys.close(fd);
-    if (rc == 0 && (rc = smem__posix_lay(object->file.fd, out, place->page, 0)) != 0)
+    if (rc == 0 && (rc = smem__file_pin(&object->file, 1, &out->pin)) != 0)
         smem__sys.munmap(out->base, out->size);
     return rc;
 }
 
-/* Small ones are mapped again in less time than a second mapping takes. */
-enum { SMEM__APART_FROM = 1 << 18 };
-
 int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                     uint64_t data_offset, smem__mapping *out)
 {
-    if (mode == SMEM_COPY_ON_WRITE)
-        return smem__posix_map_private(object, out);
+    if (mode == SMEM_COPY_ON_WRITE) {
+        int failed = smem__posix_map_private(object, out);
+        return failed == -ENOMEM ? SMEM_E_NO_ROOM : failed;
+    }
     int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ, rc = 0;
     *out = (smem__mapping){.size = object->size,
                            .kernel_id = object->kernel_id,
@@ -101,8 +112,10 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                            .shares = true,
                            .apart = object->apart && mode == SMEM_READ_WRITE &&
                                     object->writable && object->size >= SMEM__APART_FROM};
-    rc = out->apart ? smem__posix_map_apart(place, object, out)
-                    : smem__posix_map_shared(place, object->file.fd, prot, out);
+    if (out->apart && (rc = smem__posix_map_apart(place, object, out)) == -ENOENT)
+        out->apart = false; /* no /proc to open the file again: all of it holds the lock */
+    if (!out->apart)
+        rc = smem__posix_map_shared(place, object->file.fd, prot, out);
     SMEM__POINT("posix.mapped", "the segment is mapped");
     if (rc == 0 && mode == SMEM_READ_ONLY &&
         (rc = smem__mapping_protect(out, data_offset)) != 0)
@@ -110,32 +123,28 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
     return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
 }
 
-static uint64_t smem__posix_locked_size(const smem__place *place, const smem__mapping *mapping)
+/* With flock the claim is given back before the shared lock is had: a sweep that came
+   between has taken the name. */
+static int smem__posix_was_kept(const smem__file *file)
 {
-    return mapping->apart ? place->page : mapping->size;
+    smem__file now = {.fd = file->fd};
+    int rc = smem__byte_locks() ? 0 : smem__file_stat(&now);
+    return rc == 0 && !smem__byte_locks() && now.links == 0 ? -ENOENT : rc;
 }
 
-/* Something must lie there: another thread would get a hole for a mapping of its
-   own, and joining would lay the header over that. */
-int smem__posix_part(const smem__place *place, smem__mapping *mapping)
+int smem__posix_join(const smem__object *object, smem__mapping *mapping)
 {
-    void *base = smem__sys.mmap(mapping->base, smem__posix_locked_size(place, mapping), PROT_NONE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return base == MAP_FAILED ? -errno : 0;
+    int rc = mapping->apart ? smem__file_pin(&object->file, 1, &mapping->pin) : 0;
+    if (rc == 0)
+        rc = smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
+    return rc ? rc : smem__posix_was_kept(&object->file);
 }
 
-int smem__posix_join(const smem__place *place, const smem__object *object,
-                     smem__mapping *mapping)
-{
-    int rc = smem__posix_lay(object->file.fd, mapping, smem__posix_locked_size(place, mapping),
-                             mapping->apart ? 0 : MAP_POPULATE);
-    return rc ? rc : smem__file_lock(&object->file, SMEM__SHARED, SMEM__BYTE_MAP);
-}
-
+/* The lock goes last. */
 void smem__posix_unmap(smem__mapping *mapping)
 {
-    smem__unpin(mapping->pin, 1);
     smem__sys.munmap(mapping->base, mapping->size);
+    smem__unpin(mapping->pin, 1);
     SMEM__POINT("posix.unmapped", "the segment is not mapped any more; nobody has looked yet");
 }
 
@@ -145,15 +154,16 @@ bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
 }
 
 /*
- * A mapping may not go while views of it may still be used; but it holds the
- * shared lock. It is laid over itself from a file that holds none: the bytes
- * stay where they are, the lock goes.
+ * A mapping may not go while views of it may still be used, or pages of it shall
+ * stay warm; but it holds the shared lock. It is laid over itself from a file that
+ * holds none: the bytes stay where they are, the lock goes. Where a page apart
+ * carries the lock it is enough that this page goes.
  */
 int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping *mapping)
 {
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (!mapping->shares) {
+    if (mapping->apart || !mapping->shares) {
         smem__unpin(mapping->pin, 1);
         mapping->pin = NULL;
         return 0;
@@ -163,8 +173,8 @@ int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping
         rc = smem__file_open(path, place->uid, true, &file);
     if (rc != 0)
         return rc;
-    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping, mapping->size, 0) : -ENOENT;
-    SMEM__POINT("posix.loosened", "at exit: mapped, and the mapping holds no lock");
+    rc = smem__posix_is_mapped(&file, mapping) ? smem__posix_lay(file.fd, mapping) : -ENOENT;
+    SMEM__POINT("posix.loosened", "mapped, and the mapping holds no lock");
     smem__file_close(&file);
     return rc;
 }
@@ -179,7 +189,10 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
-        smem__posix_lay(file.fd, mapping, mapping->size, 0);
+        if (mapping->apart)
+            smem__file_pin(&file, 1, &mapping->pin);
+        else
+            smem__posix_lay(file.fd, mapping);
         SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
     }
     smem__file_close(&file);

@@ -6,6 +6,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,12 +17,30 @@
 #include <time.h>
 #include <unistd.h>
 
+static int smem__random_device(char *buf, size_t size)
+{
+    int fd = smem__sys.open("/dev/urandom", O_RDONLY | O_CLOEXEC, 0);
+    int rc = fd < 0 ? -errno : 0;
+    for (size_t done = 0; rc == 0 && done < size;) {
+        ssize_t n = smem__sys.read(fd, buf + done, size - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            rc = n == 0 ? -EIO : -errno;
+    }
+    if (fd >= 0)
+        smem__sys.close(fd);
+    return rc;
+}
+
+/* Without getrandom (a filter of system calls) the
+   device says the same. */
 int smem__random(void *buf, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t n = smem__sys.getrandom((char *)buf + done, size - done, 0);
         if (n < 0 && errno != EINTR)
-            return -errno;
+            return smem__random_device(buf, size);
         if (n > 0)
             done += (size_t)n;
     }
@@ -44,6 +64,19 @@ int smem__random_name(char out[SMEM__RANDOM_NAME])
 
 /* The clock that shm_ctime is taken from: the finer one runs ahead of it, by up to
    a tick, and what was made just now would seem older than its journal entry. */
+bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out)
+{
+    cpu_set_t processors;
+    sigset_t all, before;
+    if (sched_getaffinity(0, sizeof processors, &processors) != 0 || CPU_COUNT(&processors) < 2)
+        return false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(out, NULL, function, arg) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 int64_t smem__now(void)
 {
     struct timespec t;
@@ -137,9 +170,14 @@ static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
     char path[64], *line = NULL;
     size_t room = 0;
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return -errno;
+    int fd = smem__sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    if (!f) {
+        int rc = -errno;
+        if (fd >= 0)
+            smem__sys.close(fd);
+        return rc;
+    }
     int rc = 0;
     while (rc == 0 && getline(&line, &room, f) >= 0)
         rc = visit(arg, line);
@@ -178,6 +216,27 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
     rc = smem__maps_each(pid, smem__maps_match_name, &query);
     return rc == 1 ? 0 : rc < 0 ? rc
                                 : -ENOENT;
+}
+
+static int smem__maps_match_removed(void *arg, char *line)
+{
+    const char *prefix = arg;
+    const char *path = strchr(line, '/');
+    return path && strncmp(path, prefix, strlen(prefix)) == 0 && strstr(path, " (deleted)");
+}
+
+int smem__removed_is_mapped(const smem__place *place, char kind)
+{
+    char prefix[SMEM__PATH_MAX];
+    int rc = smem__place_path(place, place->uid, kind, "", prefix);
+    DIR *proc = rc == 0 ? smem__sys.opendir("/proc") : NULL;
+    if (!proc)
+        return rc ? rc : -errno;
+    for (struct dirent *entry; rc <= 0 && (entry = readdir(proc));)
+        if (isdigit((unsigned char)entry->d_name[0]))
+            rc = smem__maps_each(atoi(entry->d_name), smem__maps_match_removed, prefix);
+    closedir(proc);
+    return rc == 1; /* not all can be read */
 }
 
 typedef struct smem__mapping_query {
@@ -223,8 +282,14 @@ int smem__process_each_mapping(const smem__place *place, smem__visit_mapping *vi
     if (!proc)
         return -errno;
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(proc));) {
+    while (rc == 0) {
         smem__mapping_query query = {.device = place->device, .visit = visit, .arg = arg};
+        errno = 0;
+        struct dirent *entry = smem__sys.readdir(proc);
+        if (!entry) {
+            rc = -errno; /* 0 at the end */
+            break;
+        }
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
         query.pid = atoi(entry->d_name);

@@ -40,7 +40,7 @@ static int smem__close_all(void)
     if (!listed)
         return -errno;
     int own = dirfd(listed);
-    for (struct dirent *entry; (entry = readdir(listed));) {
+    for (struct dirent *entry; (entry = smem__sys.readdir(listed));) {
         int fd = atoi(entry->d_name);
         if (isdigit((unsigned char)entry->d_name[0]) && fd != own)
             smem__sys.close(fd);

@@ -10,7 +10,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_open
@@ -49,6 +51,19 @@ static int smem__pidfd_call(pid_t pid, unsigned flags)
     return (int)syscall(SYS_pidfd_open, pid, flags);
 }
 
+/* A 32-bit system with 64-bit time has a call of its own for it. */
+#ifdef SYS_futex_time64
+#define SMEM__FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define SMEM__FUTEX SYS_futex
+#endif
+
+static long smem__futex_call(const _Atomic uint32_t *word, int operation, uint32_t value,
+                             const struct timespec *timeout, uint32_t bits)
+{
+    return syscall(SMEM__FUTEX, word, operation, value, timeout, NULL, bits);
+}
+
 static int smem__poll_call(struct pollfd *fds, unsigned long count, int timeout_ms)
 {
     return poll(fds, count, timeout_ms);
@@ -60,6 +75,7 @@ smem__syscalls smem__sys = {
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
+    .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
     .fallocate = fallocate,
@@ -80,7 +96,10 @@ smem__syscalls smem__sys = {
     .shmdt = shmdt,
     .shmctl = shmctl,
     .opendir = opendir,
+    .readdir = readdir,
+    .access = access,
     .getrandom = getrandom,
+    .futex = smem__futex_call,
     .spawn = smem__spawn_call,
     .waitpid = waitpid,
     .fork = fork,

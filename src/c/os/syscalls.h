@@ -18,6 +18,8 @@
 
 struct flock;
 struct pollfd;
+struct timespec;
+struct statfs;
 
 typedef struct smem__syscalls {
     int (*open)(const char *path, int flags, mode_t mode);
@@ -25,6 +27,7 @@ typedef struct smem__syscalls {
     int (*fstat)(int fd, struct stat *out);
     int (*lstat)(const char *path, struct stat *out);
     int (*stat)(const char *path, struct stat *out);
+    int (*fstatfs)(int fd, struct statfs *out);
     int (*fchmod)(int fd, mode_t mode);
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, int mode, off_t offset, off_t size);
@@ -45,7 +48,11 @@ typedef struct smem__syscalls {
     int (*shmdt)(const void *addr);
     int (*shmctl)(int id, int command, struct shmid_ds *buf);
     DIR *(*opendir)(const char *path);
+    struct dirent *(*readdir)(DIR *directory);
+    int (*access)(const char *path, int mode);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+    long (*futex)(const _Atomic uint32_t *word, int operation, uint32_t value,
+                  const struct timespec *timeout, uint32_t bits);
     /* the reaper's, and how it is started */
     /* all signals blocked, no environment; returns the error */
     int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);

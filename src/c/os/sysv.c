@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 int32_t smem__sysv_key(uint32_t uid, const char *name, unsigned candidate)
 {
@@ -33,8 +34,11 @@ int32_t smem__sysv_key(uint32_t uid, const char *name, unsigned candidate)
 
 static int smem__sysv_stat(int id, uint32_t uid, struct shmid_ds *st)
 {
-    if (smem__sys.shmctl(id, IPC_STAT, st) != 0)
+    if (smem__sys.shmctl(id, IPC_STAT, st) != 0) {
+        if (errno == EACCES && uid == geteuid())
+            return SMEM_E_SECURITY; /* at our own we may look */
         return errno == EINVAL || errno == EIDRM ? -ENOENT : -errno;
+    }
     if (st->shm_perm.mode & SHM_DEST)
         return -ENOENT;
     return st->shm_perm.uid == uid ? 0 : SMEM_E_SECURITY;
@@ -54,6 +58,7 @@ static int smem__sysv_find(int32_t key, uint32_t uid, smem__object *out)
                           .key = key,
                           .size = st.shm_segsz,
                           .kernel_id = id,
+                          .attached = st.shm_nattch,
                           .mapped = st.shm_nattch != 0};
     return 0;
 }
@@ -174,8 +179,8 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
         smem__sys.shmctl(id, IPC_RMID, NULL);
         SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
     } else if (reserve && smem__huge_is_worth(place, size))
-        smem__huge_populate(out->probe, size); /* else its pages come when they are touched */
-    return rc;
+        out->resident = smem__huge_populate(out->probe, size) == 0; /* else its pages come when they are touched */
+    return rc == -ENOENT ? -EIDRM : rc; /* another program has removed it */
 }
 
 /* It can be found since it was made; its header says whether it is complete. */
@@ -212,7 +217,7 @@ static int smem__sysv_map_copy(const smem__object *object, smem__mapping *out)
     void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
-        return errno == ENOMEM ? SMEM_E_NO_ROOM : -errno;
+        return smem__map_code() == -ENOMEM ? SMEM_E_NO_ROOM : -errno;
     memcpy(base, object->probe, object->size);
     *out = (smem__mapping){.base = base, .size = object->size, .kernel_id = -1};
     return 0;
@@ -271,6 +276,8 @@ static int smem__sysv_claim(const smem__place *place, const char *name, unsigned
         return rc == SMEM_E_SECURITY ? -ENOENT : rc;
     if (mapping && (!mapping->shares || mapping->kernel_id != out->kernel_id))
         return -ENOENT;
+    if (out->attached > own) /* more of them do not prove less: it is not attached in vain */
+        return -EBUSY;
     rc = smem__sysv_attach(out, NULL, 0);
     if (rc != 0)
         return rc;
@@ -292,7 +299,7 @@ static int smem__sysv_unlink(const smem__place *place, const char *name, smem__o
     if (rc != 0)
         return rc;
     if (smem__sys.shmctl(object->id, IPC_RMID, NULL) != 0)
-        return -errno;
+        return errno == EINVAL || errno == EIDRM ? -ENOENT : -errno;
     SMEM__POINT("sysv.unlinked", "the key is gone; the journal still has it");
     return 0;
 }

@@ -16,10 +16,15 @@
 #include "segment/family.h"
 #include "segment/sweep.h"
 
+#include <errno.h>
+
 /* The end of a file is reported before the locks of its process are gone: look
-   soon, and once more in case that it took longer (a large process). */
+   soon, and twice more in case that it took longer: a large process, or one that
+   dies on a machine where everybody waits for a processor. Nothing is reported
+   after that, so who slept too early would sleep for ever. */
 enum { SMEM__SOON_MS = 50,
        SMEM__LATER_MS = 500,
+       SMEM__LAST_MS = 5000,
        SMEM__REST = 10,
        SMEM__REST_MAX_MS = 1000 };
 
@@ -78,7 +83,9 @@ static int smem__guard(smem__reaper *reaper)
         rc = smem__watch_wait(&reaper->watch, again);
         if (rc < 0)
             return rc;
-        again = rc == 1 ? SMEM__LATER_MS : -1;
+        again = rc == 1                   ? SMEM__LATER_MS
+                : again == SMEM__LATER_MS ? SMEM__LAST_MS
+                                          : -1;
         if (rc == 1)
             smem__nap((unsigned)rest);
     }
@@ -119,6 +126,8 @@ static int smem__serve_all(smem__reaper *reaper, const char *name)
     int rc = smem__place_path(place, place->uid, 'f', name, path);
     for (uint32_t tag = 0; rc == 0; tag = reaper->family.tag) {
         rc = smem__family_guard(place, name, &reaper->family, &reaper->file);
+        if (rc == -ENOENT && !tag) /* it ended before it was guarded */
+            smem__reap_rest(reaper);
         if (rc != 0 || (tag && tag != reaper->family.tag))
             break;
         smem__serve(reaper, path);

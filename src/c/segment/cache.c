@@ -1,5 +1,7 @@
 #include "segment/cache.h"
 
+#include "base/point.h"
+#include "segment/fill.h"
 #include "segment/header.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
@@ -11,12 +13,27 @@
 enum { SMEM__IDLE_MAX = 1024,
        SMEM__LOOKED_AT = 16 };
 
+static uint64_t smem__least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Why these: doc/explanation/warm-memory.rst. */
+static uint64_t smem__cache_default(const smem__place *place)
+{
+    uint64_t most = (uint64_t)512 << 20;
+    return smem__least(smem__least(most, smem__memory_total() / 16), smem__place_size(place) / 4);
+}
+
 void smem__cache_open(smem_context *ctx)
 {
     const char *wish = smem__environment("SHAREDMEM_CACHE");
     char *end = NULL;
     unsigned long long bytes = wish ? strtoull(wish, &end, 10) : 0;
-    ctx->cache.bound = end && end != wish && *end == '\0' ? bytes : 0;
+    bool said = wish && *wish;
+    ctx->cache.bound = !said                         ? smem__cache_default(&ctx->place)
+                       : end != wish && *end == '\0' ? bytes
+                                                     : 0;
 }
 
 /* ---- the list (caller holds table_lock) ------------------------------------ */
@@ -27,9 +44,14 @@ static unsigned smem__cache_bin(uint64_t size)
     return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
 }
 
-static void smem__cache_link(smem__cache *cache, smem_segment *segment)
+static smem_segment **smem__cache_bin_of(smem__cache *cache, const smem_segment *segment)
 {
-    smem_segment **bin = &cache->bins[smem__cache_bin(segment->info.size)];
+    return segment->away ? &cache->away : &cache->bins[smem__cache_bin(segment->info.size)];
+}
+
+void smem__cache_link(smem__cache *cache, smem_segment *segment)
+{
+    smem_segment **bin = smem__cache_bin_of(cache, segment);
     segment->next = *bin;
     *bin = segment;
     segment->newer = NULL;
@@ -38,11 +60,15 @@ static void smem__cache_link(smem__cache *cache, smem_segment *segment)
     cache->newest = segment;
     cache->bytes += segment->info.size;
     cache->count++;
+    if (segment->away) {
+        cache->away_bytes += segment->info.size;
+        cache->away_count++;
+    }
 }
 
-static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
+void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
 {
-    smem_segment **at = &cache->bins[smem__cache_bin(segment->info.size)];
+    smem_segment **at = smem__cache_bin_of(cache, segment);
     while (*at != segment)
         at = &(*at)->next;
     *at = segment->next;
@@ -50,6 +76,21 @@ static void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
     *(segment->older ? &segment->older->newer : &cache->oldest) = segment->newer;
     cache->bytes -= segment->info.size;
     cache->count--;
+    if (segment->away) {
+        cache->away_bytes -= segment->info.size;
+        cache->away_count--;
+    }
+}
+
+/* What was taken off the list goes: freed, or if it is away only unmapped. */
+static uint64_t smem__cache_let_go(smem_context *ctx, smem_segment *segment)
+{
+    uint64_t size = segment->away ? 0 : segment->info.size;
+    if (segment->away)
+        smem__unmap_new(segment);
+    else
+        smem__drop(ctx, segment);
+    return size;
 }
 
 /* At most a quarter more than is needed, of a small one as much again. */
@@ -82,8 +123,7 @@ static smem_segment *smem__cache_take(smem_context *ctx, int backend, uint64_t n
         found = smem__cache_find(&ctx->cache, bin + 1, backend, need, data_offset);
     if (found)
         smem__cache_unlink(&ctx->cache, found);
-    ctx->cache.taken += found != NULL;
-    ctx->cache.missed += found == NULL;
+    ctx->cache.reused += found != NULL;
     pthread_mutex_unlock(&ctx->table_lock);
     return found;
 }
@@ -113,23 +153,18 @@ static void smem__cache_give_back(smem_context *ctx)
 {
     pthread_mutex_lock(&ctx->table_lock);
     uint64_t share = smem__cache_steps(ctx->cache.bytes);
-    bool less = share < ctx->cache.share;
-    if (less)
-        ctx->cache.share = share;
+    if (share < ctx->family.share)
+        smem__family_set_share(&ctx->family, share, ctx->cache.bound);
     pthread_mutex_unlock(&ctx->table_lock);
-    if (less)
-        smem__family_set_share(&ctx->place, &ctx->family, share, ctx->cache.bound);
 }
 
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
 {
     uint64_t freed = 0;
     smem_segment *oldest;
-    while ((oldest = smem__cache_take_oldest(ctx, keep))) {
-        freed += oldest->info.size;
-        smem__drop(ctx, oldest);
-    }
-    if (freed && ctx->family.pin)
+    while ((oldest = smem__cache_take_oldest(ctx, keep)))
+        freed += smem__cache_let_go(ctx, oldest);
+    if (ctx->family.share && ctx->family.pin)
         smem__cache_give_back(ctx);
     return freed;
 }
@@ -155,14 +190,13 @@ static void smem__cache_free_spare(smem_context *ctx)
     pthread_mutex_unlock(&ctx->table_lock);
     for (; spare; spare = next) {
         next = spare->newer;
-        smem_info_clear(&spare->info);
-        free(spare);
+        smem__segment_free(spare);
     }
 }
 
 /* ---- keeping --------------------------------------------------------------- */
 
-static bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
+bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
 {
     return segment->recyclable && segment->mode == SMEM_READ_WRITE && !segment->nameless &&
            segment->info.owner == ctx->place.uid && segment->info.size <= ctx->cache.bound &&
@@ -176,97 +210,96 @@ static bool smem__cache_is_exclusive(const smem_context *ctx, const smem_segment
 }
 
 /* Under the claim: nothing that was told of the segment leads there any more. */
-static int smem__cache_rename(smem_context *ctx, smem_segment *segment, smem__found *found)
+static int smem__cache_rename(smem_context *ctx, smem_segment *segment,
+                              const smem__object *object)
 {
     char name[SMEM__RANDOM_NAME];
-    smem__layout *header = &found->header;
-    int rc = smem__random_identity(name, &header->nonce);
+    uint64_t nonce;
+    smem__layout *header = segment->mapping.base;
+    int rc = smem__random_identity(name, &nonce);
     if (rc == 0)
-        rc = found->backend->rename(&ctx->place, segment->info.name, name, &found->object);
+        rc = segment->backend->rename(&ctx->place, segment->info.name, name, object);
     if (rc != 0)
         return rc;
+    SMEM__POINT("cache.renamed", "its name is another, its header says the old one");
     strcpy(segment->info.name, name);
-    header->nonce |= header->nonce == 0;
-    segment->info.nonce = header->nonce;
+    segment->info.nonce = header->nonce = nonce | (nonce == 0);
     header->name_length = SMEM__RANDOM_NAME - 1;
     memcpy(header->name, name, header->name_length);
-    header->state = SMEM__IDLE;
     memset(header->books, 0, sizeof header->books);
     memset(header->pins, 0, sizeof header->pins);
-    return found->backend->poke(&found->object, header, sizeof *header, 0);
+    atomic_store(&header->state, SMEM__IDLE);
+    return 0;
 }
 
-static int smem__cache_own(smem_context *ctx, smem_segment *segment, smem__found *found)
+static int smem__cache_own(smem_context *ctx, smem_segment *segment, const smem__object *object)
 {
     smem_flight flight;
-    int rc = smem__found_read(found);
-    if (rc == 0 && (found->header.nonce != segment->info.nonce ||
-                    found->object.kernel_id != segment->info.kernel_id))
-        rc = -ENOENT;
-    if (rc != 0)
-        return rc;
-    smem__count_flight(ctx, &found->header, &flight);
+    if (object->kernel_id != segment->info.kernel_id || object->file.mode != 0600)
+        return -ENOENT;
+    smem__layout *header = segment->mapping.base;
+    if (header->nonce != segment->info.nonce)
+        return -ENOENT;
+    smem__count_flight(ctx, header, &flight);
     if (smem__in_flight(&flight))
         return SMEM__IN_FLIGHT;
-    rc = smem__cache_rename(ctx, segment, found);
-    return rc ? rc : found->backend->join(&ctx->place, &found->object, &segment->mapping);
+    int rc = smem__cache_rename(ctx, segment, object);
+    SMEM__POINT("cache.renewed", "nothing that was told of it leads there; its lock is the claim's");
+    return rc ? rc : segment->backend->join(object, &segment->mapping);
 }
 
 /* 0: proved to be this process's alone, and private from here on. */
 static int smem__cache_prove(smem_context *ctx, smem_segment *segment)
 {
     const smem__backend *backend = segment->backend;
-    smem__found found = {.backend = backend, .candidate = segment->candidate};
-    int rc = backend->part(&ctx->place, &segment->mapping);
-    if (rc == 0)
-        rc = backend->claim(&ctx->place, segment->info.name, segment->candidate, NULL, 0,
-                            &found.object);
+    smem__object object;
+    int rc = backend->claim_mapped(&ctx->place, segment->info.name, &segment->mapping, &object);
     if (rc != 0)
         return rc;
-    rc = smem__cache_own(ctx, segment, &found);
-    smem__found_close(&found);
+    rc = smem__cache_own(ctx, segment, &object);
+    backend->close(&object);
     return rc;
 }
 
-/* Room for [size] more, if need be by giving up older ones. */
-static bool smem__cache_make_room(smem_context *ctx, uint64_t size)
+/* May this process keep [size] more, by the share that it has or can get? */
+static bool smem__cache_has_room(smem_context *ctx, uint64_t size)
 {
-    smem__cache *cache = &ctx->cache;
-    for (;;) {
-        pthread_mutex_lock(&ctx->table_lock);
-        uint64_t need = cache->bytes + size;
-        bool enough = need <= cache->share;
-        pthread_mutex_unlock(&ctx->table_lock);
-        if (enough)
-            return true;
-        uint64_t want = smem__cache_steps(need);
-        if (want <= cache->bound &&
-            smem__family_set_share(&ctx->place, &ctx->family, want, cache->bound) == 0) {
-            pthread_mutex_lock(&ctx->table_lock);
-            cache->share = want;
-            pthread_mutex_unlock(&ctx->table_lock);
-            return true;
-        }
+    pthread_mutex_lock(&ctx->table_lock);
+    uint64_t bound = ctx->cache.bound, need = ctx->cache.bytes + size;
+    uint64_t want = smem__least(smem__cache_steps(need), bound); /* the last step is shorter */
+    bool enough = need <= ctx->family.share ||
+                  (need <= bound && smem__family_set_share(&ctx->family, want, bound) == 0);
+    pthread_mutex_unlock(&ctx->table_lock);
+    return enough;
+}
+
+/* Room for [size] more, if need be by giving up older ones. */
+bool smem__cache_make_room(smem_context *ctx, uint64_t size)
+{
+    while (!smem__cache_has_room(ctx, size)) {
         smem_segment *oldest = smem__cache_take_oldest(ctx, 0);
         if (!oldest)
             return false;
-        smem__drop(ctx, oldest);
+        smem__cache_let_go(ctx, oldest);
     }
+    return true;
 }
 
+/* Several threads may have found the same room. */
 static void smem__cache_put(smem_context *ctx, smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
+    smem_segment *oldest;
     atomic_store_explicit(&header->state, SMEM__IDLE, memory_order_relaxed);
     pthread_mutex_lock(&ctx->table_lock);
     smem__cache_link(&ctx->cache, segment);
     ctx->cache.kept++;
-    smem_segment *oldest = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.oldest : NULL;
-    if (oldest)
-        smem__cache_unlink(&ctx->cache, oldest);
+    uint64_t keep = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.bytes - 1 : UINT64_MAX;
+    if (keep > ctx->family.share)
+        keep = ctx->family.share;
     pthread_mutex_unlock(&ctx->table_lock);
-    if (oldest)
-        smem__drop(ctx, oldest);
+    while ((oldest = smem__cache_take_oldest(ctx, keep)))
+        smem__cache_let_go(ctx, oldest);
 }
 
 int smem__cache_keep(smem_context *ctx, smem_segment *segment)
@@ -276,7 +309,7 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
     if (!smem__cache_wants(ctx, segment) || !smem__cache_make_room(ctx, segment->info.size))
         return 0;
     if (!smem__cache_is_exclusive(ctx, segment)) {
-        if (!segment->backend->part)
+        if (!segment->backend->claim_mapped)
             return 0;
         int rc = smem__cache_prove(ctx, segment);
         if (rc != 0)
@@ -288,7 +321,39 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
 
 /* ---- reusing ---------------------------------------------------------------- */
 
-/* The header of a private segment is its owner's: plain writes will do. */
+/* Death comes between two stores of the program, not of the compiler. */
+#define SMEM__THEN atomic_signal_fence(memory_order_seq_cst)
+
+/*
+ * The header of a private segment is its owner's: plain writes will do. But
+ * whoever dies in here must leave a valid one, or nobody would ever free the
+ * segment. So there are no extents, and elements of no bytes, before anything
+ * changes that they have to lie within; then the other way round.
+ */
+static void smem__cache_write(smem__layout *header, const smem__layout *fresh, const char *dtype)
+{
+    size_t extents = fresh->ndim * sizeof *fresh->shape;
+    header->itemsize = 0;
+    SMEM__THEN;
+    header->ndim = 0;
+    SMEM__THEN;
+    header->start = 0;
+    SMEM__THEN;
+    memcpy((char *)header + sizeof *header, dtype, fresh->dtype_length);
+    header->dtype_length = fresh->dtype_length;
+    header->nbytes = fresh->nbytes;
+    SMEM__POINT("cache.describing", "an idle segment has no extents, to be given others");
+    memcpy(header->shape, fresh->shape, extents);
+    memcpy(header->strides, fresh->strides, extents);
+    SMEM__THEN;
+    header->start = fresh->start;
+    SMEM__THEN;
+    header->ndim = fresh->ndim;
+    SMEM__POINT("cache.described", "it has its extents, and elements of no bytes");
+    SMEM__THEN;
+    header->itemsize = fresh->itemsize;
+}
+
 static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const smem_spec *spec,
                                 const smem__layout *fresh)
 {
@@ -301,18 +366,18 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
             return -ENOMEM;
         free(info->dtype);
         info->dtype = text;
-        memcpy((char *)header + sizeof *header, text, fresh->dtype_length);
     }
-    header->dtype_length = fresh->dtype_length;
-    header->ndim = fresh->ndim;
-    header->nbytes = info->nbytes = fresh->nbytes;
-    header->start = info->start = fresh->start;
-    header->itemsize = info->itemsize = fresh->itemsize;
+    header->lock = fresh->lock;
+    header->writer = fresh->writer;
+    header->sequence = 0;
+    header->viewers = 0;
+    smem__cache_write(header, fresh, spec->dtype);
+    info->nbytes = fresh->nbytes;
+    info->start = fresh->start;
+    info->itemsize = fresh->itemsize;
     header->created = info->created = smem__now();
     header->family = info->family = ctx->family.tag;
     info->ndim = (int)fresh->ndim;
-    memcpy(header->shape, fresh->shape, extents);
-    memcpy(header->strides, fresh->strides, extents);
     memcpy(info->shape, fresh->shape, extents);
     memcpy(info->strides, fresh->strides, extents);
     atomic_store(&header->state, fresh->state);
@@ -334,8 +399,7 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
         smem__drop(ctx, segment);
         return NULL;
     }
-    if (!(spec->flags & SMEM_UNINITIALIZED))
-        memset(smem_data(segment), 0, segment->info.nbytes);
+    smem__fill_mapped(smem_data(segment), segment->info.nbytes, spec);
     return segment;
 }
 
@@ -354,13 +418,20 @@ void smem_stats(smem_context *ctx, smem_statistics *out)
 {
     const smem__cache *cache = &ctx->cache;
     pthread_mutex_lock(&ctx->table_lock);
-    *out = (smem_statistics){.idle_bytes = cache->bytes,
-                             .idle_bound = cache->bound,
-                             .idle = cache->count,
-                             .reused = cache->taken,
-                             .missed = cache->missed,
+    *out = (smem_statistics){.mapped = ctx->count,
+                             .mapped_bytes = ctx->mapped_bytes,
+                             .idle = cache->count - cache->away_count,
+                             .idle_bytes = cache->bytes - cache->away_bytes,
+                             .away = cache->away_count,
+                             .away_bytes = cache->away_bytes,
+                             .bound = cache->bound,
+                             .created = ctx->counts.created,
+                             .reused = cache->reused,
+                             .attached = ctx->counts.attached,
+                             .returned = cache->returned,
                              .kept = cache->kept,
                              .evicted = cache->evicted,
-                             .mapped = ctx->count};
+                             .reclaimed = ctx->counts.reclaimed,
+                             .reclaimed_bytes = ctx->counts.reclaimed_bytes};
     pthread_mutex_unlock(&ctx->table_lock);
 }

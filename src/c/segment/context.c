@@ -2,6 +2,7 @@
 
 #include "base/point.h"
 #include "segment/cache.h"
+#include "segment/holder.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -56,10 +57,14 @@ static void smem__after_fork_in_child(void)
     for (smem_context *ctx = smem__all; ctx; ctx = ctx->next) {
         smem__locks_init(ctx);
         ctx->refused_count = 0;
+        ctx->held = 0;
+        ctx->stays = false;
         ctx->dying = 0;
         ctx->next_reaper_us = 0;
+        ctx->counts = (smem__counts){0};
         smem__cache_after_fork(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
+        smem__holder_publish(ctx);
     }
     pthread_mutex_init(&smem__all_lock, NULL);
 }
@@ -86,10 +91,10 @@ static int smem__join(smem_context *ctx, const char *name)
 {
     smem_reclaimed freed;
     int rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
-    if (rc != SMEM_E_NO_ROOM && rc != -ENOSPC)
-        return rc;
-    if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
-        rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    if (rc == SMEM_E_NO_ROOM || rc == -ENOSPC)
+        if (smem__sweep(ctx, &freed) == 0 && freed.segments + freed.families > 0)
+            rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+    smem__holder_publish(ctx);
     return rc == -ENOSPC ? SMEM_E_NO_ROOM : rc;
 }
 
@@ -106,9 +111,10 @@ int smem_open(const smem_options *options, smem_context **out)
     ctx->observes = options->observe;
     ctx->reaper = smem__reaper_program(options->reaper);
     smem__locks_init(ctx);
-    smem__cache_open(ctx);
     pthread_mutex_lock(&smem__all_lock); /* no fork while the family is joined */
     int rc = smem__place_find(&ctx->place, options->directory);
+    if (rc == 0)
+        smem__cache_open(ctx);
     if (rc == 0 && !ctx->observes)
         rc = smem__join(ctx, options->family);
     if (rc == 0) {
@@ -137,6 +143,7 @@ static int smem__rejoin(smem_context *ctx)
     if (!ctx->family.pin) {
         strcpy(name, ctx->family.name);
         rc = smem__family_find(&ctx->place, name, ctx->parent, &ctx->family);
+        smem__holder_publish(ctx);
     }
     pthread_rwlock_unlock(&ctx->fork_lock);
     return rc;
@@ -169,14 +176,16 @@ void smem__end(smem_context *ctx)
  * The family first: when this is its last participant nothing of it is in
  * flight any more, and what only tickets kept is freed below. Its file goes
  * last, so that a crash in between leaves something that leads to the rest.
+ * Who holds a lock stays a member, or the lock would be taken from the living.
  */
 void smem_leave(smem_context *ctx)
 {
     smem__file file;
     pthread_rwlock_wrlock(&ctx->fork_lock);
-    if (ctx->family.pin) {
+    if (ctx->family.pin && !ctx->stays) {
         smem__cache_trim(ctx, 0);
-        bool last = smem__family_leave(&ctx->place, &ctx->family, &file);
+        ctx->stays = !smem__holder_retire(ctx);
+        bool last = !ctx->stays && smem__family_leave(&ctx->place, &ctx->family, &file);
         if (last)
             ctx->dying = ctx->family.tag;
         smem__retry_refused(ctx, 0);
@@ -240,7 +249,10 @@ int smem_new_family(smem_context *ctx, const char *name)
         return rc;
     smem__participate(ctx);
     pthread_rwlock_wrlock(&ctx->fork_lock);
-    rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
+    if (!smem__holder_retire(ctx))
+        rc = SMEM_E_HELD;
+    if (rc == 0)
+        rc = smem__family_find(&ctx->place, name ? name : text, 0, &made);
     if (rc == 0) {
         SMEM__POINT("family.in-both", "a member of the old family and of the new one");
         smem__cache_trim(ctx, 0); /* its share is the old family's */
@@ -250,6 +262,7 @@ int smem_new_family(smem_context *ctx, const char *name)
         if (left.pin && smem__family_leave(&ctx->place, &left, &file))
             smem__family_bury(&ctx->place, &left, &file);
     }
+    smem__holder_publish(ctx);
     pthread_rwlock_unlock(&ctx->fork_lock);
     /* What is mapped here was the old family's reaper's to free after a death. */
     if (rc == 0 && smem__has_segments(ctx))
@@ -287,20 +300,49 @@ smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, 
     return segment;
 }
 
+static smem_segment **smem__named_bucket(smem_context *ctx, const char *name)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+    return &ctx->named[(hash ^ hash >> 32) & (ctx->bucket_count - 1)];
+}
+
+smem_segment *smem__table_named(smem_context *ctx, const char *name, int backend, int mode)
+{
+    if (!ctx->buckets)
+        return NULL;
+    smem_segment *segment = *smem__named_bucket(ctx, name);
+    while (segment && (segment->mode != mode || segment->nameless ||
+                       (backend != SMEM_ANY && backend != segment->backend->number) ||
+                       strcmp(segment->info.name, name) != 0))
+        segment = segment->next_named;
+    return segment;
+}
+
+static void smem__table_link(smem_context *ctx, smem_segment *segment)
+{
+    smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
+    segment->next = *bucket;
+    *bucket = segment;
+    bucket = smem__named_bucket(ctx, segment->info.name);
+    segment->next_named = *bucket;
+    *bucket = segment;
+}
+
 static int smem__table_grow(smem_context *ctx)
 {
     size_t old_count = ctx->bucket_count, new_count = old_count ? old_count * 2 : 64;
-    smem_segment **old = ctx->buckets, **new = calloc(new_count, sizeof *new);
+    smem_segment **old = ctx->buckets, **new = calloc(2 * new_count, sizeof *new);
     if (!new)
         return old ? 0 : -ENOMEM; /* a crowded table works too */
     ctx->buckets = new;
+    ctx->named = new + new_count;
     ctx->bucket_count = new_count;
     for (size_t i = 0; i < old_count; i++)
         for (smem_segment *segment = old[i], *next; segment; segment = next) {
             next = segment->next;
-            smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
-            segment->next = *bucket;
-            *bucket = segment;
+            smem__table_link(ctx, segment);
         }
     free(old);
     return 0;
@@ -313,10 +355,9 @@ int smem__table_add(smem_context *ctx, smem_segment *segment)
         if (rc != 0)
             return rc;
     }
-    smem_segment **bucket = smem__bucket(ctx, segment->info.nonce);
-    segment->next = *bucket;
-    *bucket = segment;
+    smem__table_link(ctx, segment);
     ctx->count++;
+    ctx->mapped_bytes += segment->info.size;
     return 0;
 }
 
@@ -328,5 +369,9 @@ void smem__table_remove(smem_context *ctx, smem_segment *segment)
     if (!*at)
         return;
     *at = segment->next;
+    for (at = smem__named_bucket(ctx, segment->info.name); *at != segment;)
+        at = &(*at)->next_named;
+    *at = segment->next_named;
     ctx->count--;
+    ctx->mapped_bytes -= segment->info.size;
 }

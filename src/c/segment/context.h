@@ -6,7 +6,7 @@
  * must not inherit an open file whose lock nobody in it would ever give back.
  * [table_lock] guards the table, the references of its segments, and the list
  * of refused tests; it is held for a few instructions, and over system calls
- * only when the process leaves. Order: fork_lock, then table_lock. No callback
+ * only when the process leaves, or asks for another share of idle memory. Order: fork_lock, then table_lock. No callback
  * runs under either.
  */
 #ifndef SMEM_CONTEXT_H
@@ -32,9 +32,11 @@ struct smem_segment {
     bool spared;         /* stale when an observer attached it: let others free it */
     unsigned references; /* table_lock */
     smem_segment *next;  /* in its bucket or bin; table_lock */
+    smem_segment *next_named; /* in its bucket by name; table_lock */
     bool recyclable;     /* SMEM__RECYCLABLE */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
+    bool away;           /* idle, mapped and not held: others use it or will (cache.h) */
 };
 
 /* Idle segments: cache.h. */
@@ -42,12 +44,14 @@ enum { SMEM__CACHE_BINS = 48 };
 
 typedef struct smem__cache {
     smem_segment *bins[SMEM__CACHE_BINS]; /* by the logarithm of the size */
+    smem_segment *away;    /* linked by [next] */
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
-    uint64_t share;        /* of this process: share.h */
-    unsigned count;
-    uint64_t taken, missed, kept, evicted;
+    unsigned count;        /* those away included, as in [bytes] */
+    unsigned away_count;
+    uint64_t away_bytes;
+    uint64_t reused, kept, evicted, returned;
 } smem__cache;
 
 /* A test that was refused: a child between fork and exec refuses it for a
@@ -62,6 +66,11 @@ typedef struct smem__refused {
 
 enum { SMEM__REFUSED_MAX = 32 };
 
+/* What was done; read at any time. */
+typedef struct smem__counts {
+    _Atomic uint64_t created, attached, reclaimed, reclaimed_bytes;
+} smem__counts;
+
 struct smem_context {
     smem__place place;
     pthread_rwlock_t fork_lock;
@@ -70,10 +79,17 @@ struct smem_context {
                                 restored file under table_lock */
     uint32_t dying;          /* tag of a family that this process is ending */
     uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
+    _Atomic uint64_t holder; /* holder.h: tag and number, 0: none; changed under fork_lock exclusive,
+                                or table_lock when a number is had that was missing */
+    _Atomic unsigned held;   /* locks that this process holds, or is about to take */
+    bool stays;              /* it left while it held locks: it is a member to its end */
     int parent;
     _Atomic bool observes;   /* looks only: in no family until smem__participate() */
     smem_segment **buckets;  /* by nonce; table_lock */
+    smem_segment **named;    /* by name, as many */
     size_t bucket_count, count;
+    uint64_t mapped_bytes;   /* of what is in it; table_lock */
+    smem__counts counts;
     smem__refused refused[SMEM__REFUSED_MAX]; /* table_lock */
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
@@ -96,6 +112,8 @@ void smem__end(smem_context *ctx);
 
 smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, uint64_t nonce,
                                int mode);
+/* By its name, whether that still leads to it or not. */
+smem_segment *smem__table_named(smem_context *ctx, const char *name, int backend, int mode);
 int smem__table_add(smem_context *ctx, smem_segment *segment);
 void smem__table_remove(smem_context *ctx, smem_segment *segment);
 

@@ -10,6 +10,7 @@
 #include "segment/header.h"
 
 #include "base/point.h"
+#include "segment/fill.h"
 #include "segment/lifetime.h"
 #include "segment/segment.h"
 #include "segment/sweep.h"
@@ -101,7 +102,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
             if (old.header.nonce != keep)
                 rc = smem__take_name(ctx, &old, birth->name, &birth->gate);
             smem__found_close(&old);
-            if (rc != 0)
+            if (rc != 0 && rc != -ENOENT)
                 return rc;
             SMEM__POINT("create.displaced", "one older segment of the name has it no more");
         }
@@ -198,7 +199,11 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     rc = smem__birth_write(birth);
     SMEM__POINT("create.complete", "the header is complete; posix: without a name");
     if (rc == 0)
+        rc = smem__fill_object(found, birth->spec);
+    if (rc == 0)
         rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
+    if (rc == 0 && found->object.resident && birth->spec->contents_size)
+        smem__fill_mapped(smem_data(*out), found->header.nbytes, birth->spec);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;
@@ -216,6 +221,11 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     return 0;
 }
 
+static bool smem__is_full(int rc)
+{
+    return rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT;
+}
+
 /* Posix first; sysv where posix has no room or no place, if any will do. */
 static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **out)
 {
@@ -228,7 +238,7 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
                 return gate;
         }
         rc = smem__birth_on(birth, *b, out);
-        if ((rc == SMEM_E_NO_ROOM || rc == SMEM_E_LIMIT) && smem__cache_trim(birth->ctx, 0) > 0)
+        if (smem__is_full(rc) && smem__cache_trim(birth->ctx, 0) > 0)
             rc = smem__birth_on(birth, *b, out);
         if (rc != SMEM_E_NO_ROOM && rc != SMEM_E_PLACE)
             return rc;
@@ -236,8 +246,8 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
     return rc;
 }
 
-static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__name *name,
-                        smem_segment **out)
+static int smem__create_once(smem_context *ctx, const smem_spec *spec, const smem__name *name,
+                             smem_segment **out)
 {
     smem__birth birth = {.ctx = ctx, .spec = spec, .name = name->text, .named = spec->name};
     birth.gate.file.fd = -1;
@@ -256,12 +266,24 @@ static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__na
     return rc == 0 ? smem__table_enter(ctx, *out, out) : rc;
 }
 
+/* What fills the place may be what the dead left since the last sweep. */
+static int smem__create(smem_context *ctx, const smem_spec *spec, const smem__name *name,
+                        smem_segment **out)
+{
+    smem_reclaimed ignored;
+    int rc = smem__create_once(ctx, spec, name, out);
+    if (!smem__is_full(rc))
+        return rc;
+    smem__sweep(ctx, &ignored);
+    return smem__create_once(ctx, spec, name, out);
+}
+
 static int smem__spec_check(const smem_spec *spec)
 {
     const unsigned flags = SMEM_PERSISTENT | SMEM_REPLACE | SMEM_NO_RESERVE | SMEM_UNINITIALIZED |
                            SMEM_UNPUBLISHED;
     if ((spec->permissions && (spec->permissions & 0600) != 0600) || spec->permissions & ~0777u ||
-        spec->flags & ~flags)
+        spec->flags & ~flags || (spec->contents_size && !spec->contents))
         return SMEM_E_ARGUMENT;
     return spec->backend < SMEM_ANY || spec->backend > SMEM_SYSV ? SMEM_E_ARGUMENT : 0;
 }
@@ -286,6 +308,7 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
         rc = smem__name_parse(spec->name, spec->backend, &name);
         if (rc == 0)
             rc = smem__create(ctx, spec, &name, out);
+        ctx->counts.created += rc == 0;
     }
     smem__end(ctx);
     return rc;

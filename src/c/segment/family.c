@@ -1,6 +1,7 @@
 #include "segment/family.h"
 
 #include "base/point.h"
+#include "segment/holder.h"
 #include "segment/record.h"
 #include "segment/share.h"
 
@@ -16,8 +17,9 @@ static int smem__family_enter(const smem__place *place, const smem__file *file, 
     out->tag = tag;
     out->device = file->device;
     out->inode = file->inode;
-    out->slot = smem__share_claim(file);
-    int rc = smem__file_pin(file, place->page, &out->pin);
+    out->slot = smem__share_claim(file, 0);
+    out->number = smem__holder_claim(file, 0);
+    int rc = smem__file_page(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
 }
@@ -186,11 +188,18 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     smem__file file;
     void *own = NULL;
     family->slot = -1; /* the parent's */
+    family->share = 0;
+    family->number = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    if (smem__record_hold(place, &file) == 0 && smem__file_pin(&file, place->page, &own) == 0) {
+    bool held = smem__record_hold(place, &file) == 0;
+    /* Before the pin, which is to carry them. */
+    int slot = held ? smem__share_claim(&file, 0) : -1;
+    uint32_t number = held ? smem__holder_claim(&file, 0) : 0;
+    if (held && smem__file_page(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
-        family->slot = smem__share_claim(&file);
+        family->slot = slot;
+        family->number = number;
         smem__unpin(family->pin, place->page);
         SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
@@ -198,12 +207,33 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     smem__file_close(&file);
 }
 
+/* A member by this file, in the place of one that is gone. */
+static void smem__family_move(const smem__place *place, const smem__file *file, int parent,
+                              smem__family *family)
+{
+    smem__record record;
+    void *pin;
+    if (smem__record_read(file, &record) != 0 || record.tag != family->tag ||
+        smem__record_hold(place, file) != 0 ||
+        smem__record_add_honorary(place, file, parent) != 0)
+        return;
+    int slot = smem__share_claim(file, family->share);
+    uint32_t number = smem__holder_claim(file, family->number);
+    if (smem__file_page(file, place->page, &pin) != 0)
+        return;
+    smem__unpin(family->pin, place->page);
+    SMEM__POINT("family.restored", "a member by the new file");
+    family->pin = pin;
+    family->slot = slot;
+    family->number = number;
+    family->inode = file->inode;
+    family->device = file->device;
+}
+
 void smem__family_restore(const smem__place *place, int parent, smem__family *family)
 {
     char path[SMEM__PATH_MAX];
     smem__file file, made = {.fd = -1};
-    smem__record record;
-    void *pin;
     smem__file known = {.device = family->device, .inode = family->inode};
     if (smem__place_path(place, place->uid, 'f', family->name, path) != 0 ||
         smem__file_is_at(&known, path) == 1)
@@ -214,17 +244,7 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
         rc = smem__file_open(path, place->uid, true, &file);
     }
     if (rc == 0) {
-        if (smem__record_read(&file, &record) == 0 && record.tag == family->tag &&
-            smem__record_hold(place, &file) == 0 &&
-            smem__record_add_honorary(place, &file, parent) == 0 &&
-            smem__file_pin(&file, place->page, &pin) == 0) {
-            smem__unpin(family->pin, place->page);
-            SMEM__POINT("family.restored", "a member by the new file");
-            family->pin = pin;
-            family->slot = smem__share_claim(&file);
-            family->inode = file.inode;
-            family->device = file.device;
-        }
+        smem__family_move(place, &file, parent, family);
         smem__file_close(&file);
     }
     smem__file_close(&made);
@@ -241,6 +261,7 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
     family->pin = NULL;
     if (smem__family_open(place, family, file) != 0)
         return false;
+    smem__record_let_go(place, file, family->slot);
     if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1) {
         SMEM__POINT("family.ended", "it was the last: the exclusive lock is held");
         return true;
@@ -259,17 +280,16 @@ void smem__family_bury(const smem__place *place, const smem__family *family, sme
     smem__file_close(file);
 }
 
-int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
-                           uint64_t bound)
+int smem__family_set_share(smem__family *family, uint64_t bytes, uint64_t bound)
 {
-    smem__file file;
-    if (family->slot < 0)
+    if (!family->pin || family->slot < 0)
         return -ENOSPC;
-    int rc = smem__family_open(place, family, &file);
-    if (rc == 0) {
-        rc = smem__share_set(&file, family->slot, bytes, bound);
-        smem__file_close(&file);
-    }
+    /* Less is kept before less is said, more said before more is kept. */
+    if (bytes < family->share)
+        family->share = bytes;
+    int rc = smem__share_set(family->pin, family->slot, bytes, bound);
+    if (rc == 0)
+        family->share = bytes;
     return rc;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Families: trees of participants. A ticket is valid while its family lives.
  *
- * One file each, smem.<uid>.f.<name>, with a random tag. A participant maps an
- * inaccessible page of it from an open file that holds the shared lock on byte
+ * One file each, smem.<uid>.f.<name>, with a random tag. A participant maps its
+ * page (record.h, share.h) from an open file that holds the shared lock on byte
  * 0, so the lock lives as long as the participant, whatever it does. Getting
  * the exclusive lock proves that no participant lives.
  *
@@ -27,6 +27,8 @@ typedef struct smem__family {
     uint64_t device, inode;
     void *pin; /* NULL: not a member */
     int slot;  /* share.h; -1: none */
+    uint32_t number; /* holder.h; 0: none */
+    uint64_t share; /* no more than the slot says; table_lock */
 } smem__family;
 
 /*
@@ -55,8 +57,7 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
 void smem__family_bury(const smem__place *place, const smem__family *family, smem__file *file);
 
 /* smem__share_set() of this participant's slot. */
-int smem__family_set_share(const smem__place *place, const smem__family *family, uint64_t bytes,
-                           uint64_t bound);
+int smem__family_set_share(smem__family *family, uint64_t bytes, uint64_t bound);
 
 /* Is there a reaper for it? 1, 0 or an error. */
 int smem__family_is_guarded(const smem__place *place, const smem__family *family);

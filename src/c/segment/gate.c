@@ -9,7 +9,8 @@
 
 enum { SMEM__BYTE_INSIDE = 0,
        SMEM__BYTE_JOURNAL = 1,
-       SMEM__BYTE_GATES = 16 };
+       SMEM__BYTE_GATES = 16,
+       SMEM__JOURNAL_MAX = 1 << 20 /* entries: 32 times a kernel's segments */ };
 
 /* Open the file and hold byte 0. -EAGAIN: it was removed meanwhile. */
 static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)
@@ -76,7 +77,9 @@ void smem__gate_leave(smem__gate *gate)
 {
     smem__file_lock(&gate->file, SMEM__UNLOCKED, SMEM__BYTE_INSIDE);
     SMEM__POINT("gate.leaving", "outside of the user's file, with the gate held");
-    if (smem__file_lock(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_INSIDE) == 0 &&
+    /* Who empties the journal is inside, and leaves later than this look. */
+    if (smem__file_stat(&gate->file) == 0 && gate->file.size == 0 &&
+        smem__file_lock(&gate->file, SMEM__EXCLUSIVE, SMEM__BYTE_INSIDE) == 0 &&
         smem__file_stat(&gate->file) == 0 && gate->file.size == 0 && gate->file.links > 0 &&
         smem__file_is_at(&gate->file, gate->path) == 1) {
         SMEM__POINT("gate.deserted", "nobody is inside, nothing journalled, the file there");
@@ -105,9 +108,12 @@ static int smem__journal_load(const smem__gate *gate, smem__entry **out, uint32_
     smem__file now = gate->file;
     int rc = smem__file_stat(&now);
     *out = NULL;
-    *count = (uint32_t)(now.size / sizeof **out);
-    if (rc != 0 || *count == 0)
+    *count = 0;
+    if (rc == 0 && now.size / sizeof **out > SMEM__JOURNAL_MAX)
+        rc = SMEM_E_FORMAT; /* somebody else made it so long */
+    if (rc != 0 || now.size < sizeof **out)
         return rc;
+    *count = (uint32_t)(now.size / sizeof **out);
     *out = malloc(*count * sizeof **out);
     if (!*out)
         return -ENOMEM;

@@ -9,6 +9,7 @@ typedef struct smem__family_query {
     const smem__place *place;
     uint32_t tag;
     unsigned buried, alive, dead;
+    bool damaged; /* a file was met that does not say whose it is */
 } smem__family_query;
 
 /* Only looked at. 1: a member lives, or seems to; 0: none does, nor ever will.
@@ -94,10 +95,12 @@ int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead
     return rc;
 }
 
-/* 2: found and dead, 1: found and alive, 0: another one. */
+/* 2: found and dead, 1: found and alive, 0: another one, or damaged. Whether one
+   lives whose list of honorary members is lost cannot be known, even when nobody
+   holds its lock. */
 static int smem__family_judge_one(void *arg, const char *name)
 {
-    const smem__family_query *query = arg;
+    smem__family_query *query = arg;
     smem__record record;
     char path[SMEM__PATH_MAX];
     smem__file file;
@@ -111,12 +114,17 @@ static int smem__family_judge_one(void *arg, const char *name)
                                    : 1;
     }
     smem__file_close(&file);
-    return rc == SMEM_E_FORMAT ? 0 : rc;
+    if (rc != SMEM_E_FORMAT)
+        return rc;
+    query->damaged = true;
+    return 0;
 }
 
 int smem__family_lives(const smem__place *place, uint32_t tag)
 {
     smem__family_query query = {.place = place, .tag = tag};
     int rc = smem__place_each(place, 'f', smem__family_judge_one, &query);
-    return rc == 2 ? 0 : rc;
+    if (rc == 2)
+        return 0;
+    return rc == 0 && query.damaged ? SMEM_E_FORMAT : rc; /* it might be that one */
 }

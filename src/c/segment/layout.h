@@ -20,9 +20,14 @@
  *      104     4  ndim          0 to 64
  *      108     4  dtype_length  bytes at 3136
  *      112     4  name_length   bytes at 256
- *      116     4  state         0 published, 1 private to its maker, 2 idle
+ *      116     4  state         0 published, 1 private to its maker, 2 idle, 3 without a name
  *      120     8  place         st_dev of the directory with the maker's families
- *      128   128  reserved      a lock and a sequence word
+ *      128    24  lock          the array's own (lock.c)
+ *      152    24  writer        who writes a frame (frame.c)
+ *      176     8  sequence      frames written << 1 | being written
+ *      184     4  viewers       how many may sleep for a frame
+ *      188     4  spare
+ *      192    64  reserved      zero
  *      256   256  name          not NUL-terminated
  *      512   512  shape         64 x int64
  *     1024   512  strides       64 x int64, bytes
@@ -33,7 +38,8 @@
  *
  * Who writes: the maker writes all of it before the segment can be found (on
  * sysv the magic comes last); afterwards only tickets, pins, [state] and the
- * reserved bytes change, and [journal] when a lost journal was made anew. While
+ * reserved bytes change, and [journal] when a lost journal was made anew, and
+ * SMEM__RECYCLABLE is taken away by a process that leaves while it uses it. While
  * a segment is not published all of it belongs to the one process that has it
  * (cache.h). Numbers are in the maker's byte order: a segment never leaves its
  * machine.
@@ -67,7 +73,8 @@ enum {
 /* Only what is published can be attached. */
 enum smem__state { SMEM__PUBLISHED = 0,
                    SMEM__PRIVATE = 1,
-                   SMEM__IDLE = 2 };
+                   SMEM__IDLE = 2,
+                   SMEM__NAMELESS = 3 }; /* a hint: idle mappings of it may go */
 
 /* A header flag: made without a name of the user's, for its owner alone, with
    its pages reserved; what is recycled must have been like that. */
@@ -93,7 +100,11 @@ typedef struct smem__layout {
     uint32_t ndim, dtype_length, name_length;
     _Atomic uint32_t state;
     uint64_t place;
-    uint8_t reserved[128];
+    smem_lock lock;
+    smem_lock writer;
+    _Atomic uint64_t sequence;
+    _Atomic uint32_t viewers, spare;
+    uint8_t reserved[64];
     char name[256];
     int64_t shape[SMEM_NDIM_MAX], strides[SMEM_NDIM_MAX];
     smem__book books[SMEM__BOOKS];
@@ -110,7 +121,8 @@ _Static_assert(offsetof(smem__layout, boot) == 48, "the table above is the forma
 _Static_assert(offsetof(smem__layout, nonce) == 64, "the table above is the format");
 _Static_assert(offsetof(smem__layout, ndim) == 104, "the table above is the format");
 _Static_assert(offsetof(smem__layout, state) == 116, "the table above is the format");
-_Static_assert(offsetof(smem__layout, reserved) == 128, "the table above is the format");
+_Static_assert(offsetof(smem__layout, lock) == 128, "the table above is the format");
+_Static_assert(offsetof(smem__layout, sequence) == 176, "the table above is the format");
 _Static_assert(offsetof(smem__layout, name) == 256, "the table above is the format");
 _Static_assert(offsetof(smem__layout, shape) == 512, "the table above is the format");
 _Static_assert(offsetof(smem__layout, strides) == 1024, "the table above is the format");

@@ -31,6 +31,12 @@ int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
     if (rc != 0)
         return rc;
     SMEM__POINT("name.taken", "the segment has no name; the journal may still have it");
+    if (found->backend->empty && found->header.flags & SMEM__RECYCLABLE &&
+        found->object.size >= SMEM__APART_FROM) {
+        uint32_t nameless = SMEM__NAMELESS;
+        found->backend->poke(&found->object, &nameless, sizeof nameless,
+                             offsetof(smem__layout, state));
+    }
     if (found->header.journal && gate)
         smem__journal_remove(gate, found->header.journal - 1, found->header.nonce);
     return 0;
@@ -78,6 +84,15 @@ bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *unde
                                       : smem__has_name(&found->header, under);
 }
 
+/* Idle mappings of others hold no lock, so they did not refuse the claim. Nor did
+   the target's own, which is used here until the process ends. */
+static void smem__empty(const smem__target *target, const smem__found *found)
+{
+    if (!target->mapping && found->backend->empty && found->header.flags & SMEM__RECYCLABLE)
+        found->backend->empty(&found->object, found->header.data_offset);
+    SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
+}
+
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes)
 {
@@ -94,8 +109,12 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
         smem_flight flight;
         smem__count_flight(ctx, &found.header, &flight);
         SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
-        if (!smem__in_flight(&flight) || target->give_up)
-            rc = smem__take_name(ctx, &found, target->name, gate) == 0;
+        if (!smem__in_flight(&flight) || target->give_up) {
+            rc = smem__take_name(ctx, &found, target->name, gate);
+            rc = rc == 0 ? 1 : rc;
+        }
+        if (rc == 1)
+            smem__empty(target, &found);
     }
     if (rc == 1 && bytes)
         *bytes += found.object.size;
@@ -196,6 +215,30 @@ static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
         smem__mapping_protect(&segment->mapping, segment->info.data_offset);
 }
 
+/*
+ * While it has no lock, others who test the segment find that nobody maps it, and take
+ * its name. That harms nobody here; but they must not empty it, too, as they do with
+ * what can be recycled (smem__empty).
+ */
+static void smem__keep_pages(smem_context *ctx, smem_segment *segment)
+{
+    smem__layout *header = segment->mapping.base;
+    if (!(header->flags & SMEM__RECYCLABLE))
+        return;
+    if (segment->mapping.shares) {
+        __atomic_fetch_and(&header->flags, ~(uint32_t)SMEM__RECYCLABLE, __ATOMIC_SEQ_CST);
+        return;
+    }
+    smem__found found; /* a private copy: the header that counts is the file's */
+    if (smem__find_on(ctx, segment->backend, segment->info.name, segment->info.owner, SMEM__WRITE,
+                      &found) != 0)
+        return;
+    uint32_t flags = found.header.flags & ~(uint32_t)SMEM__RECYCLABLE;
+    if (found.header.nonce == segment->info.nonce)
+        segment->backend->poke(&found.object, &flags, sizeof flags, offsetof(smem__layout, flags));
+    smem__found_close(&found);
+}
+
 /* All are loosened before the first is claimed: one segment may be mapped here
    in several modes. */
 void smem__leave_segments(smem_context *ctx)
@@ -206,10 +249,12 @@ void smem__leave_segments(smem_context *ctx)
             for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
                 if (segment->info.owner != ctx->place.uid || segment->nameless)
                     continue;
-                if (claim)
+                if (claim) {
                     smem__leave_segment(ctx, segment);
-                else
+                } else {
+                    smem__keep_pages(ctx, segment);
                     segment->backend->loosen(&ctx->place, segment->info.name, &segment->mapping);
+                }
             }
     pthread_mutex_unlock(&ctx->table_lock);
 }

@@ -32,7 +32,7 @@ typedef struct smem__target {
 /*
  * Free the segment if nobody maps it, nothing valid is in flight and it is not
  * persistent. 1 freed, 0 not to be freed; -EBUSY somebody maps it; -ENOENT no
- * such segment; or an error. [gate]: of the name, exclusive, where the backend
+ * such segment; or an error, which may be that its name could not be taken away. [gate]: of the name, exclusive, where the backend
  * needs one.
  */
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
@@ -62,7 +62,8 @@ void smem__close_segments(smem_context *ctx);
 /* Count what is in flight, dead families apart. */
 void smem__count_flight(smem_context *ctx, const smem__layout *header, smem_flight *out);
 
-/* Take the name of an open segment away. [gate]: of the name, exclusive. */
+/* Take the name of an open segment away. [gate]: of the name, exclusive. What
+   others keep mapped though idle is told, by its header. */
 int smem__take_name(smem_context *ctx, smem__found *found, const char *name,
                     const smem__gate *gate);
 

@@ -56,6 +56,7 @@ int smem__found_info(smem_context *ctx, const smem__found *found, smem_info *out
     out->kernel_id = found->object.kernel_id;
     out->origin = smem_origin(ctx, out->backend);
     out->mapped = found->object.mapped;
+    out->idle = found->header.state == SMEM__IDLE;
     out->elsewhere = found->header.place != ctx->place.device;
     return 0;
 }
@@ -79,7 +80,8 @@ static int smem__find_candidate_once(smem_context *ctx, const char *name, uint32
        before it was complete. */
     if (out->backend->needs_gate && (rc == 0 || rc == SMEM_E_FORMAT))
         rc = -ENOENT;
-    else if (rc == 0) /* its owner may have renamed it since it was opened */
+    /* Its owner may have renamed it since it was opened, and be writing. */
+    else if (rc == 0 || rc == SMEM_E_FORMAT)
         rc = out->backend->is_at(&ctx->place, name, &out->object) ? SMEM_E_FORMAT : -EAGAIN;
     smem__found_close(out);
     return rc;

@@ -1,6 +1,7 @@
 #include "segment/record.h"
 
 #include "base/point.h"
+#include "segment/share.h"
 #include "sharedmem.h"
 
 #include <errno.h>
@@ -27,6 +28,22 @@ int smem__record_hold(const smem__place *place, const smem__file *file)
 {
     int rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
     return rc ? rc : smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
+}
+
+/* The last user of a lock that is a file by itself removes that. */
+static void smem__record_tidy(const smem__file *file, uint64_t byte)
+{
+    if (smem__file_lock(file, SMEM__EXCLUSIVE, byte) == 0)
+        smem__file_lock(file, SMEM__UNLOCKED, byte);
+}
+
+void smem__record_let_go(const smem__place *place, const smem__file *file, int slot)
+{
+    if (smem__byte_locks())
+        return;
+    smem__record_tidy(file, smem__space_byte(place->pid_space));
+    if (slot >= 0)
+        smem__record_tidy(file, SMEM__BYTE_SHARES + (uint64_t)slot);
 }
 
 static bool smem__honorary_is_alive(const smem__place *place, const smem__file *file,

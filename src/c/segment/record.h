@@ -3,7 +3,8 @@
  *
  * Lock bytes: 0 shared by every member, exclusive by who proves that none
  * lives; 1 the reaper's; 2 the honorary list; 64 to 319 the slots of share.h
- * (no PID namespace has so small a number); from 16 on one for each PID
+ * (no PID namespace has so small a number); from 2^40 on the numbers of
+ * holder.h; from 16 on one for each PID
  * namespace, shared by the members in it, and by the reaper in it while an
  * honorary member from there lives.
  *
@@ -35,6 +36,10 @@ int smem__record_read(const smem__file *file, smem__record *out);
 
 /* Take the locks of a member, which a mapping made afterwards carries. -EAGAIN. */
 int smem__record_hold(const smem__place *place, const smem__file *file);
+
+/* Who was a member, and has given up its mapping, clears what that leaves. [slot]: of
+   share.h, or -1. */
+void smem__record_let_go(const smem__place *place, const smem__file *file, int slot);
 
 /* Does an honorary member live, or seem to? [but]: one that does not count, or NULL. */
 bool smem__honorary_lives(const smem__place *place, const smem__file *file,

@@ -43,7 +43,7 @@ static smem_segment *smem__table_take(smem_context *ctx, const smem__backend *ba
     return segment;
 }
 
-static void smem__segment_free(smem_segment *segment)
+void smem__segment_free(smem_segment *segment)
 {
     smem_info_clear(&segment->info);
     free(segment);
@@ -74,9 +74,11 @@ void smem__drop(smem_context *ctx, smem_segment *segment)
 static void smem__drop_tested(smem_context *ctx, smem_segment *segment, int rc)
 {
     smem__target target = smem__target_of(segment);
-    segment->backend->unmap(&segment->mapping);
     if (rc < 0 && rc != -ENOENT)
         smem__remember(ctx, &target);
+    if ((rc == -EBUSY || rc == SMEM__IN_FLIGHT) && smem__cache_send_away(ctx, segment))
+        return;
+    segment->backend->unmap(&segment->mapping);
     smem__segment_free(segment);
 }
 
@@ -135,15 +137,26 @@ static int smem__segment_new(smem_context *ctx, const smem__found *found, int mo
     return 0;
 }
 
+/* By a mapping that it has already though it was dropped, if there is one. */
+static int smem__map_found(smem_context *ctx, smem__found *found, int mode, smem__mapping *out)
+{
+    if (mode == SMEM_READ_WRITE && smem__cache_return(ctx, found, out)) {
+        int rc = found->backend->join(&found->object, out);
+        if (rc != 0)
+            found->backend->unmap(out);
+        return rc;
+    }
+    found->object.apart = found->header.flags & SMEM__RECYCLABLE;
+    return found->backend->map(&ctx->place, &found->object, mode, found->header.data_offset, out);
+}
+
 int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out)
 {
     smem_segment *segment;
     int rc = smem__segment_new(ctx, found, mode, &segment);
     if (rc != 0)
         return rc;
-    found->object.apart = segment->recyclable;
-    rc = found->backend->map(&ctx->place, &found->object, mode, found->header.data_offset,
-                             &segment->mapping);
+    rc = smem__map_found(ctx, found, mode, &segment->mapping);
     if (rc != 0) {
         smem__segment_free(segment);
         return rc;
@@ -152,11 +165,12 @@ int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment 
     return 0;
 }
 
-void smem_ticket_free(smem_segment *segment, uint64_t ticket)
+int smem_ticket_free(smem_segment *segment, uint64_t ticket)
 {
     smem__layout *header = segment->mapping.base;
-    if (ticket && segment->mapping.shares && segment->info.owner == segment->ctx->place.uid)
-        smem__ticket_free(header->books, ticket);
+    return ticket && segment->mapping.shares &&
+           segment->info.owner == segment->ctx->place.uid &&
+           smem__ticket_free(header->books, ticket);
 }
 
 /* ---- attach --------------------------------------------------------------- */
@@ -177,6 +191,7 @@ static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t no
     int rc = smem__map_new(ctx, found, mode, &segment);
     if (rc != 0)
         return rc;
+    ctx->counts.attached++;
     SMEM__POINT("attach.mapped", "mapped, and held open or within the gate as well");
     return smem__table_enter(ctx, segment, out);
 }
@@ -213,13 +228,35 @@ static int smem__attach(smem_context *ctx, const smem__name *name, uint32_t owne
     return rc;
 }
 
+/* What this process has already, if the name still leads to it: one look. */
+static smem_segment *smem__attach_mapped(smem_context *ctx, const smem__name *name, int mode)
+{
+    if (mode == SMEM_COPY_ON_WRITE)
+        return NULL;
+    pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *segment = smem__table_named(ctx, name->text, name->backend, mode);
+    if (segment)
+        segment->references++;
+    pthread_mutex_unlock(&ctx->table_lock);
+    if (!segment)
+        return NULL;
+    const smem__layout *header = segment->mapping.base;
+    if (atomic_load(&header->state) == SMEM__PUBLISHED && smem_is_current(segment))
+        return segment;
+    smem_detach(segment);
+    return NULL;
+}
+
 int smem_attach_owned(smem_context *ctx, const char *text, int mode, uint32_t owner,
                       smem_segment **out)
 {
     smem__name name;
     int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
-    if (rc == 0)
-        rc = smem__begin_mapping(ctx);
+    if (rc != 0)
+        return rc;
+    if (owner == ctx->place.uid && (*out = smem__attach_mapped(ctx, &name, mode)))
+        return 0;
+    rc = smem__begin_mapping(ctx);
     if (rc != 0)
         return rc;
     rc = smem__attach(ctx, &name, owner, 0, mode, out);
@@ -321,8 +358,24 @@ const smem_info *smem_info_of(const smem_segment *segment)
 void smem_publish(smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
-    if (atomic_load_explicit(&header->state, memory_order_relaxed) != SMEM__PUBLISHED)
+    if (atomic_load_explicit(&header->state, memory_order_relaxed) == SMEM__PRIVATE)
         atomic_store(&header->state, SMEM__PUBLISHED);
+}
+
+/* One store: whoever judges the segment meanwhile reads it before or after. */
+int smem_persist(smem_segment *segment)
+{
+    smem_context *ctx = segment->ctx;
+    smem__layout *header = segment->mapping.base;
+    if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
+        return SMEM_E_ARGUMENT;
+    smem_publish(segment);
+    pthread_mutex_lock(&ctx->table_lock);
+    segment->recyclable = false;
+    segment->info.flags |= SMEM_PERSISTENT;
+    header->flags = SMEM_PERSISTENT;
+    pthread_mutex_unlock(&ctx->table_lock);
+    return 0;
 }
 
 int smem_is_current(const smem_segment *segment)

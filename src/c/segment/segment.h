@@ -15,6 +15,8 @@ int smem__begin_mapping(smem_context *ctx);
 int smem__map_new(smem_context *ctx, smem__found *found, int mode, smem_segment **out);
 /* Undo that. */
 void smem__unmap_new(smem_segment *segment);
+/* Free what describes a mapping that is gone, or is somebody else's now. */
+void smem__segment_free(smem_segment *segment);
 /* Unmap what is not in the table, and free its memory if it was the last. */
 void smem__drop(smem_context *ctx, smem_segment *segment);
 

@@ -1,6 +1,7 @@
 #include "segment/sweep.h"
 
 #include "base/point.h"
+#include "segment/holder.h"
 #include "segment/lifetime.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 typedef struct smem__sweeper {
     smem_context *ctx;
     smem_reclaimed *out;
+    char kind; /* of the files that are looked at */
 } smem__sweeper;
 
 static int smem__sweep_posix(void *arg, const char *name)
@@ -23,19 +25,21 @@ static int smem__sweep_posix(void *arg, const char *name)
     return 0;
 }
 
-/* A file that its maker died over before it was published. */
-static int smem__sweep_temporary(void *arg, const char *name)
+/* A file that its maker died over before it was published, or the file of a lock
+   that its last user died with. */
+static int smem__sweep_unlocked(void *arg, const char *name)
 {
-    const smem__place *place = &((smem__sweeper *)arg)->ctx->place;
+    const smem__sweeper *sweeper = arg;
+    const smem__place *place = &sweeper->ctx->place;
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__place_path(place, place->uid, 't', name, path) != 0 ||
+    if (smem__place_path(place, place->uid, sweeper->kind, name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return 0;
     if (smem__file_lock(&file, SMEM__EXCLUSIVE, 0) == 0 && smem__file_is_at(&file, path) == 1) {
-        SMEM__POINT("sweep.temporary-claimed", "a dead maker's file of kind 't', locked");
+        SMEM__POINT("sweep.unlocked-claimed", "a dead one's file of kind 't' or 'l', locked");
         smem__path_unlink(path);
-        SMEM__POINT("sweep.temporary-removed", "it is gone");
+        SMEM__POINT("sweep.unlocked-removed", "it is gone");
     }
     smem__file_close(&file);
     return 0;
@@ -108,43 +112,62 @@ smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsig
     };
 }
 
-static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce)
+/* [slot]: where it should be. */
+static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce,
+                                uint32_t slot)
 {
+    if (slot < count && entries[slot].gate_plus_1 && entries[slot].nonce == nonce)
+        return true;
     for (uint32_t i = 0; i < count; i++)
         if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
             return true;
     return false;
 }
 
+/* Journal it again if the journal has lost it. The caller holds table_lock. */
+static void smem__journal_renew_one(smem_context *ctx, const smem__gate *gate,
+                                    const smem__entry *entries, uint32_t count,
+                                    smem_segment *segment)
+{
+    uint32_t slot;
+    smem__layout *header = segment->mapping.base;
+    const smem_info *info = &segment->info;
+    smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate, info->nonce,
+                                            info->size, info->created);
+    bool second =
+        segment->mode != SMEM_READ_WRITE &&
+        smem__table_find(ctx, segment->backend, segment->info.nonce, SMEM_READ_WRITE);
+    if (segment->backend->needs_gate && !second &&
+        !smem__is_journalled(entries, count, info->nonce, header->journal - 1) &&
+        smem_is_current(segment) && smem__journal_add(gate, &entry, &slot) == 0) {
+        SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
+        header->journal = slot + 1;
+    }
+}
+
 /* Another inode alone proves nothing: an empty journal goes, and comes again
-   with the next segment. What counts is whether ours are in it. */
-void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+   with the next segment. What counts is whether ours are in it, idle ones too. */
+static void smem__journal_complete(smem_context *ctx, const smem__gate *gate)
 {
     smem__entry *entries;
     uint32_t count;
-    if (ctx->journal_inode == gate->file.inode || smem__journal_read(gate, &entries, &count) != 0)
+    if (smem__journal_read(gate, &entries, &count) != 0)
         return;
     pthread_mutex_lock(&ctx->table_lock);
     for (size_t i = 0; i < ctx->bucket_count; i++)
-        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
-            uint32_t slot;
-            smem__layout *header = segment->mapping.base;
-            const smem_info *info = &segment->info;
-            smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate,
-                                                    info->nonce, info->size, info->created);
-            bool second = segment->mode != SMEM_READ_WRITE &&
-                          smem__table_find(ctx, segment->backend, segment->info.nonce,
-                                           SMEM_READ_WRITE);
-            if (segment->backend->needs_gate && smem_is_current(segment) && !second &&
-                !smem__is_journalled(entries, count, segment->info.nonce) &&
-                smem__journal_add(gate, &entry, &slot) == 0) {
-                SMEM__POINT("sweep.journal-renewed", "journalled again, the header says elsewhere");
-                header->journal = slot + 1;
-            }
-        }
+        for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next)
+            smem__journal_renew_one(ctx, gate, entries, count, segment);
+    for (smem_segment *idle = ctx->cache.oldest; idle; idle = idle->newer)
+        smem__journal_renew_one(ctx, gate, entries, count, idle);
     ctx->journal_inode = gate->file.inode;
     pthread_mutex_unlock(&ctx->table_lock);
     free(entries);
+}
+
+void smem__journal_renew(smem_context *ctx, const smem__gate *gate)
+{
+    if (ctx->journal_inode != gate->file.inode)
+        smem__journal_complete(ctx, gate);
 }
 
 static bool smem__has_gated(smem_context *ctx)
@@ -154,6 +177,8 @@ static bool smem__has_gated(smem_context *ctx)
     for (size_t i = 0; !found && i < ctx->bucket_count; i++)
         for (smem_segment *segment = ctx->buckets[i]; segment && !found; segment = segment->next)
             found = segment->backend->needs_gate && !segment->nameless;
+    for (smem_segment *idle = ctx->cache.oldest; idle && !found; idle = idle->newer)
+        found = idle->backend->needs_gate;
     pthread_mutex_unlock(&ctx->table_lock);
     return found;
 }
@@ -167,8 +192,8 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     int rc = smem__gate_enter_journal(&sweeper->ctx->place, ours, &gate);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
-    if (ours)
-        smem__journal_renew(sweeper->ctx, &gate);
+    if (ours) /* the same file may have been cut off */
+        smem__journal_complete(sweeper->ctx, &gate);
     rc = smem__journal_read(&gate, &entries, &count);
     smem__gate_leave(&gate);
     if (rc != 0)
@@ -179,9 +204,15 @@ static int smem__sweep_sysv(smem__sweeper *sweeper)
     return 0;
 }
 
+static void smem__sweep_files(smem__sweeper *sweeper, char kind)
+{
+    sweeper->kind = kind;
+    smem__place_each(&sweeper->ctx->place, kind, smem__sweep_unlocked, sweeper);
+}
+
 int smem__sweep(smem_context *ctx, smem_reclaimed *out)
 {
-    smem__sweeper sweeper = {ctx, out};
+    smem__sweeper sweeper = {.ctx = ctx, .out = out};
     *out = (smem_reclaimed){0};
     int rc = 0;
     if (ctx->family.pin) {
@@ -190,13 +221,21 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out)
         smem__family_restore(&ctx->place, ctx->parent, &ctx->family);
         if (ctx->family.inode != inode)
             ctx->next_reaper_us = 0; /* the reaper guards the old file */
+        smem__holder_publish(ctx);
         pthread_mutex_unlock(&ctx->table_lock);
     }
     if (ctx->place.has_posix)
         rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
-    smem__place_each(&ctx->place, 't', smem__sweep_temporary, &sweeper);
+    smem__sweep_files(&sweeper, 't');
+    if (!smem__byte_locks()) {
+        smem__sweep_files(&sweeper, 'l');
+        if (ctx->place.has_posix) /* again: there may have been no room for a lock's file */
+            rc = smem__place_each(&ctx->place, 's', smem__sweep_posix, &sweeper);
+    }
     int sysv = smem__sweep_sysv(&sweeper);
     out->families = smem__family_bury_dead(&ctx->place);
+    ctx->counts.reclaimed += out->segments;
+    ctx->counts.reclaimed_bytes += out->bytes;
     return rc ? rc : sysv;
 }
 

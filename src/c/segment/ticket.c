@@ -105,18 +105,19 @@ int smem__ticket_take(smem__book *books, _Atomic uint32_t *pins, uint32_t family
     return smem__pin(pins, family, judge, arg, out);
 }
 
-void smem__ticket_free(smem__book *books, uint64_t ticket)
+bool smem__ticket_free(smem__book *books, uint64_t ticket)
 {
     unsigned number = ticket >> 8 & 0xffffff, bit = ticket & 0xff;
     if (ticket == SMEM__TICKET_PIN || number >= SMEM__BOOKS || bit >= 32)
-        return;
+        return false;
     _Atomic uint64_t *at = &books[number].word;
     uint64_t word = atomic_load(at);
     while (SMEM__SERIAL(word) == ticket >> 32 && word & (uint64_t)1 << bit)
         if (atomic_compare_exchange_weak(at, &word, word & ~((uint64_t)1 << bit))) {
             SMEM__POINT("ticket.freed", "not in flight any more; the segment is mapped");
-            return;
+            return true;
         }
+    return false;
 }
 
 void smem__ticket_count(const smem__layout *header, smem__family_judge *judge, void *arg,

@@ -28,8 +28,9 @@
 /* A ticket that stands for the sticky pin: there is nothing to free. */
 #define SMEM__TICKET_PIN UINT64_MAX
 
-/* Idempotent; a ticket that is not in the table frees nothing. */
-void smem__ticket_free(smem__book *books, uint64_t ticket);
+/* Idempotent; a ticket that is not in the table frees nothing. Of all who free
+   one ticket exactly one is told that it was in flight. */
+bool smem__ticket_free(smem__book *books, uint64_t ticket);
 
 /* 1 alive, 0 dead, or an error, which counts as alive. */
 typedef int smem__family_judge(void *arg, uint32_t family);

@@ -8,7 +8,19 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_DTYPE_MAX
         SMEM_FORMAT
         SMEM_E_EXISTS
+        SMEM_E_SHUT
+        SMEM_E_LENGTH
         SMEM_E_UNLINKED
+        SMEM_E_OWNER_DIED
+        SMEM_LOCK_FREE
+        SMEM_LOCK_HERE
+        SMEM_LOCK_ELSEWHERE
+        SMEM_KIND_LOCK
+        SMEM_KIND_RECURSIVE
+        SMEM_KIND_CONDITION
+        SMEM_KIND_EVENT
+        SMEM_KIND_SEMAPHORE
+        SMEM_KIND_BARRIER
         SMEM_ANY
         SMEM_POSIX
         SMEM_SYSV
@@ -43,6 +55,8 @@ cdef extern from "sharedmem.h" nogil:
         int ndim
         const int64_t *shape
         const int64_t *strides
+        const void *contents
+        uint64_t contents_size
         uint64_t start
         uint64_t nbytes
 
@@ -63,6 +77,7 @@ cdef extern from "sharedmem.h" nogil:
         uint32_t origin
         int64_t kernel_id
         int mapped
+        int idle
         int elsewhere
         int ndim
         int64_t shape[64]
@@ -109,6 +124,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
     void smem_publish(smem_segment *segment)
+    int smem_persist(smem_segment *segment)
     int smem_is_current(const smem_segment *segment)
     int smem_unlink_segment(smem_segment *segment)
 
@@ -125,7 +141,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_families(smem_context *ctx, unsigned *alive, unsigned *dead)
 
     int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
-    void smem_ticket_free(smem_segment *segment, uint64_t ticket)
+    int smem_ticket_free(smem_segment *segment, uint64_t ticket)
     int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce,
                     uint64_t ticket)
     int smem_reclaim(smem_context *ctx, smem_reclaimed *out)
@@ -134,13 +150,144 @@ cdef extern from "sharedmem.h" nogil:
     uint64_t smem_trim(smem_context *ctx, uint64_t keep)
 
     ctypedef struct smem_statistics:
-        uint64_t idle_bytes
-        uint64_t idle_bound
+        uint64_t mapped
+        uint64_t mapped_bytes
         uint64_t idle
+        uint64_t idle_bytes
+        uint64_t away
+        uint64_t away_bytes
+        uint64_t bound
+        uint64_t created
         uint64_t reused
-        uint64_t missed
+        uint64_t attached
+        uint64_t returned
         uint64_t kept
         uint64_t evicted
-        uint64_t mapped
+        uint64_t reclaimed
+        uint64_t reclaimed_bytes
 
     void smem_stats(smem_context *ctx, smem_statistics *out)
+
+    ctypedef struct smem_queue:
+        uint32_t limit
+        uint64_t spare
+
+    uint64_t smem_queue_size(uint32_t limit, uint64_t room)
+    int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
+    int smem_queue_open(smem_segment *segment, smem_queue *out)
+    int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
+                       int64_t deadline)
+    int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,
+                       uint64_t *length, int64_t deadline)
+    uint32_t smem_queue_count(const smem_queue *queue)
+    void smem_queue_shut(const smem_queue *queue)
+    int smem_queue_done(const smem_queue *queue)
+    int smem_queue_join(const smem_queue *queue, int64_t deadline)
+    int64_t smem_deadline(int64_t ns)
+
+    ctypedef struct smem_lock:
+        uint64_t state
+        uint64_t thread
+        uint32_t depth
+
+    int smem_lock_try(smem_segment *segment, smem_lock *lock)
+    int smem_lock_acquire(smem_segment *segment, smem_lock *lock, int64_t deadline)
+    int smem_lock_release(smem_segment *segment, smem_lock *lock)
+    int smem_lock_recover(smem_segment *segment, smem_lock *lock)
+    int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
+    int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)
+    int smem_lock_exit(smem_segment *segment, smem_lock *lock)
+    int smem_lock_is_mine(smem_segment *segment, smem_lock *lock)
+    int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth)
+    int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth,
+                              int64_t deadline)
+    smem_lock *smem_lock_of(smem_segment *segment)
+
+    ctypedef struct smem_condition:
+        uint64_t counts
+
+    ctypedef struct smem_wait:
+        uint64_t ticket
+
+    int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait)
+    int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
+                             int64_t deadline)
+    int smem_condition_cancel(smem_segment *segment, smem_condition *condition,
+                              const smem_wait *wait)
+    int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count)
+
+    ctypedef struct smem_event:
+        uint32_t word
+
+    int smem_event_set(smem_segment *segment, smem_event *event)
+    int smem_event_clear(smem_segment *segment, smem_event *event)
+    int smem_event_is_set(const smem_event *event)
+    int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline)
+
+    ctypedef struct smem_semaphore:
+        uint64_t state
+
+    int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline)
+    int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count)
+    uint32_t smem_semaphore_value(const smem_semaphore *semaphore)
+
+    ctypedef struct smem_barrier:
+        uint32_t phase
+        uint32_t count
+        uint32_t parties
+        uint32_t broken
+
+    int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *phase,
+                            int64_t deadline)
+    int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
+                           int64_t deadline)
+    int smem_barrier_give_up(smem_segment *segment, smem_barrier *barrier, uint32_t phase)
+    int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken)
+    int smem_barrier_abort(smem_segment *segment, smem_barrier *barrier)
+    int smem_barrier_reset(smem_segment *segment, smem_barrier *barrier)
+    int smem_barrier_waiting(const smem_barrier *barrier)
+
+    ctypedef struct smem_sync_spec:
+        const char *name
+        int backend
+        int kind
+        unsigned flags
+        unsigned permissions
+        uint32_t value
+        uint32_t limit
+
+    int smem_sync_create(smem_context *ctx, const smem_sync_spec *spec, smem_segment **out)
+    int smem_sync_attach(smem_context *ctx, const char *name, int kind, smem_segment **out)
+    int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec,
+                                   smem_segment **out, int *created)
+    int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit)
+
+    enum:
+        SMEM_LOAD
+        SMEM_STORE
+        SMEM_EXCHANGE
+        SMEM_FETCH_ADD
+        SMEM_FETCH_SUB
+        SMEM_FETCH_MAX
+        SMEM_FETCH_MIN
+        SMEM_FETCH_OR
+        SMEM_FETCH_AND
+        SMEM_FETCH_XOR
+        SMEM_RELAXED
+        SMEM_ACQUIRE
+        SMEM_RELEASE
+        SMEM_ACQ_REL
+        SMEM_SEQ_CST
+
+    int smem_atomic(void *element, int kind, unsigned width, int operation, int order,
+                    uint64_t operand, uint64_t *before)
+    int smem_atomic_compare_exchange(void *element, unsigned width, int order, uint64_t *expected,
+                                     uint64_t desired)
+
+    int smem_frame_begin(smem_segment *segment, int64_t deadline)
+    int smem_frame_end(smem_segment *segment)
+    int smem_frame_give_up(smem_segment *segment)
+    uint64_t smem_frame_number(const smem_segment *segment)
+    int smem_frame_wait(smem_segment *segment, uint64_t newer_than, int64_t deadline)
+    int smem_frame_read_begin(smem_segment *segment, uint64_t *number, int64_t deadline)
+    int smem_frame_read_end(const smem_segment *segment, uint64_t number)

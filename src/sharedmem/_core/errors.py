@@ -8,6 +8,8 @@ would expect, and carries ``errno``, ``name`` (of the segment, or None) and
 from __future__ import annotations
 
 import errno as _errno
+import queue
+import threading
 
 
 class SharedmemError(Exception):
@@ -74,6 +76,49 @@ class SegmentArgumentError(SharedmemError, ValueError):
     """An argument has no valid value."""
 
 
+class ShutDown(SharedmemError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]
+    """The queue was shut down; as `queue.ShutDown`, which Python has from 3.13 on.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> queue = sharedmem.Queue()
+    >>> queue.shutdown()
+    >>> queue.get()
+    Traceback (most recent call last):
+        ...
+    sharedmem.errors.ShutDown: ...
+    """
+
+
+class OwnerDiedError(SharedmemError, RuntimeError):
+    """The holder of a lock has died: what the lock guards may be half-changed."""
+
+
+class NotHeldError(SharedmemError, RuntimeError):
+    """A lock is given back, or counted on, that this process or thread does not hold."""
+
+
+class LocksHeldError(SharedmemError, RuntimeError):
+    """The process holds locks, and what it asks for would make it another holder."""
+
+
+class SegmentKindError(SharedmemError, TypeError):
+    """A segment holds something else than was asked for: an array, or another synchroniser."""
+
+
+class OverReleasedError(SharedmemError, ValueError):
+    """A semaphore is released more often than it was acquired."""
+
+
+class BrokenBarrierError(SharedmemError, threading.BrokenBarrierError):
+    """Somebody gave up waiting at a barrier, reset it or died: nobody passes it."""
+
+
+class TornFrameError(SharedmemError, OSError):
+    """The writer of a frame died, or gave up, in the middle of it."""
+
+
 # Users meet them, and pickles of them, under the package's own name.
 for _class in [c for c in list(globals().values()) if isinstance(c, type)]:
     _class.__module__ = "sharedmem.errors"
@@ -95,6 +140,15 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_ARGUMENT": SegmentArgumentError,
     "SMEM_E_BUSY": SegmentBusyError,
     "SMEM_E_PLACE": ShareLimitError,
+    "SMEM_E_SHUT": ShutDown,
+    "SMEM_E_LENGTH": SegmentSizeError,
+    "SMEM_E_OWNER_DIED": OwnerDiedError,
+    "SMEM_E_NOT_HELD": NotHeldError,
+    "SMEM_E_HELD": LocksHeldError,
+    "SMEM_E_KIND": SegmentKindError,
+    "SMEM_E_RELEASED": OverReleasedError,
+    "SMEM_E_BROKEN": BrokenBarrierError,
+    "SMEM_E_TORN": TornFrameError,
 }
 
 

@@ -5,6 +5,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 cimport numpy as cnp
 
 from sharedmem._core.c_sharedmem cimport *
@@ -22,6 +23,11 @@ cdef extern from "numpy/arrayobject.h":
 cdef extern from *:
     int PyMemoryView_Check(object)
     cnp.PyObject *PyMemoryView_GET_BASE(object)
+    Py_ssize_t Py_REFCNT(cnp.PyObject *)
+    cnp.PyObject *PyList_GET_ITEM(object, Py_ssize_t)
+    cnp.PyObject *PySequence_Fast_GET_ITEM(object, Py_ssize_t)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object)
+    int PyDict_Next(object, Py_ssize_t *, cnp.PyObject **, cnp.PyObject **)
 
 VERSION = SMEM_VERSION.decode()
 FORMAT = SMEM_FORMAT
@@ -89,6 +95,8 @@ cdef class Info:
     @property
     def mapped(self): return bool(self.c.mapped)
     @property
+    def idle(self): return bool(self.c.idle)
+    @property
     def elsewhere(self): return bool(self.c.elsewhere)
 
 
@@ -141,6 +149,9 @@ cdef class Segment:
     def is_current(self):
         return bool(smem_is_current(self.c))
 
+    def persist(self):
+        check(smem_persist(self.c), self.name)
+
     def unlink(self):
         cdef int code
         with nogil:
@@ -157,7 +168,25 @@ cdef class Segment:
         return ticket
 
     def free_ticket(self, uint64_t ticket):
-        smem_ticket_free(self.c, ticket)
+        return bool(smem_ticket_free(self.c, ticket))
+
+    @property
+    def key(self):
+        """Backend, name and nonce: what receive() and forget() find it by."""
+        smem_publish(self.c)
+        return self.facts.backend, decode(self.facts.name), self.facts.nonce
+
+    def numbers(self, int kind):
+        """The numbers that a synchroniser of this kind was made with."""
+        cdef uint32_t value = 0, limit = 0
+        check(smem_sync_check(self.c, kind, &value, &limit), self.name)
+        return value, limit
+
+    def identity(self):
+        """What a descriptor says of the segment itself."""
+        smem_publish(self.c)
+        return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
+                self.facts.family, smem_mode_of(self.c))
 
     def descriptor(self, cnp.ndarray array, dtype, cls, int flags, ticket):
         """The picklable facts of an array over this segment, in the order of load()."""
@@ -185,6 +214,87 @@ cdef Segment wrap(smem_segment *c):
     segment.c = c
     segment.facts = smem_info_of(c)
     return segment
+
+
+@cython.final
+@cython.no_gc
+cdef class Parcel:
+    """A segment that was handed over: what lies in it is its receiver's alone.
+
+    So it is not shared: segment_of() does not find it under an array, and the array
+    travels by content like any other.
+    """
+    cdef readonly Segment segment
+    cdef object __weakref__
+
+    def __cinit__(self, Segment segment not None):
+        self.segment = segment
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, smem_data(self.segment.c), self.segment.facts.nbytes, False,
+                          flags)
+
+    @property
+    def nbytes(self): return self.segment.facts.nbytes
+
+    def fill(self, cnp.ndarray array, size_t begin, size_t end):
+        """Copy these bytes of a contiguous array to where they are in it."""
+        cdef const char *source = <const char *>cnp.PyArray_DATA(array)
+        cdef char *target = <char *>smem_data(self.segment.c)
+        if (not begin <= end <= <size_t>cnp.PyArray_NBYTES(array) <= self.segment.facts.nbytes
+                or not cnp.PyArray_ISONESEGMENT(array)):
+            raise ValueError("a parcel takes one run of bytes, no longer than itself")
+        with nogil:
+            memcpy(target + begin, source + begin, end - begin)
+
+    def offset(self, cnp.ndarray array):
+        """Where an array over it begins."""
+        return <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.segment.c)
+
+
+cdef Parcel sole_parcel(cnp.PyObject *thing):
+    """The Parcel under a plain array that, all the way down, one reference each holds."""
+    while Py_REFCNT(thing) == 1:
+        if type(<object>thing) is Parcel:
+            return <Parcel>thing
+        if not cnp.PyArray_CheckExact(<object>thing):
+            return None
+        thing = cnp.PyArray_BASE(<cnp.ndarray>thing)
+        if thing == NULL:
+            return None
+    return None
+
+
+def sole_parcels(list cell):
+    """The parcels of the arrays that nobody but `cell` leads to, by the id of the array.
+
+    Looked at are its one item and, of a tuple, list or dict, the items of that.
+    Whoever else held an array, a view of it or its buffer would hold a reference.
+    """
+    cdef dict found = {}
+    cdef Py_ssize_t i
+    cdef cnp.PyObject *item = PyList_GET_ITEM(cell, 0)
+    cdef cnp.PyObject *part
+    cdef Parcel parcel
+    if Py_REFCNT(item) != 1:
+        return found
+    if type(<object>item) is tuple or type(<object>item) is list:
+        for i in range(PySequence_Fast_GET_SIZE(<object>item)):
+            part = PySequence_Fast_GET_ITEM(<object>item, i)
+            parcel = sole_parcel(part)
+            if parcel is not None:
+                found[<size_t>part] = parcel
+    elif type(<object>item) is dict:
+        i = 0
+        while PyDict_Next(<object>item, &i, NULL, &part):
+            parcel = sole_parcel(part)
+            if parcel is not None:
+                found[<size_t>part] = parcel
+    else:
+        parcel = sole_parcel(item)
+        if parcel is not None:
+            found[<size_t>item] = parcel
+    return found
 
 
 def segment_of(array):
@@ -246,6 +356,14 @@ cdef int visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,
         return -12
 
 
+cdef int begin_with(smem_spec *spec, cnp.ndarray contents) except -1:
+    """Let the data begin with the bytes of this array, again and again until they end."""
+    if not cnp.PyArray_ISONESEGMENT(contents):
+        raise ValueError("the contents must be one piece of memory")
+    spec.contents, spec.contents_size = cnp.PyArray_DATA(contents), cnp.PyArray_NBYTES(contents)
+    return 0
+
+
 @cython.final
 cdef class Context:
     """This process as a participant, or as an observer."""
@@ -286,7 +404,7 @@ cdef class Context:
 
     cdef smem_segment *make(self, name, int backend, unsigned flags, unsigned permissions,
                             bytes dtype, uint64_t itemsize, tuple shape, strides,
-                            bint or_attach, bint *created) except NULL:
+                            contents, bint or_attach, bint *created) except NULL:
         cdef smem_spec spec
         cdef smem_segment *out = NULL
         cdef int64_t c_shape[64]
@@ -306,6 +424,9 @@ cdef class Context:
         spec.shape = c_shape
         spec.strides = NULL if strides is None else c_strides
         spec.start = spec.nbytes = 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             if or_attach:
                 code = smem_attach_or_create(self.c, &spec, &out, &made)
@@ -316,15 +437,16 @@ cdef class Context:
         return out
 
     def create(self, name, int backend, unsigned flags, unsigned permissions, bytes dtype,
-               uint64_t itemsize, tuple shape, strides):
+               uint64_t itemsize, tuple shape, strides, contents=None):
         cdef bint created = False
         return wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape, strides,
-                              False, &created))
+                              contents, False, &created))
 
-    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls):
+    def plain(self, shape, cnp.dtype dtype, bytes text, unsigned flags, cls, contents=None):
         """An unnamed array in C order, made in one step; None for what takes more thought.
 
-        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__.
+        `shape` is an int or a tuple of ints, `cls` has no __array_finalize__, `contents`
+        is as for create().
         """
         cdef smem_spec spec
         cdef smem_segment *out = NULL
@@ -347,6 +469,9 @@ cdef class Context:
         spec.name, spec.backend, spec.flags, spec.permissions = NULL, SMEM_ANY, flags, 0
         spec.dtype, spec.itemsize, spec.ndim = text, cnp.PyDataType_ELSIZE(dtype), ndim
         spec.shape, spec.strides, spec.start, spec.nbytes = extents, NULL, 0, 0
+        spec.contents, spec.contents_size = NULL, 0
+        if contents is not None:
+            begin_with(&spec, contents)
         with nogil:
             code = smem_create(self.c, &spec, &out)
         if code < 0:
@@ -363,7 +488,7 @@ cdef class Context:
                          bytes dtype, uint64_t itemsize, tuple shape, strides):
         cdef bint created = False
         segment = wrap(self.make(name, backend, flags, permissions, dtype, itemsize, shape,
-                                 strides, True, &created))
+                                 strides, None, True, &created))
         return segment, bool(created)
 
     def attach(self, name, int mode, owner=None):
@@ -390,6 +515,34 @@ cdef class Context:
         cdef int code
         with nogil:
             code = smem_receive(self.c, backend, c_name, nonce, mode, ticket, &out)
+        check(code, name)
+        return wrap(out)
+
+    def make_sync(self, int kind, name, int backend, unsigned flags, unsigned permissions,
+                  uint32_t value, uint32_t limit, bint or_attach):
+        """A synchroniser in a segment of its own; the one that is there if `or_attach`."""
+        cdef smem_sync_spec spec
+        cdef smem_segment *out = NULL
+        cdef bytes text = None if name is None else encode(name)
+        cdef int code, created
+        spec.name = NULL if name is None else <const char *>text
+        spec.kind, spec.backend, spec.flags, spec.permissions = kind, backend, flags, permissions
+        spec.value, spec.limit = value, limit
+        with nogil:
+            if or_attach:
+                code = smem_sync_attach_or_create(self.c, &spec, &out, &created)
+            else:
+                code = smem_sync_create(self.c, &spec, &out)
+        check(code, name)
+        return wrap(out)
+
+    def attach_sync(self, name, int kind):
+        cdef smem_segment *out = NULL
+        cdef bytes text = encode(name)
+        cdef const char *c_name = text
+        cdef int code
+        with nogil:
+            code = smem_sync_attach(self.c, c_name, kind, &out)
         check(code, name)
         return wrap(out)
 
@@ -483,3 +636,9 @@ cdef class Context:
         cdef smem_statistics out
         smem_stats(self.c, &out)
         return out
+
+
+include "sync.pxi"
+include "queue.pxi"
+include "atomic.pxi"
+include "frame.pxi"

@@ -194,6 +194,27 @@ def reaper() -> str:
     return "none: the next program that uses sharedmem reclaims, or sharedmem clean"
 
 
+def _warm() -> Findings:
+    wish = os.environ.get("SHAREDMEM_CACHE")
+    bound = int(context.stats()["bound"])
+    found = size(bound) if bound else "nothing is kept"
+    source = f"SHAREDMEM_CACHE={visible(wish)}" if wish else "from memory and /dev/shm"
+    misread = wish is not None and wish != "" and not wish.isdecimal()
+    yield Finding(
+        "warm memory",
+        "bound of a family",
+        "warning" if misread else "ok",
+        f"{found}: {source}",
+        "give a number of bytes; 0 keeps nothing" if misread else "",
+    )
+    idle = [row.info.size for row in rows() if row.info.status == "idle"]
+    wants_huge = os.environ.get("SHAREDMEM_HUGE") != "0"
+    large = "huge pages from 4 MiB on, where the kernel gives them" if wants_huge else "small pages"
+    found = f"new small pages by the kernel; {large}; two threads from 32 MiB on"
+    yield Finding("warm memory", "filling", "ok", found)
+    yield Finding("warm memory", "idle segments", "ok", f"{len(idle)}, {size(sum(idle))}")
+
+
 def _state() -> Findings:
     family = os.environ.get("SHAREDMEM_FAMILY")
     found = f"SHAREDMEM_FAMILY={visible(family)}" if family else "each program makes its own"
@@ -220,6 +241,7 @@ _CHECKS: tuple[Callable[[], Findings], ...] = (
     _process_limits,
     _features,
     _surroundings,
+    _warm,
     _state,
 )
 

@@ -36,7 +36,8 @@ is left as it is. numpy.load() reads the file.
 LOAD = """\
 Load a .npy file as a persistent array, which stays until it is unlinked.
 
-The file is read straight into shared memory. Arrays of Python objects are refused.
+The file is read straight into shared memory; what is killed meanwhile leaves nothing.
+Arrays of Python objects are refused.
 """
 _PIECE = 1 << 26  # bytes read at once: ^C is heard in between
 _HEADER_MAX = 1 << 16
@@ -126,7 +127,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype
 
 
 def _fill(array: SharedArray, file: BinaryIO) -> None:
-    """Read the elements into the memory of a new array."""
+    """Read the elements into the memory of a new array, which persists once it is whole."""
     segment = segment_of(array)
     assert segment is not None
     memory = memoryview(segment)[: array.nbytes]
@@ -135,6 +136,7 @@ def _fill(array: SharedArray, file: BinaryIO) -> None:
         if not count:
             raise Failure(f"{file.name}: the file is {len(memory):,} bytes shorter than its header says")
         memory = memory[count:]
+    segment.persist()
 
 
 def load(options: Namespace) -> int:
@@ -150,7 +152,6 @@ def load(options: Namespace) -> int:
             dtype,
             "F" if fortran else "C",
             name=options.name,
-            persistent=True,
             replace=options.replace,
             backend=options.backend,
         )

@@ -20,6 +20,7 @@ columns:
   SHAPE      of the array
   SIZE       of the segment, header included
   STATUS     mapped      a process has it attached, by the kernel's word
+             idle        a process keeps it warm for the arrays it makes next
              persistent  nobody has, but it stays until it is unlinked
              in flight   nobody has, but a descriptor of it was sent and is awaited
              stale       nobody can reach it: its users died; see sharedmem clean

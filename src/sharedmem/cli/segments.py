@@ -27,6 +27,7 @@ COLUMNS = (
 )
 STYLES = {
     "mapped": "green",
+    "idle": "dim",
     "in flight": "yellow",
     "persistent": "cyan",
     "stale": "bold red",
@@ -131,8 +132,11 @@ def cells(row: Row) -> list[Cell]:
 def summary(all_rows: list[Row]) -> str:
     """One line: how many, how large, how many of them stale."""
     total = sum(row.info.size for row in all_rows)
+    idle = [row.info.size for row in all_rows if row.info.status == "idle"]
     stale = [row.info.size for row in all_rows if row.info.status == "stale"]
     text = f"{len(all_rows)} segment{'s' * (len(all_rows) != 1)}, {size(total)}"
+    if idle:
+        text += f"; {len(idle)} idle, {size(sum(idle))}"
     if stale:
         text += f"; {len(stale)} stale, {size(sum(stale))}: sharedmem clean"
     return text

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sharedmem.names import SegmentInfo, list_segments
 from sharedmem.participant import reclaim
+from sharedmem.warm import trim
 
 __all__ = ["Held", "Leak", "LeakError", "held", "leak_guard", "left_since"]
 
@@ -107,7 +108,20 @@ def _files() -> Found:
             kind = "POSIX segment" if entry.name.startswith(own + "s.") else "file"
             key = ("file", entry.name if bookkeeping else facts.st_ino)
             found[key] = Leak(kind, entry.path, facts.st_ino, facts.st_size)
-    return found
+    return _without_locks_of_families(found, own)
+
+
+def _without_locks_of_families(found: Found, own: str) -> Found:
+    """Leave out locks that are files: they belong to the family's file that they are named after."""
+    families = {
+        f"{leak.number:x}" for leak in found.values() if leak.name.startswith(f"{_DIRECTORY}/{own}f.")
+    }
+    lock = f"{_DIRECTORY}/{own}l."
+    return {
+        key: leak
+        for key, leak in found.items()
+        if not (leak.name.startswith(lock) and leak.name[len(lock) :].split(".")[0] in families)
+    }
 
 
 def _sysv() -> Found:
@@ -320,6 +334,7 @@ def left_since(before: Held, patience: float = PATIENCE) -> tuple[Leak, ...]:
     deadline = time.monotonic() + patience
     while new := {key: leak for key, leak in _found().items() if key not in before.keys}:
         gc.collect()
+        trim()  # what is idle is no leak
         reclaim()
         new = _with_holders({key: leak for key, leak in _found().items() if key in new})
         left = [leak for leak in new.values() if not _may_stay(leak, before.ticks)]
@@ -361,8 +376,8 @@ def leak_guard(patience: float = PATIENCE) -> Iterator[None]:
 
     Notes
     -----
-    Garbage is collected and `sharedmem.reclaim` called before anything is
-    called a leak. What multiprocessing keeps for the life of the process (its
+    Garbage is collected, `sharedmem.trim` and `sharedmem.reclaim` are called
+    before anything is called a leak. What multiprocessing keeps for the life of the process (its
     resource tracker, the forkserver, its heap) is none. What is mapped only by
     processes older than the context that are no descendants of this one belongs
     to them. A segment that a neighbour of the same user keeps without mapping

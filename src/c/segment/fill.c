@@ -1,0 +1,71 @@
+#include "segment/fill.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+enum { SMEM__FILL_PIECE = 2 << 20,
+       SMEM__FILL_BY_TWO = 32 << 20 }; /* below, a thread may take longer to start */
+
+int smem__fill_object(const smem__found *found, const smem_spec *spec)
+{
+    uint64_t size = spec->contents_size, nbytes = found->header.nbytes;
+    if (!size || found->object.resident)
+        return 0;
+    for (uint64_t at = 0; at < nbytes; at += size) {
+        uint64_t n = nbytes - at < size ? nbytes - at : size;
+        int rc = found->backend->poke(&found->object, spec->contents, n,
+                                      found->header.data_offset + at);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Pieces are taken by whoever comes first, so a thread that starts late delays nobody
+   for longer than its piece takes. */
+typedef struct smem__filling {
+    char *data;
+    const char *contents;
+    uint64_t nbytes, period;
+    _Atomic uint64_t next;
+} smem__filling;
+
+static void smem__fill_piece(const smem__filling *filling, uint64_t at, uint64_t end)
+{
+    while (at < end) {
+        uint64_t from = at % filling->period, n = filling->period - from;
+        n = n < end - at ? n : end - at;
+        memcpy(filling->data + at, filling->contents + from, n);
+        at += n;
+    }
+}
+
+static void *smem__fill_pieces(void *arg)
+{
+    smem__filling *filling = arg;
+    uint64_t at;
+    while ((at = atomic_fetch_add(&filling->next, SMEM__FILL_PIECE)) < filling->nbytes) {
+        uint64_t end = at + SMEM__FILL_PIECE;
+        smem__fill_piece(filling, at, end < filling->nbytes ? end : filling->nbytes);
+    }
+    return NULL;
+}
+
+void smem__fill_mapped(void *data, uint64_t nbytes, const smem_spec *spec)
+{
+    pthread_t second;
+    if (!spec->contents_size) {
+        if (!(spec->flags & SMEM_UNINITIALIZED))
+            memset(data, 0, nbytes);
+        return;
+    }
+    smem__filling filling = {.data = data,
+                             .contents = spec->contents,
+                             .nbytes = nbytes,
+                             .period = spec->contents_size};
+    bool two = nbytes >= SMEM__FILL_BY_TWO &&
+               smem__start_beside(smem__fill_pieces, &filling, &second);
+    smem__fill_pieces(&filling);
+    if (two)
+        pthread_join(second, NULL);
+}

@@ -1,0 +1,102 @@
+"""Which functions and classes another process can import, and sending the others by value."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Iterator
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+__all__ = ["check", "is_importable", "reduce_by_value"]
+
+
+def _is_interactive() -> bool:
+    """Whether ``__main__`` is nothing that another process could run again."""
+    return not hasattr(sys.modules.get("__main__"), "__file__")
+
+
+def is_importable(thing: Any) -> bool:
+    """Whether a function or class is found under its name where it says that it lives.
+
+    Parameters
+    ----------
+    thing : function or type
+
+    Returns
+    -------
+    bool
+        False for a lambda, for what was defined in a function, and for anything in
+        an interactive ``__main__``.
+    """
+    module = getattr(thing, "__module__", None)
+    if module is None:
+        return True  # pickle knows where to look, or says so
+    if module == "__main__" and _is_interactive():
+        return False
+    found: Any = sys.modules.get(module)
+    for name in thing.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def _cloudpickle() -> Any:
+    try:
+        import cloudpickle
+    except ImportError:
+        return None
+    return cloudpickle
+
+
+def reduce_by_value(thing: Any) -> Any:
+    """What to pickle for a function or class; NotImplemented if its name will do."""
+    if is_importable(thing):
+        return NotImplemented
+    by_value = _cloudpickle()
+    return NotImplemented if by_value is None else (pickle.loads, (by_value.dumps(thing),))
+
+
+def _within(function: Any) -> Iterator[Any]:
+    """The functions that a callable consists of."""
+    if isinstance(function, partial):
+        for part in (function.func, *function.args, *function.keywords.values()):
+            yield from _within(part)
+    elif isinstance(function, MethodType):
+        yield from _within(type(function.__self__))
+    elif isinstance(function, (FunctionType, type)):
+        yield function
+
+
+def check(function: Any, forks: bool) -> bool:
+    """Whether a callable goes by name.
+
+    Parameters
+    ----------
+    function : callable
+    forks : bool
+        The receiver is a fork of this process, which has its ``__main__``.
+
+    Returns
+    -------
+    bool
+        False if it has to go by value, which cloudpickle can do.
+
+    Raises
+    ------
+    pickle.PicklingError
+        If it would have to, and there is no cloudpickle.
+    """
+    strange = [each for each in _within(function) if not is_importable(each)]
+    if not strange:
+        return True
+    if _cloudpickle() is not None:
+        return False
+    for each in strange:
+        named = getattr(sys.modules["__main__"], each.__qualname__, None) is each
+        if not (forks and each.__module__ == "__main__" and named):
+            raise pickle.PicklingError(
+                f"{each.__module__}.{each.__qualname__} cannot be imported by a worker: install "
+                "cloudpickle, or define it in a module, outside of functions"
+            )
+    return True

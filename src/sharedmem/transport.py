@@ -1,0 +1,596 @@
+"""Objects with large buffers, sent through shared memory: `dumps` and `loads`.
+
+A message is a pickle of protocol 5 in which the bytes of a large array do not
+stand. They are copied once into a parcel, a segment that is handed over: the
+message carries a ticket for it, and who loads the message is its only owner.
+Arrays in shared memory go by name, as they do everywhere; small ones stand in
+the pickle.
+
+Who loads a message needs nothing but `pickle.loads`: what stands for an array
+is a call of a function of this module.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterable
+from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from sharedmem import functions, pickling, sharedarray
+from sharedmem._core.errors import SegmentNotFoundError, SharedmemError, make
+from sharedmem._core.segment import READ_WRITE, UNINITIALIZED, UNPUBLISHED, Parcel, Segment, segment_of
+from sharedmem.participant import context
+
+__all__ = ["MIN_BYTES", "Packer", "Tally", "dumps", "loads"]
+
+MIN_BYTES = 1 << 18  # below that a pipe costs no more than a segment
+
+
+class Tally:
+    """How many bytes travelled in which way.
+
+    Attributes
+    ----------
+    by_name : int
+        Of arrays in shared memory, whose name was sent.
+    handed_over : int
+        That lay in shared memory of the sender's alone and went without a copy.
+    copied : int
+        Copied once, into a parcel.
+    pickled : int
+        Of the pickles, with all that stands in them.
+    """
+
+    __slots__ = ("by_name", "copied", "handed_over", "pickled")
+
+    def __init__(self) -> None:
+        self.by_name = self.handed_over = self.copied = self.pickled = 0
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Add what `numbers` of another one says."""
+        by_name, handed_over, copied, pickled = numbers
+        self.by_name += by_name
+        self.handed_over += handed_over
+        self.copied += copied
+        self.pickled += pickled
+
+    def numbers(self) -> tuple[int, int, int, int]:
+        """By name, handed over, copied, pickled."""
+        return self.by_name, self.handed_over, self.copied, self.pickled
+
+
+# ---- parcels ---------------------------------------------------------------
+
+
+def new_parcel(nbytes: int, mark: bytes = b"|u1") -> Parcel | None:
+    """Memory to be handed over, warm where there is any; None where there is no room.
+
+    `mark` is a dtype of one byte, which those who list the segments can see.
+    """
+    flags = UNINITIALIZED | UNPUBLISHED
+    try:
+        return Parcel(context.create(None, 0, flags, 0o600, mark, 1, (nbytes,), None))
+    except (SharedmemError, OSError):
+        return None  # as after the process has left its family: by content, then
+
+
+_TWO_THREADS = 1 << 24  # bytes from which on one thread more costs less than it saves
+
+
+def _fill(parcel: Parcel, array: np.ndarray) -> None:
+    """Copy a contiguous array. One thread does not fill what memory can take."""
+    nbytes = array.nbytes
+    if nbytes < _TWO_THREADS or len(os.sched_getaffinity(0)) < 2:
+        parcel.fill(array, 0, nbytes)
+        return
+    half = nbytes // 2 & -4096
+    other = threading.Thread(target=parcel.fill, args=(array, half, nbytes))
+    other.start()
+    try:
+        parcel.fill(array, 0, half)
+    finally:
+        other.join()
+
+
+class _Sent:
+    """Stands for a parcel in a pickle."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: tuple[int, str, int, int]) -> None:
+        self.descriptor = descriptor
+
+    def __reduce__(self) -> Any:
+        return receive, self.descriptor
+
+
+def receive(backend: int, name: str, nonce: int, ticket: int) -> Parcel:
+    """Take a parcel over. Called by unpickling.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        If somebody has it already, or it was taken back.
+    """
+    try:
+        segment = context.receive(backend, name, nonce, READ_WRITE, 0)
+    except SegmentNotFoundError:
+        segment = None
+    if segment is None or (ticket and not segment.free_ticket(ticket)):
+        raise make(
+            SegmentNotFoundError,
+            2,
+            "what was handed over is not in flight any more: it was received, and can be only once, "
+            "or taken back, or its family has ended",
+            "dump it again for each receiver, or share the array (sharedmem.asshared)",
+            name,
+        )
+    return Parcel(segment)
+
+
+# ---- what the pickle calls -------------------------------------------------
+
+
+def rebuild(
+    memory: Any,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: Any,
+    cls: type[np.ndarray] | None,
+    writeable: bool,
+) -> np.ndarray:
+    """An array over a parcel. Called by unpickling.
+
+    As in NumPy's own unpickling `__array_finalize__` gets None.
+    """
+    array: np.ndarray = np.ndarray.__new__(cls or np.ndarray, shape, dtype, memory, offset, strides)
+    if not writeable:
+        array.flags.writeable = False
+    return array
+
+
+def rebuild_masked(
+    cls: Any, baseclass: type[np.ndarray], data: np.ndarray, mask: np.ndarray, fill_value: Any
+) -> Any:
+    """A masked array over two arrays. Called by unpickling."""
+    if type(data) is not baseclass:
+        data = data.view(baseclass)
+    array = cls.__new__(cls, data, mask=mask, dtype=data.dtype)
+    array.fill_value = fill_value
+    return array
+
+
+def rebuild_tensor(data: np.ndarray, dtype: Any, shape: tuple[int, ...], cls: Any, grad: bool) -> Any:
+    """A tensor over an array of bytes. Called by unpickling."""
+    import torch
+
+    tensor = torch.from_numpy(data).view(dtype).view(shape)
+    return cls(tensor, requires_grad=grad) if cls is not None else tensor.requires_grad_(grad)
+
+
+def unpack(stream: bytes, outside: list[Any]) -> Any:
+    """An object whose buffers were put into parcels. Called by unpickling."""
+    return pickle.loads(stream, buffers=outside)
+
+
+class _Envelope:
+    def __init__(self, stream: bytes, outside: list[_Sent]) -> None:
+        self._content = stream, outside
+
+    def __reduce__(self) -> Any:
+        return unpack, self._content
+
+
+# ---- packing ---------------------------------------------------------------
+
+_PLAIN_KINDS = frozenset("biufcmMSUV")
+_ndarray = np.ndarray
+_reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+
+
+def _facts(dtype: np.dtype[Any]) -> Any:
+    return dtype.str if dtype.isbuiltin == 1 and dtype.metadata is None else dtype
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    """Whether the bytes of an array are all of it."""
+    return not dtype.hasobject and dtype.kind in _PLAIN_KINDS
+
+
+def _rebuilds_as_numpy(cls: type[np.ndarray]) -> bool:
+    """Whether instances of the class are pickled as ndarray does it."""
+    return (
+        cls.__reduce__ is _ndarray.__reduce__
+        and cls.__reduce_ex__ is _ndarray.__reduce_ex__
+        and cls.__setstate__ is _ndarray.__setstate__
+    )
+
+
+def _is_masked(array: np.ndarray) -> bool:
+    masked = np.ma.MaskedArray
+    cls: Any = type(array)
+    return (
+        isinstance(array, masked)
+        and cls.__reduce__ is masked.__reduce__
+        and cls.__setstate__ is masked.__setstate__
+        and cls.__getstate__ is masked.__getstate__
+    )
+
+
+class Packer:
+    """Makes one message, and knows what goes along with it.
+
+    Parameters
+    ----------
+    min_bytes : int
+        From which size on a buffer goes through shared memory.
+    lend : bool, default False
+        Take no tickets: the caller keeps `parcels`, and what the object refers to,
+        until the message was received.
+    rooms : list of tuple, optional
+        Lent parcels that may be filled, as (bytes, backend, name, nonce). They, too,
+        go without a ticket.
+    lent : frozenset of int, optional
+        Nonces of the parcels that the receiver keeps and needs no ticket for.
+    mark : bytes, optional
+        The dtype of new parcels.
+    sole : dict, optional
+        Parcels that may go without a copy, by the id of the array over them.
+    """
+
+    def __init__(
+        self,
+        min_bytes: int,
+        *,
+        lend: bool = False,
+        rooms: list[tuple[int, int, str, int]] | None = None,
+        lent: frozenset[int] = frozenset(),
+        mark: bytes = b"|u1",
+        sole: dict[int, Parcel] | None = None,
+    ) -> None:
+        self.min_bytes = min_bytes
+        self.tally = Tally()
+        self.parcels: list[Parcel] = []
+        self.sizes: list[int] = []
+        self._lend = lend
+        self._rooms = rooms or []
+        self._lent = lent
+        self._mark = mark
+        self._sole = sole or {}
+        self._tickets: list[tuple[Segment, int]] = []
+        self._outside: list[_Sent] = []
+
+    def dump(self, thing: Any) -> bytes:
+        """The message. If it cannot be made nothing is in flight.
+
+        Parameters
+        ----------
+        thing : object
+            It is not changed.
+
+        Returns
+        -------
+        bytes
+            For ``pickle.loads``.
+        """
+        file = io.BytesIO()
+        try:
+            _Pickler(file, self).dump(thing)
+            data = file.getvalue()
+            if self._outside:
+                data = pickle.dumps(_Envelope(data, self._outside), 5)
+        except BaseException:
+            self._revoke()
+            raise
+        self.tally.pickled += len(data)
+        return data
+
+    def _revoke(self) -> None:
+        for segment, ticket in self._tickets:
+            segment.free_ticket(ticket)
+        self.parcels.clear()
+        self._tickets.clear()
+        self._outside.clear()
+
+    # -- parcels
+
+    def _room(self, nbytes: int) -> Parcel | None:
+        for index, (size, backend, name, nonce) in enumerate(self._rooms):
+            if nbytes <= size <= nbytes + nbytes // 4:
+                del self._rooms[index]
+                try:
+                    return receive(backend, name, nonce, 0)
+                except SegmentNotFoundError:
+                    return None  # its lender is gone, or has ended the call
+        return None
+
+    def _place(self, nbytes: int) -> tuple[Parcel, _Sent] | None:
+        parcel = self._room(nbytes)
+        lent = parcel is not None or self._lend
+        if parcel is None:
+            parcel = new_parcel(nbytes, self._mark)
+        if parcel is None:
+            return None
+        sent = self._send(parcel, lent)
+        self.sizes.append(nbytes)
+        return None if sent is None else (parcel, sent)
+
+    def _send(self, parcel: Parcel, lent: bool) -> _Sent | None:
+        key = parcel.segment.key
+        self.parcels.append(parcel)
+        if lent or key[2] in self._lent:
+            return _Sent((*key, 0))
+        ticket = parcel.segment.ticket()
+        if ticket is None:
+            return None
+        self._tickets.append((parcel.segment, ticket))
+        return _Sent((*key, ticket))
+
+    # -- arrays
+
+    def reduce_array(self, array: np.ndarray) -> Any:
+        """What to pickle for an array; NotImplemented if NumPy's way will do."""
+        cls = type(array)
+        shared = issubclass(cls, sharedarray.SharedArray)
+        if cls is _ndarray or shared or _rebuilds_as_numpy(cls):
+            segment = segment_of(array)
+            if segment is not None and pickling.goes_by_name(segment):
+                return self._by_name(array, segment)
+            if not shared:
+                return self._by_content(array, cls)
+            array = array.view(_ndarray)
+            reduced = self._by_content(array, _ndarray)
+            return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
+        if array.nbytes >= self.min_bytes and _is_plain(array.dtype) and _is_masked(array):
+            return self._masked(array)
+        return NotImplemented
+
+    def _by_name(self, array: np.ndarray, segment: Segment) -> Any:
+        function, arguments = (
+            pickling.reduce_by_name(array, 5) if self._lend else pickling.reduce_in_flight(array)
+        )[:2]
+        if function is pickling.load:
+            if arguments[-1]:
+                self._tickets.append((segment, arguments[-1]))
+            self.tally.by_name += array.nbytes
+            return function, arguments
+        array = array.view(_ndarray)  # its name is gone
+        reduced = self._by_content(array, _ndarray)
+        return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
+
+    def _by_content(self, array: np.ndarray, cls: type[np.ndarray]) -> Any:
+        small = array.nbytes < self.min_bytes
+        if small and (array.flags.writeable or array.flags.forc) and cls is _ndarray:
+            return NotImplemented  # NumPy's own way keeps what there is to keep
+        if not _is_plain(array.dtype):
+            return NotImplemented
+        parcel = self._sole.get(id(array))
+        if parcel is not None:
+            sent = self._send(parcel, False)
+            if sent is not None:
+                self.tally.handed_over += array.nbytes
+                return self._rebuild(sent, parcel.offset(array), array, array.strides, cls)
+        if small:
+            return (
+                NotImplemented
+                if array.flags.writeable
+                else self._rebuild(array.tobytes(), 0, array, None, cls)
+            )
+        place = self._place(array.nbytes)
+        if place is None:
+            return NotImplemented
+        self.tally.copied += array.nbytes
+        return self._rebuild(place[1], 0, array, self._copy(array, place[0]), cls)
+
+    @staticmethod
+    def _copy(array: np.ndarray, parcel: Parcel) -> tuple[int, ...] | None:
+        """Copy an array to the start of a parcel; its strides there, None for C order."""
+        if array.flags.c_contiguous:
+            _fill(parcel, array)
+            return None
+        if array.flags.f_contiguous:
+            _fill(parcel, array)
+            return array.strides
+        memory: Any = parcel
+        np.copyto(np.ndarray(array.shape, array.dtype, memory), array)
+        return None
+
+    @staticmethod
+    def _rebuild(
+        memory: Any, offset: int, array: np.ndarray, strides: tuple[int, ...] | None, cls: Any
+    ) -> Any:
+        if cls is _ndarray:
+            cls = None
+        facts = _facts(array.dtype)
+        return rebuild, (memory, offset, array.shape, strides, facts, cls, array.flags.writeable)
+
+    def _masked(self, array: Any) -> Any:
+        # The names that pickling gives them: plain views, whatever the classes are.
+        data, mask = np.asarray(array.data), np.ma.getmaskarray(array)
+        return rebuild_masked, (type(array), array._baseclass, data, mask, array._fill_value)
+
+    # -- what is not of NumPy
+
+    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer stays in the pickle; else it is in a parcel."""
+        raw = buffer.raw()
+        if raw.nbytes < self.min_bytes:
+            return True
+        place = self._place(raw.nbytes)
+        if place is None:
+            return True
+        _fill(place[0], np.frombuffer(raw, np.uint8))
+        self._outside.append(place[1])
+        self.tally.copied += raw.nbytes
+        return False
+
+    def reduce_tensor(self, tensor: Any) -> Any:
+        """What to pickle for a torch tensor; NotImplemented if torch's way will do."""
+        torch = sys.modules["torch"]
+        cls = type(tensor)
+        nbytes = tensor.nelement() * tensor.element_size()
+        if (
+            nbytes < self.min_bytes
+            or cls not in (torch.Tensor, torch.nn.Parameter)
+            or tensor.device.type != "cpu"
+            or tensor.layout != torch.strided
+            or not tensor.is_leaf
+            or tensor.is_quantized
+            or tensor.is_conj()
+            or tensor.is_neg()
+            or tensor._backward_hooks
+        ):
+            return NotImplemented
+        data = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        parameter = cls if cls is not torch.Tensor else None
+        return rebuild_tensor, (data, tensor.dtype, tuple(tensor.shape), parameter, tensor.requires_grad)
+
+
+class _Pickler(ForkingPickler):
+    """multiprocessing's pickler, which asks the packer about what is large."""
+
+    def __init__(self, file: io.BytesIO, packer: Packer) -> None:
+        # Nothing of the packer leads back here: a cycle would keep the parcels until it is found.
+        pickle.Pickler.__init__(self, file, 5, buffer_callback=packer.take_buffer)
+        self.dispatch_table = copyreg.dispatch_table | _reducers
+        self._packer = packer
+        torch = sys.modules.get("torch")
+        self._tensor = getattr(torch, "Tensor", None)
+
+    def reducer_override(self, thing: Any, /) -> Any:
+        cls = type(thing)
+        if cls is _ndarray or isinstance(thing, _ndarray):
+            own = self.dispatch_table.get(cls)
+            if own is None or own in (pickling.reduce_plain, pickling.reduce_in_flight):
+                return self._packer.reduce_array(thing)
+            return NotImplemented  # somebody's own way
+        if cls is FunctionType or isinstance(thing, type):
+            return functions.reduce_by_value(thing)
+        if self._tensor is not None and isinstance(thing, self._tensor):
+            return self._packer.reduce_tensor(thing)
+        return NotImplemented
+
+
+# ---- public ----------------------------------------------------------------
+
+
+def dumps(obj: Any, *, min_bytes: int = MIN_BYTES) -> bytes:
+    """Pickle an object to be sent, its large buffers through shared memory.
+
+    Parameters
+    ----------
+    obj : object
+        Anything that can be pickled. It is not changed.
+    min_bytes : int, default 262144
+        From which size on an array or buffer goes through shared memory.
+
+    Returns
+    -------
+    bytes
+        For `loads`, in a process of the same user on this machine; once.
+
+    Raises
+    ------
+    pickle.PicklingError, TypeError, AttributeError
+        As ``pickle.dumps``. Nothing is in flight then.
+
+    See Also
+    --------
+    forget : Take back what will not be received.
+    by_content : Within it shared arrays, too, are copied.
+
+    Notes
+    -----
+    Shared arrays, views of them and ``np.asarray`` of them go by name; the receiver
+    gets the same memory. Every other array is copied: once into shared memory, which
+    is handed over to the receiver, or into the pickle if it is small. So are the
+    buffers of all that pickles them out of band (PEP 574), as pandas, pyarrow and
+    scipy do, however they are nested. Subclasses that are pickled as `numpy.ndarray`
+    does it, masked arrays and tensors of torch in the CPU's memory go the same way;
+    object arrays by the content of their items; ``bytes`` in the pickle. What
+    arrives is as independent of the original as an unpickled copy, and can be written
+    to unless the original was read-only.
+
+    What is handed over belongs to nobody until it is loaded. It is freed at the
+    latest with the family of processes; `forget` frees it at once. Where there is no
+    room for it, it goes in the pickle.
+
+    Functions and classes that the receiver could not import go by cloudpickle where
+    that is installed.
+
+    References
+    ----------
+    PEP 574, "Pickle protocol 5 with out-of-band data".
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> message = sharedmem.dumps({'grid': np.ones((1000, 1000)), 'step': 0.5})
+    >>> len(message) < 400
+    True
+    >>> float(sharedmem.loads(message)['grid'].sum())
+    1000000.0
+    """
+    if min_bytes < 0:
+        raise ValueError(f"min_bytes must not be negative, not {min_bytes}")
+    packer = Packer(min_bytes)
+    data = packer.dump(obj)
+    sent.add(packer.tally.numbers())
+    return data
+
+
+sent = Tally()
+
+
+def loads(data: Any) -> Any:
+    """The object of a message made by `dumps`.
+
+    Parameters
+    ----------
+    data : bytes-like
+        As `dumps` made it.
+
+    Returns
+    -------
+    object
+        Its large arrays lie in memory that was handed over, which goes with their
+        last view.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        If the message was loaded before and carried a parcel, or it was forgotten.
+        What is handed over has one owner: two would write into each other's arrays.
+    pickle.UnpicklingError and others
+        As ``pickle.loads``.
+
+    See Also
+    --------
+    dumps : Makes one, with an example.
+
+    Notes
+    -----
+    ``pickle.loads`` does the same. As with any pickle, load only what you trust. If
+    it fails half-way the rest stays in flight: `forget` frees that.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> message = sharedmem.dumps(np.zeros(100_000))
+    >>> array = sharedmem.loads(message)
+    >>> sharedmem.loads(message)
+    Traceback (most recent call last):
+        ...
+    sharedmem.errors.SegmentNotFoundError: ...only once...
+    """
+    return pickle.loads(data)

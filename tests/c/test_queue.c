@@ -1,0 +1,519 @@
+/*
+ * The queue, whoever dies.
+ *
+ *   test_queue posix|sysv [test...]
+ */
+#include "check.h"
+
+#include "base/point.h"
+#include "os/syscalls.h"
+#include "segment/queue.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LIMIT = 4,
+       ROOM = 64 };
+
+static int backend;
+static smem_context *ctx;
+
+static smem_segment *memory(uint64_t size)
+{
+    int64_t shape[] = {(int64_t)size};
+    smem_spec spec = {
+        .backend = backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
+    smem_segment *segment;
+    if (!ctx)
+        ctx = check_open(NULL);
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    return segment;
+}
+
+static smem_queue make(uint32_t limit, uint64_t room, uint64_t spare)
+{
+    smem_queue queue;
+    smem_segment *segment = memory(smem_queue_size(limit, room));
+    CHECK_OK(smem_queue_format(segment, limit, room, spare));
+    CHECK_OK(smem_queue_open(segment, &queue));
+    return queue;
+}
+
+static void end(smem_queue *queue)
+{
+    smem_detach(queue->segment);
+    smem_close(ctx);
+}
+
+static smem__queue *shared(const smem_queue *queue)
+{
+    return smem_data(queue->segment);
+}
+
+static int64_t in_ms(int ms)
+{
+    return smem_deadline((int64_t)ms * 1000000);
+}
+
+static int put(const smem_queue *queue, const char *text)
+{
+    return smem_queue_put(queue, text, strlen(text) + 1, SMEM_NO_WAIT);
+}
+
+static void check_get(const smem_queue *queue, const char *want)
+{
+    char got[ROOM];
+    uint64_t length;
+    CHECK_OK(smem_queue_get(queue, got, sizeof got, &length, SMEM_NO_WAIT));
+    CHECK_EQ(length, strlen(want) + 1);
+    CHECK_STR(got, want);
+}
+
+static void check_empty(const smem_queue *queue)
+{
+    char got[ROOM];
+    uint64_t length;
+    CHECK_CODE(smem_queue_get(queue, got, sizeof got, &length, SMEM_NO_WAIT), -EAGAIN);
+}
+
+/* ---- items ------------------------------------------------------------------- */
+
+TEST(items_come_in_the_order_in_which_they_were_put)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    for (int turn = 0; turn < 100; turn++) { /* the tape and the slots wrap around */
+        CHECK_OK(put(&queue, "first"));
+        CHECK_OK(put(&queue, "the second one"));
+        CHECK_EQ(smem_queue_count(&queue), 2);
+        check_get(&queue, "first");
+        CHECK_OK(put(&queue, "3"));
+        check_get(&queue, "the second one");
+        check_get(&queue, "3");
+        check_empty(&queue);
+    }
+    end(&queue);
+}
+
+TEST(an_item_without_bytes_is_an_item)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    uint64_t length = 7;
+    CHECK_OK(smem_queue_put(&queue, "", 0, SMEM_NO_WAIT));
+    CHECK_OK(smem_queue_get(&queue, NULL, 0, &length, SMEM_NO_WAIT));
+    CHECK_EQ(length, 0);
+    end(&queue);
+}
+
+TEST(a_full_queue_takes_no_more_until_one_is_taken)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    for (int i = 0; i < LIMIT; i++)
+        CHECK_OK(put(&queue, "x"));
+    CHECK_CODE(put(&queue, "x"), -EAGAIN);
+    CHECK_EQ(smem_queue_count(&queue), LIMIT);
+    check_get(&queue, "x");
+    CHECK_OK(put(&queue, "x"));
+    CHECK_CODE(put(&queue, "x"), -EAGAIN);
+    end(&queue);
+}
+
+TEST(a_lack_of_bytes_is_like_being_full)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char item[ROOM], got[ROOM];
+    uint64_t length;
+    memset(item, 'i', sizeof item);
+    CHECK_OK(smem_queue_put(&queue, item, ROOM - 1, SMEM_NO_WAIT));
+    CHECK_CODE(smem_queue_put(&queue, item, 2, SMEM_NO_WAIT), -EAGAIN);
+    CHECK_OK(smem_queue_put(&queue, item, 1, SMEM_NO_WAIT));
+    CHECK_OK(smem_queue_get(&queue, got, ROOM, &length, SMEM_NO_WAIT));
+    CHECK_EQ(length, ROOM - 1);
+    CHECK(memcmp(got, item, ROOM - 1) == 0);
+    CHECK_CODE(smem_queue_put(&queue, item, ROOM + 1, SMEM_NO_WAIT), SMEM_E_LENGTH);
+    end(&queue);
+}
+
+TEST(with_spare_bytes_a_queue_always_holds_its_limit_of_short_items)
+{
+    smem_queue queue = make(LIMIT, ROOM, ROOM / LIMIT);
+    char item[ROOM] = {0};
+    CHECK_CODE(smem_queue_put(&queue, item, 17, SMEM_NO_WAIT), SMEM_E_LENGTH);
+    for (int i = 0; i < LIMIT; i++)
+        CHECK_OK(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT));
+    CHECK_CODE(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT), -EAGAIN);
+    end(&queue);
+}
+
+TEST(a_buffer_that_is_too_small_leaves_the_item)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[4];
+    uint64_t length;
+    CHECK_OK(put(&queue, "longer"));
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_NO_WAIT), SMEM_E_LENGTH);
+    CHECK_EQ(length, 7);
+    check_get(&queue, "longer");
+    end(&queue);
+}
+
+/* ---- waiting ----------------------------------------------------------------- */
+
+TEST(waiting_ends_at_its_deadline)
+{
+    smem_queue queue = make(1, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, in_ms(20)), -ETIMEDOUT);
+    CHECK_OK(put(&queue, "x"));
+    CHECK_CODE(smem_queue_put(&queue, "y", 2, in_ms(20)), -ETIMEDOUT);
+    CHECK_EQ(shared(&queue)->put.sleepers, 0);
+    CHECK_EQ(shared(&queue)->get.sleepers, 0);
+    end(&queue);
+}
+
+/* Child: an echo. */
+static void echo(check_peer *parent, void *arg)
+{
+    smem_queue *queues = arg;
+    char item[ROOM];
+    uint64_t length;
+    (void)parent;
+    while (smem_queue_get(&queues[0], item, sizeof item, &length, SMEM_FOREVER) == 0)
+        CHECK_OK(smem_queue_put(&queues[1], item, length, SMEM_FOREVER));
+}
+
+TEST(who_waits_is_woken_by_the_other_process)
+{
+    smem_queue queues[] = {make(1, ROOM, 0), make(1, ROOM, 0)};
+    char got[ROOM];
+    uint64_t length;
+    check_peer child = check_fork(echo, queues);
+    for (int i = 0; i < 10000; i++) {
+        CHECK_OK(smem_queue_put(&queues[0], &i, sizeof i, SMEM_FOREVER));
+        CHECK_OK(smem_queue_get(&queues[1], got, sizeof got, &length, SMEM_FOREVER));
+        CHECK(length == sizeof i && memcmp(got, &i, sizeof i) == 0);
+    }
+    smem_queue_shut(&queues[0]);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_detach(queues[1].segment);
+    end(&queues[0]);
+}
+
+enum { EACH = 20000,
+       SIDES = 3 };
+
+typedef struct traffic {
+    smem_queue queue;
+    _Atomic uint64_t sum, items;
+} traffic;
+
+static void *produce(void *arg)
+{
+    traffic *t = arg;
+    for (uint64_t i = 1; i <= EACH; i++)
+        CHECK_OK(smem_queue_put(&t->queue, &i, sizeof i, SMEM_FOREVER));
+    return NULL;
+}
+
+static void *consume(void *arg)
+{
+    traffic *t = arg;
+    uint64_t item, length;
+    while (smem_queue_get(&t->queue, &item, sizeof item, &length, SMEM_FOREVER) == 0) {
+        CHECK_EQ(length, sizeof item);
+        atomic_fetch_add(&t->sum, item);
+        atomic_fetch_add(&t->items, 1);
+    }
+    return NULL;
+}
+
+TEST(many_producers_and_consumers_lose_and_double_nothing)
+{
+    traffic t = {.queue = make(16, 256, 0)};
+    pthread_t producers[SIDES], consumers[SIDES];
+    for (int i = 0; i < SIDES; i++) {
+        CHECK_OK(pthread_create(&producers[i], NULL, produce, &t));
+        CHECK_OK(pthread_create(&consumers[i], NULL, consume, &t));
+    }
+    for (int i = 0; i < SIDES; i++)
+        CHECK_OK(pthread_join(producers[i], NULL));
+    smem_queue_shut(&t.queue);
+    for (int i = 0; i < SIDES; i++)
+        CHECK_OK(pthread_join(consumers[i], NULL));
+    CHECK_EQ(t.items, SIDES * EACH);
+    CHECK_EQ(t.sum, (uint64_t)SIDES * EACH * (EACH + 1) / 2);
+    end(&t.queue);
+}
+
+/* ---- its end ----------------------------------------------------------------- */
+
+TEST(a_queue_that_was_shut_gives_what_is_in_it_and_then_ends)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    CHECK_OK(put(&queue, "last"));
+    smem_queue_shut(&queue);
+    CHECK_CODE(put(&queue, "more"), SMEM_E_SHUT);
+    check_get(&queue, "last");
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), SMEM_E_SHUT);
+    end(&queue);
+}
+
+static void wait_for_an_item(check_peer *parent, void *arg)
+{
+    char got[ROOM];
+    uint64_t length;
+    (void)parent;
+    CHECK_CODE(smem_queue_get(arg, got, sizeof got, &length, SMEM_FOREVER), SMEM_E_SHUT);
+}
+
+TEST(shutting_wakes_who_waits)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer children[3];
+    for (int i = 0; i < 3; i++)
+        children[i] = check_fork(wait_for_an_item, &queue);
+    while (atomic_load(&shared(&queue)->put.sleepers) < 3)
+        sched_yield();
+    smem_queue_shut(&queue);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(check_wait(&children[i]), 0);
+    end(&queue);
+}
+
+static void *finish_later(void *arg)
+{
+    CHECK_OK(smem_queue_done(arg));
+    CHECK_OK(smem_queue_done(arg));
+    return NULL;
+}
+
+TEST(join_waits_until_all_is_done)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    pthread_t thread;
+    CHECK_OK(smem_queue_join(&queue, SMEM_FOREVER));
+    CHECK_CODE(smem_queue_done(&queue), SMEM_E_ARGUMENT);
+    CHECK_OK(put(&queue, "x"));
+    CHECK_OK(put(&queue, "y"));
+    check_get(&queue, "x");
+    CHECK_CODE(smem_queue_join(&queue, in_ms(5)), -ETIMEDOUT);
+    CHECK_OK(pthread_create(&thread, NULL, finish_later, &queue));
+    CHECK_OK(smem_queue_join(&queue, SMEM_FOREVER));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_CODE(smem_queue_done(&queue), SMEM_E_ARGUMENT);
+    end(&queue);
+}
+
+static void hold_the_put_side(check_peer *parent, void *arg)
+{
+    smem_segment *segment = ((smem_queue *)arg)->segment;
+    CHECK_OK(smem_lock_acquire(segment, &shared(arg)->put.lock, SMEM_FOREVER));
+    check_tell(parent, 0);
+    for (;;)
+        pause();
+}
+
+TEST(a_queue_has_not_ended_while_a_producer_may_have_looked_before_it_was_shut)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    check_peer producer = check_fork(hold_the_put_side, &queue);
+    check_hear(&producer);
+    smem_queue_shut(&queue);
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, in_ms(20)), -ETIMEDOUT);
+    check_kill(&producer);
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), SMEM_E_SHUT);
+    end(&queue);
+}
+
+static uint32_t offered;
+
+static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
+                       const struct timespec *timeout, uint32_t bits)
+{
+    (void)word, (void)timeout, (void)bits;
+    offered = operation == FUTEX_WAKE ? value : 0;
+    return 0;
+}
+
+/* Bytes that are too few for the one that is woken may be enough for another. */
+TEST(a_slot_is_offered_to_one_and_bytes_to_all)
+{
+    smem_queue slots = make(LIMIT, ROOM, ROOM / LIMIT), bytes = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    smem__sys.futex = note_wakes;
+    CHECK_OK(put(&slots, "x"));
+    check_get(&slots, "x");
+    CHECK_EQ(offered, 0); /* nobody sleeps */
+    shared(&slots)->get.sleepers = shared(&bytes)->get.sleepers = 2;
+    CHECK_OK(put(&slots, "x"));
+    check_get(&slots, "x");
+    CHECK_EQ(offered, 1);
+    CHECK_OK(put(&bytes, "x"));
+    check_get(&bytes, "x");
+    CHECK_EQ(offered, INT_MAX);
+    smem__sys = real;
+    smem_detach(bytes.segment);
+    end(&slots);
+}
+
+/* ---- death ------------------------------------------------------------------- */
+
+static void sleep_for_an_item(check_peer *parent, void *arg)
+{
+    wait_for_an_item(parent, arg);
+}
+
+TEST(who_is_killed_asleep_takes_no_item_with_it)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer victim = check_fork(sleep_for_an_item, &queue);
+    while (atomic_load(&shared(&queue)->put.sleepers) == 0)
+        sched_yield();
+    check_kill(&victim);
+    CHECK_OK(put(&queue, "x"));
+    check_get(&queue, "x");
+    end(&queue);
+}
+
+static void hold_both_locks(check_peer *parent, void *arg)
+{
+    smem__queue *held = shared(arg);
+    smem_segment *segment = ((smem_queue *)arg)->segment;
+    CHECK_OK(smem_lock_acquire(segment, &held->put.lock, SMEM_FOREVER));
+    CHECK_OK(smem_lock_acquire(segment, &held->get.lock, SMEM_FOREVER));
+    check_tell(parent, 0);
+    for (;;)
+        pause();
+}
+
+TEST(the_locks_of_the_dead_are_taken_over)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    CHECK_OK(put(&queue, "x"));
+    check_peer victim = check_fork(hold_both_locks, &queue);
+    check_hear(&victim);
+    check_kill(&victim);
+    CHECK_OK(smem_queue_put(&queue, "y", 2, SMEM_FOREVER));
+    CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
+    CHECK_STR(got, "x");
+    check_get(&queue, "y");
+    end(&queue);
+}
+
+TEST(who_does_not_want_to_wait_does_not_wait_for_one_that_was_stopped)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer stopped = check_fork(hold_the_put_side, &queue);
+    check_hear(&stopped);
+    CHECK_OK(kill(stopped.pid, SIGSTOP));
+    CHECK_CODE(put(&queue, "x"), -EAGAIN);
+    check_empty(&queue);
+    check_kill(&stopped);
+    CHECK_OK(put(&queue, "x"));
+    check_get(&queue, "x");
+    end(&queue);
+}
+
+/* ---- memory that is anybody's -------------------------------------------------- */
+
+TEST(what_is_no_queue_is_refused)
+{
+    smem_segment *segment = memory(smem_queue_size(LIMIT, ROOM)), *small = memory(63);
+    smem_queue queue;
+    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_KIND);
+    CHECK_CODE(smem_queue_open(small, &queue), SMEM_E_KIND);
+    CHECK_CODE(smem_queue_format(small, LIMIT, ROOM, 0), SMEM_E_ARGUMENT);
+    CHECK_OK(smem_queue_format(segment, LIMIT, ROOM, 0));
+    CHECK_OK(smem_queue_open(segment, &queue));
+    ((smem__queue *)smem_data(segment))->stamp++;
+    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_VERSION);
+    smem_detach(small);
+    end(&queue);
+}
+
+TEST(who_may_not_write_has_no_queue)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0), other;
+    smem_segment *reading;
+    CHECK_OK(smem_attach(ctx, smem_info_of(queue.segment)->name, SMEM_READ_ONLY, &reading));
+    CHECK_CODE(smem_queue_open(reading, &other), -EACCES);
+    CHECK_CODE(smem_queue_format(reading, LIMIT, ROOM, 0), -EACCES);
+    smem_detach(reading);
+    end(&queue);
+}
+
+TEST(sizes_that_cannot_be_are_refused)
+{
+    smem_segment *segment = memory(4096);
+    CHECK_EQ(smem_queue_size(0, ROOM), 0);
+    CHECK_EQ(smem_queue_size(1, 0), 0);
+    CHECK_EQ(smem_queue_size(1, 100), 0);
+    CHECK(smem_queue_size(1, (uint64_t)1 << 63) > (uint64_t)1 << 63);
+    CHECK_CODE(smem_queue_format(segment, 100, 4096, 0), SMEM_E_ARGUMENT);
+    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, 17), SMEM_E_ARGUMENT);
+    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, UINT64_MAX / 2), SMEM_E_ARGUMENT);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+enum { PAGE = 4096 };
+
+/* Bytes that were overwritten with random ones, in the geometry or behind it. */
+static void spoil(unsigned char *at)
+{
+    for (long flips = random() % 4; flips >= 0; flips--)
+        at[(size_t)random() % (random() % 2 ? 64 : 320)] ^= (unsigned char)random();
+    memset(&((smem__queue *)at)->put.lock, 0, sizeof(smem_lock));
+    memset(&((smem__queue *)at)->get.lock, 0, sizeof(smem_lock));
+}
+
+/* Whatever another process writes there, no byte outside of the data is touched: it
+   ends with a page, and the pages beside cannot be written to. */
+TEST(random_bytes_in_a_queue_make_no_access_outside)
+{
+    uint64_t length, accepted = 0;
+    smem_segment *segment = memory(2 * PAGE);
+    unsigned char *at = smem_data(segment), *wall = at + 2 * PAGE;
+    void *guard = mmap(wall, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    uint64_t size = smem_queue_size(LIMIT, PAGE);
+    char item[PAGE] = {0};
+    srandom(1);
+    CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ));
+    for (int turn = 0; turn < 200000; turn++) {
+        smem_queue queue;
+        memset(at, 0, size);
+        CHECK_OK(smem_queue_format(segment, LIMIT, PAGE, 0));
+        spoil(at);
+        if (smem_queue_open(segment, &queue) != 0)
+            continue;
+        accepted++;
+        smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
+        smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
+        smem_queue_get(&queue, item, sizeof item, &length, SMEM_NO_WAIT);
+    }
+    CHECK(accepted > 10000);
+    CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ | PROT_WRITE));
+    if (guard != MAP_FAILED)
+        CHECK_OK(munmap(guard, PAGE));
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+int main(int argc, char **argv)
+{
+    return check_main_on_backend(argc, argv, &backend);
+}

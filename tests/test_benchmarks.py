@@ -1,0 +1,45 @@
+"""Our own cases of benchmarks/ run, at small sizes, and leave nothing; no time is asserted."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OURS = Path(__file__).resolve().parent.parent / "benchmarks" / "ours"
+SMALL = {160_000_000: 16_384, 100 << 20: 16_384, 10_000: 20, 64: 2}
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"case_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def cases() -> Iterator[Any]:
+    for path in sorted(OURS.glob("[a-z]*.py")):
+        for case in vars(load(path)).values():
+            if not isinstance(case, type) or not hasattr(case, "setup"):
+                continue
+            for params in product(*getattr(case, "params", ())):
+                for method in (each for each in dir(case) if each.startswith("time_")):
+                    said = "-".join(map(str, params))
+                    yield pytest.param(case, method, params, id=f"{case.__name__}.{method}-{said}")
+
+
+@pytest.mark.parametrize("case, method, params", list(cases()))
+def test_case_runs_and_leaves_nothing(case: Any, method: str, params: tuple[Any, ...]) -> None:
+    """Set up, run once and torn down, each case leaves no segment, process or fd (the guard looks)."""
+    tiny = [SMALL.get(each, each) for each in params]
+    one = case()
+    one.setup(*tiny)
+    getattr(one, method)(*tiny)
+    one.teardown(*tiny) if hasattr(one, "teardown") else None

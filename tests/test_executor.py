@@ -1,0 +1,645 @@
+"""`ProcessPoolExecutor`: the semantics of the standard library's beside it, and that nothing is left."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gc
+import multiprocessing
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import executor as module
+
+N = 50_000  # of eight bytes each: large
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=["ours", "stdlib"])
+def make(request: pytest.FixtureRequest, start_method: str) -> Make:
+    """Makes executors of the class in turn, by each start method."""
+    classes = {"ours": sharedmem.ProcessPoolExecutor, "stdlib": concurrent.futures.ProcessPoolExecutor}
+
+    def made(workers: int = 1, **how: Any) -> Any:
+        context = multiprocessing.get_context(start_method)
+        return classes[request.param](workers, mp_context=context, **how)
+
+    return made
+
+
+@pytest.fixture
+def ours(start_method: str) -> Make:
+    """Makes executors of ours, by each start method."""
+
+    def made(workers: int = 1, **how: Any) -> Any:
+        context = multiprocessing.get_context(start_method)
+        return sharedmem.ProcessPoolExecutor(workers, mp_context=context, **how)
+
+    return made
+
+
+def nothing_left() -> bool:
+    """Whether no segment is there that an executor has made."""
+    gc.collect()
+    sharedmem.trim()
+    sharedmem.reclaim()
+    return sharedmem.list_segments() == []
+
+
+# ---- G13: sharing is asked for, never inferred ---------------------------------
+
+
+def write_into(array: np.ndarray) -> float:
+    array[:] = 7
+    return float(array.sum())
+
+
+@pytest.mark.parametrize("length", [3, N])
+def test_writing_into_an_argument_changes_nothing_here(make: Make, length: int) -> None:
+    """A plain argument is a copy in the worker, which may write into it."""
+    array = np.zeros(length)
+    with make() as pool:
+        assert pool.submit(write_into, array).result() == 7 * length
+    assert not array.any()
+
+
+_kept: dict[str, np.ndarray] = {}
+
+
+def return_the_same(length: int) -> np.ndarray:
+    return _kept.setdefault("array", np.zeros(length))
+
+
+@pytest.mark.parametrize("length", [3, N])
+def test_results_of_one_array_are_independent(make: Make, length: int) -> None:
+    """A worker that returns the same module-level array twice gives two results."""
+    with make() as pool:
+        first = pool.submit(return_the_same, length).result()
+        second = pool.submit(return_the_same, length).result()
+    first[0] = 1
+    assert second[0] == 0
+
+
+def keep_and_return(array: np.ndarray) -> np.ndarray:
+    _kept["view"] = array[:]
+    return array
+
+
+def make_and_keep(length: int) -> np.ndarray:
+    _kept["view"] = array = np.zeros(length)
+    return array
+
+
+def write_into_what_was_kept() -> float:
+    _kept["view"][:] = 9
+    return float(_kept["view"][0])
+
+
+@pytest.mark.parametrize("length", [3, N])
+@pytest.mark.parametrize("made", ["here", "there"])
+def test_writing_into_what_was_returned_changes_nothing(make: Make, length: int, made: str) -> None:
+    """A worker that keeps a view of what it returned, be it an argument, writes into its own."""
+    with make() as pool:
+        if made == "here":
+            result = pool.submit(keep_and_return, np.zeros(length)).result()
+        else:
+            result = pool.submit(make_and_keep, length).result()
+        assert pool.submit(write_into_what_was_kept).result() == 9
+    assert not result.any()
+
+
+def read_what_was_kept() -> float:
+    return float(_kept["view"].sum())
+
+
+def test_writing_into_a_result_changes_nothing_in_the_worker(make: Make) -> None:
+    """The other way round."""
+    with make() as pool:
+        result = pool.submit(keep_and_return, np.zeros(N)).result()
+        result[:] = 5
+        assert pool.submit(read_what_was_kept).result() == 0
+
+
+def add_in_place(array: np.ndarray) -> np.ndarray:
+    array += 1
+    return array
+
+
+def test_an_argument_that_is_returned_is_a_copy(make: Make) -> None:
+    """Also where it goes without one, since nothing in the worker leads to it any more."""
+    array = np.zeros(N)
+    with make() as pool:
+        first = pool.submit(add_in_place, array).result()
+        second = pool.submit(add_in_place, array).result()
+    first += 1
+    assert (array[0], first[0], second[0]) == (0, 2, 1)
+
+
+def add_in_place_to_all(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for array in arrays.values():
+        array += 1
+    return arrays
+
+
+def test_argument_memory_goes_back_without_a_copy(ours: Make) -> None:
+    """In each form in which that can be proved; and it is then the parent's alone."""
+    with ours() as pool:
+        for function, argument in (
+            (add_in_place, np.zeros(N)),
+            (add_in_place_to_all, {"a": np.zeros(N)}),
+        ):
+            before = pool.stats()
+            result = pool.submit(function, argument).result()
+            after = pool.stats()
+            assert after["handed_over"] - before["handed_over"] == 8 * N
+            assert after["copied"] - before["copied"] == 8 * N
+        assert result["a"].sum() == N
+        result["a"][0] = 5
+    assert not argument["a"].any()
+
+
+def test_shared_arguments_are_the_same_memory(start_method: str) -> None:
+    """A shared array, a view of one, and a plain view of one."""
+    array = sharedmem.zeros(N)
+    context = multiprocessing.get_context(start_method)
+    with sharedmem.ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(write_into, array[:10]).result()
+        assert array[:11].tolist() == [7] * 10 + [0]
+        pool.submit(write_into, np.asarray(array)[20:]).result()
+        assert array[19:22].tolist() == [0, 7, 7]
+        assert pool.submit(keep_and_return, array).result().name == array.name
+        assert sharedmem.stat(array.name).tickets == 0
+        assert pool.stats()["by_name"] == 8 * (10 + N - 20 + N + N)
+
+
+def make_shared(length: int) -> sharedmem.SharedArray:
+    _kept["view"] = array = sharedmem.zeros(length)
+    return array
+
+
+def test_shared_results_are_the_same_memory(ours: Make) -> None:
+    """What a worker shares stays shared."""
+    with ours() as pool:
+        result = pool.submit(make_shared, N).result()
+        pool.submit(write_into_what_was_kept).result()
+        assert result[0] == 9
+
+
+# ---- map -------------------------------------------------------------------------
+
+
+def twice(array: np.ndarray) -> np.ndarray:
+    return array * 2
+
+
+def test_map_with_chunks(make: Make) -> None:
+    """Arrays in chunks arrive, each independent of the others."""
+    arrays = [np.full(N, i) for i in range(7)]
+    with make(2) as pool:
+        for chunksize in (1, 3):
+            results = list(pool.map(twice, arrays, chunksize=chunksize))
+            assert [int(each[-1]) for each in results] == [0, 2, 4, 6, 8, 10, 12]
+            results[0][:] = 1
+            assert results[1][0] == 2
+
+
+def test_arrays_in_chunks_do_not_stand_in_pickles(ours: Make) -> None:
+    """Nor do those in the lists of results."""
+    with ours() as pool:
+        for _ in pool.map(twice, [np.ones(N) for _ in range(4)], chunksize=2):
+            pass
+        stats = pool.stats()
+    assert stats["copied"] == 8 * 8 * N
+    assert stats["pickled"] < 8000
+
+
+# ---- memory that is lent -----------------------------------------------------------
+
+
+def fill(length: int) -> np.ndarray:
+    return np.full(length, 3.0)
+
+
+def test_memory_is_lent_for_results(tmp_path: Any) -> None:
+    """With idle memory a result lands in the parent's own, and the answer's parcels are few."""
+    script = (
+        "import sharedmem, numpy as np\n"
+        "from sharedmem.participant import context\n"
+        "if __name__ == '__main__':\n"
+        "    with sharedmem.ProcessPoolExecutor(1) as pool:\n"
+        "        for _ in range(5):\n"
+        "            result = pool.submit(np.full, 100_000, 3.0).result()\n"
+        "            assert result.sum() == 300_000\n"
+        "            del result\n"
+        "    print(context.stats()['reused'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "SHAREDMEM_CACHE": str(1 << 24)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= 3
+
+
+def test_room_that_does_not_fit_is_left() -> None:
+    """A result of another size, and one in several pieces, comes all the same."""
+    desk = module._Desk(1000, 1)
+    room = module.new_parcel(50_000)
+    assert room is not None
+    for thing in (np.ones(100_000, "u1"), np.ones(2000, "u1"), [np.ones(45_000, "u1")] * 1):
+        packer = module.Packer(1000, rooms=[(room.nbytes, *room.segment.key)], mark=desk.mark)
+        message = packer.dump(thing)
+        del packer
+        arrived = pickle.loads(message)
+        np.testing.assert_array_equal(arrived, thing)
+
+
+# ---- what goes wrong ------------------------------------------------------------
+
+
+class CarriesArray(Exception):
+    """An error with an array in it."""
+
+
+def fail_with_array(array: np.ndarray) -> None:
+    raise CarriesArray("with an array", array)
+
+
+def test_exceptions_that_carry_arrays(make: Make) -> None:
+    """They arrive whole, with the worker's traceback as the cause."""
+    with make() as pool:
+        error = pool.submit(fail_with_array, np.ones(N)).exception()
+    assert type(error) is CarriesArray
+    assert error.args[1].sum() == N
+    assert "fail_with_array" in str(error.__cause__)
+    del error
+    assert nothing_left()
+
+
+def return_what_cannot_be_pickled(array: np.ndarray) -> Any:
+    return [array, threading.Lock()]
+
+
+def test_what_cannot_be_pickled(make: Make) -> None:
+    """The error is the future's, there and back, and the pool goes on."""
+    with make() as pool:
+        for future in (
+            pool.submit(write_into, [np.ones(N), threading.Lock()]),
+            pool.submit(return_what_cannot_be_pickled, np.ones(N)),
+        ):
+            with pytest.raises(TypeError, match="pickle"):
+                future.result()
+        assert pool.submit(write_into, np.ones(N)).result() == 7 * N
+    del future
+    assert nothing_left()
+
+
+class BreaksWhenLoaded:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return break_when_loaded, ()
+
+
+def break_when_loaded() -> None:
+    raise ValueError("cannot be loaded")
+
+
+def return_what_cannot_be_loaded(array: np.ndarray) -> Any:
+    return [BreaksWhenLoaded(), array * 2]
+
+
+@pytest.mark.parametrize("end", ["argument", "result"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_cannot_be_loaded(make: Make, end: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The pool is broken; what was in flight is freed."""
+    with make() as pool:
+        if end == "argument":
+            future = pool.submit(write_into, [BreaksWhenLoaded(), np.ones(N)])
+        else:
+            future = pool.submit(return_what_cannot_be_loaded, np.ones(N))
+        with pytest.raises(BrokenProcessPool):
+            future.result()
+    del future
+    assert nothing_left()
+    capfd.readouterr()
+
+
+def kill_oneself(array: np.ndarray) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_workers(make: Make) -> None:
+    """BrokenProcessPool for all that is pending, and nothing is left."""
+    with make(2) as pool:
+        futures = [pool.submit(kill_oneself, np.ones(N)) for _ in range(6)]
+        for future in futures:
+            with pytest.raises(BrokenProcessPool):
+                future.result()
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(write_into, np.ones(N))
+    del futures, future
+    assert nothing_left()
+
+
+def test_answers_that_a_broken_pool_does_not_read() -> None:
+    """Parcels in flight that bear the executor's mark are freed, and no others."""
+    desk, other = module._Desk(1000, 1), module._Desk(1000, 1)
+    message = module.Packer(1000, mark=desk.mark).dump(np.ones(N))
+    theirs = module.Packer(1000, mark=other.mark).dump(np.ones(N))
+    received = pickle.loads(module.Packer(1000, mark=desk.mark).dump(np.ones(N)))
+    assert len(sharedmem.list_segments()) == 3
+    desk.sweep()
+    with pytest.raises(sharedmem.SegmentNotFoundError):
+        pickle.loads(message)
+    assert received.sum() == pickle.loads(theirs).sum() == N
+
+
+def wait_for(path: str) -> None:
+    with open(path) as pipe:
+        pipe.read()
+
+
+def test_cancelled_futures(make: Make, tmp_path: Any) -> None:
+    """Their arguments are freed, and the pool goes on."""
+    os.mkfifo(path := str(tmp_path / "pipe"))
+    with make() as pool:
+        first = pool.submit(wait_for, path)
+        others = [pool.submit(write_into, np.ones(N)) for _ in range(8)]
+        cancelled = [future.cancel() for future in others]
+        with open(path, "w"):
+            pass
+        first.result()
+        assert any(cancelled)
+        for future, was in zip(others, cancelled, strict=True):
+            assert was == future.cancelled()
+            assert was or future.result() == 7 * N
+    del others, future
+    assert nothing_left()
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_shutdown_with_work_pending(make: Make, tmp_path: Any, cancel: bool) -> None:
+    """It is done, or cancelled; either way nothing is left."""
+    os.mkfifo(path := str(tmp_path / "pipe"))
+    pool = make()
+    first = pool.submit(wait_for, path)
+    others = [pool.submit(write_into, np.ones(N)) for _ in range(8)]
+    manager = pool._executor_manager_thread
+    pool.shutdown(wait=False, cancel_futures=cancel)
+    with open(path, "w"):
+        pass
+    first.result()
+    manager.join()
+    assert any(future.cancelled() for future in others) == cancel
+    assert sum(future.result() for future in others if not future.cancelled()) % (7 * N) == 0
+    del others
+    assert nothing_left()
+
+
+PARENT = """
+import os, sys, time
+import numpy as np, sharedmem, multiprocessing
+
+def pid_of(array):
+    return os.getpid()
+
+def slowly(array, path):
+    with open(path) as pipe:
+        pipe.read()
+
+if __name__ == '__main__':
+    method, path = sys.argv[1:]
+    pool = sharedmem.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
+    pids = set()
+    while len(pids) < 2:
+        pids |= set(pool.map(pid_of, [np.ones(50_000)] * 8))
+    busy = [pool.submit(slowly, np.ones(50_000), path) for _ in range(1)]
+    print(*pids, flush=True)
+    sys.stdin.read()
+    {end}
+"""
+
+
+def await_end(pid: int) -> None:
+    """Return when a process that need not be a child is gone."""
+    fd = os.pidfd_open(pid)
+    try:
+        assert select.select([fd], [], [], 60)[0]
+    finally:
+        os.close(fd)
+
+
+def start_parent(tmp_path: Any, method: str, end: str) -> tuple[subprocess.Popen[str], list[int], str]:
+    os.mkfifo(path := str(tmp_path / "pipe"))
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.replace("{end}", end))
+    program = subprocess.Popen(
+        [sys.executable, str(script), method, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert program.stdout is not None
+    line = program.stdout.readline()
+    if not line:
+        raise AssertionError(program.communicate()[1])
+    return program, [int(pid) for pid in line.split()], path
+
+
+def test_workers_end_when_the_parent_is_killed(tmp_path: Any, start_method: str) -> None:
+    """Those that wait at once, one that is busy after its task; and nothing is left."""
+    program, pids, path = start_parent(tmp_path, start_method, "")
+    with open(path, "w"):  # the busy one has begun
+        program.kill()
+        program.wait()
+    for pid in pids:
+        try:
+            await_end(pid)
+        except ProcessLookupError:
+            pass
+    program.communicate()
+    assert nothing_left()
+
+
+def test_keyboard_interrupt(tmp_path: Any, start_method: str) -> None:
+    """^C while the parent waits for a result ends parent and workers, and leaves nothing."""
+    program, pids, path = start_parent(tmp_path, start_method, "busy[0].result()")
+    with open(path, "w"):
+        assert program.stdin is not None
+        program.stdin.close()
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.stderr is not None
+        errors = program.stderr.read()
+        program.wait()
+    assert program.stdout is not None
+    program.stdout.close()
+    program.stderr.close()
+    assert program.returncode in (-signal.SIGINT, 1, 130), errors
+    assert "KeyboardInterrupt" in errors
+    for pid in pids:
+        try:
+            await_end(pid)
+        except ProcessLookupError:
+            pass
+    assert nothing_left()
+
+
+# ---- nested -------------------------------------------------------------------------
+
+
+def sum_in_a_pool(array: np.ndarray) -> float:
+    with sharedmem.ProcessPoolExecutor(1) as pool:
+        return float(sum(each.sum() for each in pool.map(twice, [array, array])))
+
+
+def test_nested_executors(ours: Make) -> None:
+    """A worker may have a pool of its own."""
+    with ours() as pool:
+        assert pool.submit(sum_in_a_pool, np.ones(N)).result() == 4 * N
+    assert nothing_left()
+
+
+# ---- functions ------------------------------------------------------------------------
+
+
+def test_functions_that_go_by_value(ours: Make) -> None:
+    """Lambdas, closures and partials of them, where cloudpickle is installed."""
+    pytest.importorskip("cloudpickle")
+    from functools import partial
+
+    by = 3
+    with ours() as pool:
+        assert pool.submit(lambda x: x * by, np.ones(N)).result().sum() == 3 * N
+        assert pool.submit(lambda: by).result() == 3
+        assert pool.submit(partial(lambda x, y: x + y, 1), 2).result() == 3
+        assert list(pool.map(lambda x: x + by, range(5), chunksize=2)) == [3, 4, 5, 6, 7]
+        assert pool.submit(apply, lambda x: x + by, 4).result() == 7
+
+
+def apply(function: Callable[[int], int], x: int) -> int:
+    return function(x)
+
+
+def test_without_cloudpickle_submit_says_so(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error at once, that says what to do; nothing is started for it."""
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with ours() as pool:
+        with pytest.raises(pickle.PicklingError, match="install cloudpickle"):
+            pool.submit(lambda x: x, 1)
+        with pytest.raises(pickle.PicklingError, match="install cloudpickle"):
+            pool.map(lambda x: x, [1])
+
+
+INTERACTIVE = """
+import multiprocessing, sharedmem
+pool = sharedmem.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context({method!r}))
+def f(x): return x + 1
+
+print(pool.submit(f, 1).result())
+def f(x): return x + 2
+
+print(pool.submit(f, 1).result())
+class Point:
+    def __init__(self, x): self.x = x
+
+def g(p): return Point(p.x + 1)
+
+point = pool.submit(g, Point(1)).result()
+print(point.x, type(point) is Point)
+pool.shutdown()
+"""
+
+
+def test_functions_of_an_interactive_main(start_method: str) -> None:
+    """Defined, and defined anew, after the workers were started; classes, too."""
+    pytest.importorskip("cloudpickle")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERACTIVE.format(method=start_method)], capture_output=True, text=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["2", "3", "2", "True"], "")
+
+
+# ---- threads, counters, arguments ---------------------------------------------------------
+
+
+def variables() -> tuple[str | None, str | None]:
+    return os.environ.get("OMP_NUM_THREADS"), os.environ.get("OPENBLAS_NUM_THREADS")
+
+
+def test_workers_do_not_oversubscribe(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its part of the CPUs, or what was asked for; the parent's environment is as it was."""
+    for name in module._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    part = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    with ours(2) as pool:
+        assert pool.submit(variables).result() == (part, part)
+    with ours(2, threads_per_worker=3) as pool:
+        assert pool.submit(variables).result() == ("3", "3")
+    assert variables() == (None, None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with ours(2) as pool:
+        # A fork server that runs already has the environment of its start.
+        expected = ("5", None) if pool._method != "forkserver" else (None, None)
+        assert pool.submit(variables).result() in {("5", None), expected}
+    assert variables() == ("5", None)
+
+
+def blas_threads() -> list[int]:
+    import threadpoolctl
+
+    return [each["num_threads"] for each in threadpoolctl.threadpool_info()]
+
+
+def test_loaded_libraries_are_limited(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BLAS that a forked worker has already, too, where there is threadpoolctl."""
+    pytest.importorskip("threadpoolctl")
+    with ours(1, threads_per_worker=1) as pool:
+        assert set(pool.submit(blas_threads).result()) <= {1}
+
+
+def test_wrong_arguments() -> None:
+    """Refused before anything is made."""
+    for wrong in ({"min_bytes": -1}, {"threads_per_worker": 0}, {"max_workers": 0}):
+        with pytest.raises(ValueError):
+            sharedmem.ProcessPoolExecutor(**wrong)
+    with pytest.raises(TypeError):
+        sharedmem.ProcessPoolExecutor(1, initializer=3)
+
+
+def remember(array: np.ndarray) -> None:
+    _kept["initial"] = array
+
+
+def recall() -> float:
+    return float(_kept["initial"].sum())
+
+
+def test_initializer(make: Make) -> None:
+    """The user's runs in each worker, with its arguments."""
+    with make(initializer=remember, initargs=(np.ones(N),)) as pool:
+        assert pool.submit(recall).result() == N
+
+
+def test_min_bytes_decides(ours: Make) -> None:
+    """From that size on arrays go through shared memory."""
+    with ours(min_bytes=1000) as pool:
+        pool.submit(write_into, np.ones(124)).result()
+        assert pool.stats()["copied"] == 0
+        pool.submit(write_into, np.ones(125)).result()
+        assert pool.stats()["copied"] == 1000

@@ -1,0 +1,99 @@
+"""`install(transport=True)`: existing code gains, and nothing changes for it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sharedmem
+
+N = 50_000
+
+
+@pytest.fixture(autouse=True)
+def installed() -> Iterator[None]:
+    """Installed for a test, and not after it."""
+    before = vars(ForkingPickler)["dumps"]
+    sharedmem.install(transport=True)
+    sharedmem.install(transport=True)
+    yield
+    sharedmem.uninstall()
+    assert vars(ForkingPickler)["dumps"] is before
+    assert len(ForkingPickler.dumps(np.zeros(N))) > 8 * N
+
+
+def write_into(array: np.ndarray) -> np.ndarray:
+    array += 1
+    return array
+
+
+def answer(inbox: Any, outbox: Any) -> None:
+    while (array := inbox.get()) is not None:
+        outbox.put(array + 1)
+
+
+def test_pool(start_method: str) -> None:
+    """Arguments and results are copies, which do not go through the pipe."""
+    array = np.zeros(N)
+    with multiprocessing.get_context(start_method).Pool(1) as pool:
+        results = pool.map(write_into, [array, array.copy()])
+        pool.close()
+        pool.join()
+    assert [each.sum() for each in results] == [N, N]
+    assert not array.any()
+    assert len(ForkingPickler.dumps("x")) < 20
+
+
+def test_queue_and_pipe(start_method: str) -> None:
+    """Both ways, through a queue; and by a connection."""
+    context = multiprocessing.get_context(start_method)
+    inbox, outbox = context.Queue(), context.Queue()
+    process = context.Process(target=answer, args=(inbox, outbox))
+    process.start()
+    for _ in range(3):
+        inbox.put(np.zeros(N))
+        assert outbox.get().sum() == N
+    inbox.put(None)
+    process.join()
+    for queue in (inbox, outbox):
+        queue.close()
+        queue.join_thread()
+    here, there = context.Pipe()
+    with here, there:
+        here.send({"rows": np.ones(N)})
+        received = there.recv()["rows"]
+        received[0] = 2
+        assert received.sum() == N + 1
+
+
+def test_standard_executor() -> None:
+    """The standard library's executor gains as well."""
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        assert pool.submit(write_into, np.zeros(N)).result().sum() == N
+
+
+def test_shared_arrays_still_go_by_name() -> None:
+    """With a ticket, which the receiver frees."""
+    array = sharedmem.zeros(N)
+    message = ForkingPickler.dumps([array, np.asarray(array)])
+    assert sharedmem.stat(array.name).tickets == 2
+    first, second = ForkingPickler.loads(message)
+    array[0] = 3
+    assert first[0] == second[0] == 3
+    assert sharedmem.stat(array.name).tickets == 0
+
+
+def test_other_picklers_are_left_alone() -> None:
+    """A subclass, and a protocol that has no buffers, go on as they did."""
+
+    class Theirs(ForkingPickler):
+        pass
+
+    assert len(Theirs.dumps(np.zeros(N))) > 8 * N
+    assert len(ForkingPickler.dumps(np.zeros(N), 4)) > 8 * N

@@ -1,0 +1,431 @@
+"""Messages of `dumps`: what arrives, whose memory it is, and what is left when something goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import transport
+from sharedmem._core.segment import Parcel, segment_of, sole_parcels
+from sharedmem.errors import SegmentNotFoundError
+
+N = 50_000  # of eight bytes each: large
+
+
+def sent(thing: Any, **how: Any) -> Any:
+    return sharedmem.loads(sharedmem.dumps(thing, **how))
+
+
+def segments() -> list[sharedmem.SegmentInfo]:
+    """What there is, but for idle memory."""
+    sharedmem.trim()
+    return sharedmem.list_segments()
+
+
+class Labelled(np.ndarray):
+    """Pickled as ndarray does it."""
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.label = getattr(other, "label", "from none")
+
+
+class OwnWay(np.ndarray):
+    """Pickled in a way of its own."""
+
+    def __reduce__(self) -> Any:
+        return rebuild_own_way, (np.asarray(self),)
+
+
+def rebuild_own_way(data: np.ndarray) -> OwnWay:
+    array = data.view(OwnWay)
+    array.way = "its own"
+    return array
+
+
+@dataclasses.dataclass
+class Record:
+    rows: np.ndarray
+    more: dict[str, Any]
+
+
+RECORD = np.dtype([("a", ">i4"), ("b", "f8", (2,)), ("c", "S3")], align=True)
+ARRAYS = {
+    "c-order": np.random.default_rng(1).random((N // 10, 10)),
+    "f-order": np.asfortranarray(np.random.default_rng(2).random((N // 10, 10))),
+    "steps": np.arange(4.0 * N).reshape(-1, 4)[::2, ::-1],
+    "big-endian": np.arange(N, dtype=">i8"),
+    "datetime": np.arange(N).astype("M8[ms]"),
+    "timedelta": np.arange(N).astype("m8[25us]"),
+    "record": np.zeros(N, RECORD),
+    "text": np.full(N, "käse", dtype="U4"),
+    "void": np.zeros(N, "V9"),
+    "bool": np.ones((8, N), bool),
+    "complex": np.arange(N) * 1j,
+    "matrix": np.arange(float(N)).reshape(2, -1).view(np.matrix),
+    "recarray": np.zeros(N, RECORD).view(np.recarray),
+    "subclass": np.arange(float(N)).view(Labelled),
+    "small": np.arange(3.0),
+    "scalar": np.array(1.5),
+    "empty": np.zeros((0, N)),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_arrive_as_they_were(kind: str) -> None:
+    """Class, dtype, shape, order and bytes are those of a pickled copy, and it can be written to."""
+    array = ARRAYS[kind]
+    before = array.tobytes()
+    arrived, plain = sent(array), pickle.loads(pickle.dumps(array, 5))
+    assert (type(arrived), arrived.dtype, arrived.shape) == (type(plain), plain.dtype, plain.shape)
+    assert arrived.flags.c_contiguous == plain.flags.c_contiguous
+    assert arrived.flags.f_contiguous == plain.flags.f_contiguous
+    assert arrived.tobytes() == before
+    assert arrived.flags.writeable
+    arrived[...] = np.zeros((), arrived.dtype)
+    assert array.tobytes() == before
+
+
+@pytest.mark.parametrize("nbytes", [100, 8 * N])
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_was_read_only_arrives_read_only(nbytes: int, step: int) -> None:
+    """Contiguous or not, large or small."""
+    array = np.zeros(nbytes, "u1")[::step]
+    array.flags.writeable = False
+    assert not sent(array).flags.writeable
+
+
+def test_large_arrays_do_not_stand_in_the_message() -> None:
+    """Nor does a nested one, nor one that is not contiguous."""
+    thing = {
+        "a": [ARRAYS["f-order"], (ARRAYS["steps"],)],
+        "b": Record(ARRAYS["record"], {"x": ARRAYS["text"]}),
+    }
+    message = sharedmem.dumps(thing)
+    assert len(message) < 2000
+    arrived = sharedmem.loads(message)
+    np.testing.assert_array_equal(arrived["a"][1][0], ARRAYS["steps"])
+    assert (arrived["b"].rows == ARRAYS["record"]).all()
+    assert (arrived["b"].more["x"] == ARRAYS["text"]).all()
+
+
+def test_masked_arrays_keep_mask_and_fill_value() -> None:
+    """Both in shared memory, and both independent of the original."""
+    array = np.ma.array(np.arange(float(N)), mask=np.arange(N) % 3 == 0, fill_value=-1)
+    message = sharedmem.dumps(array, min_bytes=N // 2)
+    assert len(message) < 1000
+    arrived = sharedmem.loads(message)
+    assert type(arrived) is np.ma.MaskedArray
+    assert arrived.fill_value == -1
+    np.testing.assert_array_equal(arrived.mask, array.mask)
+    np.testing.assert_array_equal(arrived.data, array.data)
+    arrived[1] = np.ma.masked
+    assert not array.mask[1]
+
+
+def test_masked_array_without_a_mask() -> None:
+    """Arrives with a mask of False, as unpickled ones do."""
+    arrived = sent(np.ma.array(np.arange(float(N))))
+    assert not arrived.mask.any()
+
+
+def test_object_arrays_go_by_content_of_their_items() -> None:
+    """Large arrays in them go through shared memory."""
+    thing = np.array([ARRAYS["c-order"], "text", None], dtype=object)
+    message = sharedmem.dumps(thing)
+    assert len(message) < 1000
+    arrived = sharedmem.loads(message)
+    np.testing.assert_array_equal(arrived[0], thing[0])
+    assert arrived[1:].tolist() == ["text", None]
+
+
+def test_a_class_that_pickles_itself_does_so() -> None:
+    """Its own way is used, and what that refers to goes through shared memory."""
+    message = sharedmem.dumps(np.arange(float(N)).view(OwnWay))
+    assert len(message) < 1000
+    assert sharedmem.loads(message).way == "its own"
+
+
+def test_subclass_is_finalized_as_in_unpickling() -> None:
+    """`__array_finalize__` gets None, not an array without attributes."""
+    assert sent(ARRAYS["subclass"]).label == "from none"
+
+
+def test_buffers_that_are_not_arrays() -> None:
+    """What pickles its buffers out of band goes through shared memory, read-only where it was."""
+    thing = [pickle.PickleBuffer(bytearray(b"x" * 8 * N)), pickle.PickleBuffer(b"y" * 8 * N)]
+    message = sharedmem.dumps(thing)
+    assert len(message) < 1000
+    first, second = sharedmem.loads(message)
+    assert bytes(first) == b"x" * 8 * N and not memoryview(first).readonly
+    assert bytes(second) == b"y" * 8 * N and memoryview(second).readonly
+
+
+def test_bytes_stand_in_the_pickle() -> None:
+    """bytes and bytearray go as the standard library sends them."""
+    for thing in (b"x" * 8 * N, bytearray(8 * N)):
+        assert sent(thing) == thing
+        assert len(sharedmem.dumps(thing)) > 8 * N
+
+
+def test_one_array_twice_is_one_array() -> None:
+    """Identity within a message is kept, as pickle keeps it."""
+    array = np.ones(N)
+    first, second = sent([array, array])
+    assert first is second
+
+
+def test_two_arrays_are_independent() -> None:
+    """Neither of each other, nor of the original, does one keep memory."""
+    array = np.ones(N)
+    first, second = sent([array, array.copy()])
+    first[0] = 5
+    assert (second[0], array[0]) == (1, 1)
+    count = len(segments())
+    del first
+    gc.collect()
+    assert len(segments()) == count - 1
+
+
+def test_shared_arrays_go_by_name() -> None:
+    """The array, a view of it, and a plain view of it are the same memory on arrival."""
+    array = sharedmem.zeros(N)
+    whole, part, plain = sent((array, array[5:], np.asarray(array)))
+    array[5] = 7
+    assert (whole[5], part[0], plain[5]) == (7, 7, 7)
+    assert type(plain) is np.ndarray
+    assert type(part) is sharedmem.SharedArray
+
+
+def test_shared_arrays_by_content() -> None:
+    """Within by_content() they are copied like any other."""
+    array = sharedmem.zeros(N)
+    with sharedmem.by_content():
+        message = sharedmem.dumps(array)
+    arrived = sharedmem.loads(message)
+    arrived[0] = 1
+    assert array[0] == 0
+    assert type(arrived) is np.ndarray
+    assert len(message) < 1000
+
+
+def test_what_was_received_is_not_shared() -> None:
+    """It is copied when it is sent again, and pickles by content."""
+    arrived = sent(np.zeros(N))
+    assert segment_of(arrived) is None
+    again = sent(arrived)
+    again[0] = 1
+    assert arrived[0] == 0
+    assert len(pickle.dumps(arrived)) > arrived.nbytes
+
+
+def test_min_bytes_decides() -> None:
+    """From that size on an array is no part of the message."""
+    array = np.ones(1000, "u1")
+    assert len(sharedmem.dumps(array, min_bytes=1001)) > 1000
+    message = sharedmem.dumps(array, min_bytes=1000)
+    assert len(message) < 300
+    assert (sharedmem.loads(message) == 1).all()
+    with pytest.raises(ValueError, match="min_bytes"):
+        sharedmem.dumps(array, min_bytes=-1)
+
+
+def test_a_message_is_loaded_once() -> None:
+    """The second time is an error, whether or not the first receiver still has it."""
+    message = sharedmem.dumps(np.ones(N))
+    array = sharedmem.loads(message)
+    with pytest.raises(SegmentNotFoundError, match="only once"):
+        sharedmem.loads(message)
+    assert array.sum() == N
+    del array
+    with pytest.raises(SegmentNotFoundError, match="only once"):
+        sharedmem.loads(message)
+
+
+def test_a_message_without_parcels_is_loaded_as_often_as_one_likes() -> None:
+    """Nothing in it has one owner."""
+    array = sharedmem.zeros(N)
+    message = sharedmem.dumps({"small": np.ones(3), "shared": array})
+    for _ in range(2):
+        assert sharedmem.loads(message)["small"].sum() == 3
+
+
+def test_forget_frees_what_will_not_be_loaded() -> None:
+    """Also the buffers outside of the pickle; what was received is not touched."""
+    message = sharedmem.dumps([np.ones(N), pickle.PickleBuffer(bytearray(8 * N))])
+    assert sum(info.tickets for info in segments()) == 2
+    assert sharedmem.forget(message) == 2
+    assert segments() == []
+    message = sharedmem.dumps(np.ones(N))
+    array = sharedmem.loads(message)
+    sharedmem.forget(message)
+    assert array.sum() == N
+
+
+def test_a_message_that_fails_leaves_nothing() -> None:
+    """No parcel, and no ticket of a shared array."""
+    shared = sharedmem.zeros(3)
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        sharedmem.dumps([np.ones(N), shared, sys._getframe()])
+    assert [(info.name, info.tickets) for info in segments()] == [(shared.name, 0)]
+
+
+def test_no_room_means_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no segment can be made the message carries the bytes."""
+    monkeypatch.setattr(transport, "new_parcel", lambda nbytes, mark: None)
+    for array in (ARRAYS["steps"], np.ma.array(ARRAYS["c-order"])):
+        message = sharedmem.dumps(array)
+        assert len(message) > array.nbytes
+        np.testing.assert_array_equal(sharedmem.loads(message), array)
+
+
+def test_the_tally_says_how_bytes_went() -> None:
+    """By name, copied and pickled."""
+    packer = transport.Packer(1000)
+    shared = sharedmem.zeros(500)
+    message = packer.dump([shared, np.ones(N), pickle.PickleBuffer(bytearray(2000))])
+    assert packer.tally.numbers() == (4000, 0, 8 * N + 2000, len(message))
+    sharedmem.forget(message)
+
+
+def receive_and_answer(inbox: Any, outbox: Any) -> None:
+    array = sharedmem.loads(inbox.recv_bytes())
+    array += 1
+    outbox.send_bytes(sharedmem.dumps(array))
+
+
+def test_to_a_process_and_back(start_method: str) -> None:
+    """The sender may let go before it is received, and the receiver before the answer is."""
+    context = multiprocessing.get_context(start_method)
+    inbox, outbox = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=receive_and_answer, args=(inbox[0], outbox[1]))
+    process.start()
+    inbox[1].send_bytes(sharedmem.dumps(np.zeros(N)))
+    answer = outbox[0].recv_bytes()
+    process.join()
+    assert sharedmem.loads(answer).sum() == N
+    for end in (*inbox, *outbox):
+        end.close()
+
+
+def test_killed_receiver_leaves_nothing() -> None:
+    """What it had received goes with it."""
+    message = sharedmem.dumps(np.zeros(N))
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        array = sharedmem.loads(message)
+        os.write(told, b"%d" % len(array))
+        signal.pause()
+    assert os.read(ready, 10) == b"%d" % N
+    os.close(ready)
+    os.close(told)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    sharedmem.reclaim()
+    assert segments() == []
+
+
+# ---- whose memory it is alone --------------------------------------------------
+
+
+def own() -> np.ndarray:
+    array: np.ndarray = sent(np.zeros(N))
+    return array
+
+
+def test_sole_parcels_of_what_nobody_else_holds() -> None:
+    """An array, a view whose array is gone, and the items of a plain container."""
+    for cell in ([own()], [own()[3:]], [(own(),)], [[own()]], [{"a": own()}]):
+        assert [type(each) for each in sole_parcels(cell).values()] == [Parcel]
+
+
+def test_no_sole_parcel_where_anybody_else_could_look() -> None:
+    """Another name, a view, a buffer, an item twice, a container that is held, a subclass."""
+    array = own()
+    assert sole_parcels([array]) == {}
+    view, cell = array[1:], [array]
+    del array
+    assert sole_parcels(cell) == {}
+    del view
+    buffer = memoryview(cell[0])
+    assert sole_parcels(cell) == {}
+    del buffer
+    assert len(sole_parcels(cell)) == 1
+    cell = [[cell[0], cell[0]]]
+    assert sole_parcels(cell) == {}
+    held = (own(),)
+    assert sole_parcels([held]) == {}
+    assert sole_parcels([own().view(Labelled)]) == {}
+    assert sole_parcels([np.zeros(3)]) == sole_parcels([None]) == {}
+
+
+def test_a_sole_parcel_goes_without_a_copy() -> None:
+    """The memory that arrives is the memory that was sent."""
+    cell = [own()[10:]]
+    cell[0][0] = 5
+    packer = transport.Packer(1000, sole=sole_parcels(cell))
+    message = packer.dump(cell.pop())
+    assert packer.tally.copied == 0
+    assert packer.tally.handed_over == 8 * (N - 10)
+    del packer
+    arrived = sharedmem.loads(message)
+    assert arrived[0] == 5
+    assert arrived.shape == (N - 10,)
+
+
+# ---- other packages --------------------------------------------------------------
+
+
+def test_pandas_frames() -> None:
+    """Columns travel through shared memory, and what arrives can be changed."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {"a": np.arange(float(N)), "b": np.arange(N), "c": np.arange(N).astype("M8[ns]")}
+    )
+    message = sharedmem.dumps(frame)
+    assert len(message) < 5000
+    arrived = sharedmem.loads(message)
+    pandas.testing.assert_frame_equal(arrived, frame)
+    arrived.loc[0, "a"] = 9.0
+    assert frame.loc[0, "a"] == 0
+
+
+def test_arrow_tables() -> None:
+    """Buffers of arrow travel outside of the pickle."""
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": np.arange(N), "b": np.arange(float(N))})
+    message = sharedmem.dumps(table)
+    assert len(message) < 5000
+    assert sharedmem.loads(message).equals(table)
+
+
+def test_sparse_matrices() -> None:
+    """Their three arrays travel as arrays do."""
+    sparse = pytest.importorskip("scipy.sparse")
+    matrix = sparse.random(2000, 2000, density=0.05, format="csr", random_state=1)
+    message = sharedmem.dumps(matrix)
+    assert len(message) < 10_000
+    assert (sharedmem.loads(message) != matrix).nnz == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
+def test_tensors(dtype: str) -> None:
+    """Tensors of the CPU are copied, once."""
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(4 * N).reshape(4, -1).to(getattr(torch, dtype))
+    message = sharedmem.dumps(tensor, min_bytes=1000)
+    assert len(message) < 2000
+    arrived = sharedmem.loads(message)
+    assert arrived.dtype == tensor.dtype and torch.equal(arrived, tensor)
+    arrived.zero_()
+    assert tensor.any()
