@@ -228,35 +228,50 @@ TEST(who_gives_up_takes_the_notification_that_was_his)
     end(&f);
 }
 
+/* Whoever had it may have been killed. */
+static void take_from_anybody(fixture *f)
+{
+    int rc = smem_lock_acquire(f->segment, f->lock, SMEM_FOREVER);
+    if (rc == SMEM_E_OWNER_DIED)
+        rc = smem_lock_recover(f->segment, f->lock);
+    CHECK_OK(rc);
+}
+
+static void wait_among_the_dying(check_peer *parent, void *arg)
+{
+    fixture *f = arg;
+    take_from_anybody(f);
+    check_tell(parent, 1);
+    int rc = wait_here(f, SMEM_FOREVER);
+    if (rc == SMEM_E_OWNER_DIED)
+        rc = smem_lock_recover(f->segment, f->lock);
+    CHECK_OK(rc);
+    CHECK_OK(smem_lock_release(f->segment, f->lock));
+}
+
+static void notify_among_the_dying(fixture *f, uint32_t count)
+{
+    take_from_anybody(f);
+    CHECK_OK(smem_condition_notify(f->segment, f->condition, count));
+    CHECK_OK(smem_lock_release(f->segment, f->lock));
+}
+
 /* Woken and then gone: as if killed before it did anything with the wake-up. */
 TEST(a_notification_of_the_dead_goes_to_another_who_waits)
 {
     fixture f = begin(SMEM_KIND_CONDITION, 0, 0);
     check_peer peers[PEERS];
     for (int round = 0; round < 20; round++) {
-        f.number[0] = 0;
-        fork_all(peers, wait_once, &f);
-        notify(&f, 1);
-        CHECK_EQ(kill(peers[round % PEERS].pid, SIGKILL), 0); /* wherever it is */
-        check_wait(&peers[round % PEERS]);
-        notify(&f, 2);
+        fork_all(peers, wait_among_the_dying, &f);
+        notify_among_the_dying(&f, 1);
+        check_peer *victim = &peers[round % PEERS];
+        CHECK_EQ(kill(victim->pid, SIGKILL), 0); /* wherever it is */
+        check_wait(victim);
+        notify_among_the_dying(&f, 2);
         for (int i = 0; i < PEERS; i++)
-            if (i != round % PEERS) {
-                int status;
-                while (waitpid(peers[i].pid, &status, WNOHANG) == 0) {
-                    /* The dead may have had the lock, and one of three notifications. */
-                    int rc = smem_lock_acquire(f.segment, f.lock, SMEM_FOREVER);
-                    if (rc == SMEM_E_OWNER_DIED)
-                        CHECK_OK(smem_lock_recover(f.segment, f.lock));
-                    CHECK_OK(smem_lock_release(f.segment, f.lock));
-                    smem__nap(1);
-                }
-                close(peers[i].in);
-                close(peers[i].out);
-            }
-        int rc = smem_lock_acquire(f.segment, f.lock, SMEM_FOREVER);
-        if (rc == SMEM_E_OWNER_DIED)
-            CHECK_OK(smem_lock_recover(f.segment, f.lock));
+            if (&peers[i] != victim)
+                CHECK_EQ(check_wait(&peers[i]), 0);
+        take_from_anybody(&f);
         CHECK_OK(smem_lock_release(f.segment, f.lock));
     }
     end(&f);
@@ -339,6 +354,14 @@ static void acquire_one(check_peer *parent, void *arg)
     CHECK_OK(smem_semaphore_acquire(f->segment, f->it, SMEM_FOREVER));
 }
 
+/* It stays to be waited for. (waitpid() takes no WNOWAIT.) */
+static bool has_ended(const check_peer *peer)
+{
+    siginfo_t info = {0};
+    CHECK_EQ(waitid(P_PID, (id_t)peer->pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    return info.si_pid != 0;
+}
+
 TEST(who_is_killed_waiting_for_a_unit_takes_nobody_elses)
 {
     fixture f = begin(SMEM_KIND_SEMAPHORE, 0, 0);
@@ -349,7 +372,7 @@ TEST(who_is_killed_waiting_for_a_unit_takes_nobody_elses)
         CHECK_OK(smem_semaphore_release(f.segment, f.it, 1));
         kill(victim.pid, SIGKILL); /* wherever it is; if it had the unit, one more */
         int status = check_wait(&victim);
-        if (status == 0 || waitpid(other.pid, NULL, WNOHANG | WNOWAIT) == 0)
+        if (status == 0 || !has_ended(&other))
             CHECK_OK(smem_semaphore_release(f.segment, f.it, 1));
         CHECK_EQ(check_wait(&other), 0);
         while (smem_semaphore_acquire(f.segment, f.it, SMEM_NO_WAIT) == 0)

@@ -56,11 +56,18 @@ STRANGE |= {foreign: SECURITY, empty: FORMAT, noise: FORMAT, endless: FORMAT}
 
 @pytest.fixture(params=STRANGE, ids=lambda make: make.__name__)
 def strange(request):
-    """Puts something strange at a path; it must be there afterwards, and is removed."""
-    paths = []
+    """Puts something strange at a path; it must be there afterwards, and is removed.
+
+    A journal may be there already, with what lived in namespaces that have ended: it
+    is kept elsewhere meanwhile.
+    """
+    paths, kept = [], {}
 
     def put(kind, name):
         path = f"/dev/shm/smem.{os.geteuid()}.{kind}.{name}"
+        if os.path.lexists(path):
+            kept[path] = f"/dev/shm/kept.{os.getpid()}.{name}"
+            os.rename(path, kept[path])
         request.param(path)
         paths.append(path)
         return STRANGE[request.param]
@@ -68,6 +75,8 @@ def strange(request):
     yield put
     for path in paths:
         (os.rmdir if os.path.isdir(path) else os.unlink)(path)
+        if path in kept:
+            os.rename(kept[path], path)
 
 
 def test_segment_that_is_none(strange, name):
