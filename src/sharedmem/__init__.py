@@ -11,6 +11,7 @@ import os
 
 from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
+from sharedmem.background import background
 from sharedmem.creation import (
     array,
     asshared,
@@ -48,20 +49,19 @@ from sharedmem.errors import (
     ShutDown,
     TornFrameError,
 )
+from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.failures import LostExceptionType, SlaveException, WorkerException
+from sharedmem.installation import install, uninstall
 from sharedmem.machine import cpu_count, total_memory
 from sharedmem.mapreduce import (
-    LostExceptionType,
     MapReduce,
     MapReduceByThread,
     ProcessBackend,
     ThreadBackend,
-    WorkerException,
     get_debug,
     set_debug,
     set_timeout,
 )
-from sharedmem.executor import ProcessPoolExecutor
-from sharedmem.installation import install, uninstall
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
@@ -81,10 +81,14 @@ __all__ = [
     "LayoutMismatchError",
     "Lock",
     "LocksHeldError",
+    "LostExceptionType",
+    "MapReduce",
+    "MapReduceByThread",
     "NoRoomError",
     "NotHeldError",
     "OverReleasedError",
     "OwnerDiedError",
+    "ProcessBackend",
     "ProcessPoolExecutor",
     "Queue",
     "RLock",
@@ -103,14 +107,19 @@ __all__ = [
     "SharedArray",
     "SharedmemError",
     "ShutDown",
+    "SlaveException",
+    "ThreadBackend",
     "TornFrameError",
+    "WorkerException",
     "array",
     "asshared",
     "atomic",
     "attach",
     "attach_or_create",
+    "background",
     "by_content",
     "copy",
+    "cpu_count",
     "dumps",
     "empty",
     "empty_like",
@@ -121,6 +130,7 @@ __all__ = [
     "fromiter",
     "full",
     "full_like",
+    "get_debug",
     "get_include",
     "install",
     "list_segments",
@@ -129,8 +139,11 @@ __all__ = [
     "ones",
     "ones_like",
     "reclaim",
+    "set_debug",
+    "set_timeout",
     "stat",
     "stats",
+    "total_memory",
     "trim",
     "uninstall",
     "unlink",

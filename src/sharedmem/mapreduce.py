@@ -2,75 +2,68 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
+import operator
+import os
 import pickle
 import queue
+import secrets
 import threading
 import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from types import SimpleNamespace, TracebackType
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
+from sharedmem import functions
+from sharedmem.errors import OwnerDiedError
+from sharedmem.failures import Failure, WorkerException
+from sharedmem.jobs import Job, Place, be_process, be_thread, do, places
 from sharedmem.machine import cpu_count
 from sharedmem.sections import Board, Ordered
-from sharedmem.workers import Says, Worker, Workers
+from sharedmem.sync import Lock
+from sharedmem.transport import MIN_BYTES, Packer
+from sharedmem.workers import Death, Says, Workers, level_of_caller
 
 __all__ = [
-    "LostExceptionType",
     "MapReduce",
     "MapReduceByThread",
     "ProcessBackend",
     "ThreadBackend",
-    "WorkerException",
     "get_debug",
+    "indexable",
     "set_debug",
     "set_timeout",
 ]
 
-_BATCH = 0.002  # seconds that a worker spends before it tells results and takes more
 _debug = False
 _patience = 100.0
+Batches: TypeAlias = Generator[tuple[int, list[Any]], None, None]
 
 
 class ProcessBackend:
-    """Workers are processes."""
+    """Workers are processes.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduce(backend=sharedmem.ProcessBackend, np=1) as pool:
+    ...     pool.map(abs, [-1])
+    [1]
+    """
 
 
 class ThreadBackend:
-    """Workers are threads."""
+    """Workers are threads.
 
-
-class LostExceptionType(Warning):
-    """An exception of a worker cannot be pickled: its text is all that is left of it."""
-
-
-class WorkerException(Exception):
-    """A worker has failed, or has died.
-
-    Parameters
-    ----------
-    reason : BaseException
-        What the work function raised, of its own type where that can be pickled; for a
-        worker that died a `RuntimeError` that names its rank and its exit code or signal.
-    traceback : str
-        The worker's, formatted; empty for one that died.
-
-    Attributes
-    ----------
-    reason, traceback
-        As given.
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduce(backend=sharedmem.ThreadBackend, np=1) as pool:
+    ...     pool.map(abs, [-1])
+    [1]
     """
-
-    def __init__(self, reason: BaseException, traceback: str) -> None:
-        super().__init__(reason, traceback)
-        self.reason = reason
-        self.traceback = traceback
-
-    def __str__(self) -> str:
-        return f"{self.reason!r}\n{self.traceback}" if self.traceback else str(self.reason)
 
 
 def set_debug(flag: bool) -> None:
@@ -81,13 +74,33 @@ def set_debug(flag: bool) -> None:
     flag : bool
         True: no workers; a debugger and ``print`` work as ever, and exceptions come
         as they are.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> sharedmem.set_debug(True)
+    >>> with sharedmem.MapReduce() as pool:
+    ...     pool.map(lambda i: os.getpid(), [0]) == [os.getpid()]
+    True
+    >>> sharedmem.set_debug(False)
     """
     global _debug
     _debug = bool(flag)
 
 
 def get_debug() -> bool:
-    """Whether `set_debug` is on."""
+    """Whether `set_debug` is on.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.get_debug()
+    False
+    """
     return _debug
 
 
@@ -107,164 +120,22 @@ def set_timeout(timeout: float) -> float:
     Notes
     -----
     A worker that does not end, since a thread of it goes on, is reported by a
-    `RuntimeWarning` and killed then.
+    `RuntimeWarning` and killed then. A thread cannot be killed: it is reported, and left.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.set_timeout(10)
+    10
     """
     global _patience
     _patience = 10.0 * timeout
     return timeout
 
 
-# ---- in a worker -----------------------------------------------------------------
-
-
-
-class _Place(NamedTuple):
-    """What a pool's attributes are in a worker."""
-
-    local: SimpleNamespace  # with the rank
-    critical: Any
-    ordered: Ordered
-    np: int
-
-
-class _Places(threading.local):
-    """By the numbers of pools, where the work function that runs in this thread is."""
-
-    def __init__(self) -> None:
-        self.by_number: dict[int, _Place] = {}
-
-
-_places = _Places()
-_whole_process: dict[int, _Place] = {}  # of a worker process: its other threads are there, too
-_numbers = itertools.count()
-
-
-def _place(number: int) -> _Place | None:
-    return _places.by_number.get(number) or _whole_process.get(number)
-
-
-class _PoolInWorker:
-    """A pool as a worker has it that was not forked."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __getattr__(self, name: str) -> Any:
-        place = _place(self._number)
-        if place is None or name not in ("local", "critical", "ordered", "np"):
-            raise AttributeError(f"a pool has no {name!r} outside of the process that made it")
-        return getattr(place, name)
-
-
-def _describe(error: BaseException) -> tuple[bytes | None, str, str]:
-    """An exception as a pickle, if that gives it back, as a text and with its traceback."""
-    text = "".join(traceback.format_exception(error))
-    data: bytes | None = None
-    if isinstance(error, Exception):
-        try:
-            data = pickle.dumps(error)
-            if type(pickle.loads(data)) is not type(error):
-                data = None
-        except BaseException:
-            data = None
-    return data, f"{type(error).__name__}: {error}", text
-
-
-class _Job:
-    """One map: what to call, on what, and the board that its workers share."""
-
-    def __init__(self, func: Callable[..., Any], sequence: Any, star: bool, board: Board, share: int) -> None:
-        self.func, self.sequence, self.star = func, sequence, star
-        self.board, self.share = board, share
-
-    def __call__(self, index: int) -> Any:
-        item = self.sequence[index]
-        return self.func(*item) if self.star else self.func(item)
-
-
-def _do(job: _Job, ordered: Ordered, indices: range) -> list[Any]:
-    """The results of some iterations, of which all or none entered the ordered section."""
-    results: list[Any] = []
-    passed_by = 0
-    for index in indices:
-        ordered.begin(job.board, index)
-        try:
-            results.append(job(index))
-        except BaseException:
-            job.board.pass_by(range(index + ordered.entered, indices.stop))
-            raise
-        passed_by += not ordered.entered
-    if passed_by and (job.board.pass_by(indices) or passed_by < len(indices)):
-        raise RuntimeError(
-            f"an iteration of {indices.start} to {indices.stop - 1} ended without entering the ordered "
-            "section, others have entered it: each iteration has to, exactly once"
-        )
-    return results
-
-
-def _work_through(job: _Job, ordered: Ordered, say: Callable[[Any], None]) -> None:
-    """Take iterations until there are none. More at a time while they are short."""
-    number = 1
-    while indices := job.board.take(number):
-        begin = time.monotonic()
-        results = _do(job, ordered, indices)
-        took = time.monotonic() - begin
-        say(("results", indices.start, results))
-        number = number * 2 if took < _BATCH else number // 2 if took > 2 * _BATCH else number
-        number = max(1, min(number, job.board.left() // (4 * job.share)))
-
-
-def _report(job: _Job, ordered: Ordered, say: Callable[[Any], None]) -> None:
-    """Work through the job, and say how it ended."""
-    try:
-        _work_through(job, ordered, say)
-    except BaseException as error:
-        say(("failed", *_describe(error)))
-    else:
-        say(("done",))
-
-
-def _be_process(
-    worker: Worker, number: int, np: int, critical: Any, work: Any, board: Board, share: int
-) -> None:
-    """A worker process, from its first to its last step."""
-    ordered = Ordered()
-    place = _Place(SimpleNamespace(rank=worker.rank), critical, ordered, np)
-    _whole_process[number] = _places.by_number[number] = place
-    func, items, star = pickle.loads(work) if isinstance(work, bytes) else work
-    _report(_Job(func, items, star, board, share), ordered, worker.say)
-
-
-def _be_thread(
-    rank: int, number: int, np: int, critical: Any, job: _Job, say: Callable[[Any], None]
-) -> None:
-    """A worker thread, from its first to its last step."""
-    ordered = Ordered()
-    _places.by_number[number] = _Place(SimpleNamespace(rank=rank), critical, ordered, np)
-    _report(job, ordered, say)
-
-
-# ---- in the calling process ------------------------------------------------------
-
-
-class _Failure(NamedTuple):
-    """How a worker failed, in its own words."""
-
-    data: bytes | None
-    text: str
-    traceback: str
-
-    def reason(self) -> BaseException:
-        """The exception itself, or one with its text."""
-        if self.data is not None:
-            reason: BaseException = pickle.loads(self.data)
-            return reason
-        warnings.warn(
-            f"the exception of a worker cannot be pickled; this is left of it: {self.text}",
-            LostExceptionType,
-            stacklevel=5,
-        )
-        return Exception(self.text)
+def patience() -> float:
+    """What `set_timeout` says, in seconds."""
+    return _patience
 
 
 class MapReduce:
@@ -282,8 +153,13 @@ class MapReduce:
     workers : {'process', 'thread'}, optional
         `backend`, spelled as in the standard library.
     start_method : {'fork', 'spawn', 'forkserver'}, default 'fork'
-        Under fork nothing of function and sequence is pickled. The others need
+        How worker processes begin. Under fork nothing of function and sequence is
+        pickled. Under the others they are, functions that a worker could not import by
         cloudpickle.
+    reuse : bool, default False
+        Keep worker processes from one map to the next, until the ``with`` statement
+        ends. Function and sequence are pickled then; modules are as they were when the
+        first map began.
 
     Attributes
     ----------
@@ -292,8 +168,8 @@ class MapReduce:
     critical : lock
         ``with pool.critical:`` is entered by one worker at a time.
     ordered : context manager
-        ``with pool.ordered:`` is entered in the order of the items. Each iteration has to
-        enter it exactly once, or none.
+        ``with pool.ordered:`` is entered in the order of the items. Either each item has
+        to enter it, exactly once, or none.
     local : namespace or None
         ``pool.local.rank`` is the worker's number, from 0; None outside of a map.
 
@@ -301,11 +177,31 @@ class MapReduce:
     --------
     background : One call, while the caller goes on.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is out of range, or there is no such backend or start method.
+
     Notes
     -----
     Workers see all memory of the caller as it was when the map began. What they write is
-    their own, but for shared arrays: those are the same memory. What the function returns
-    is pickled, shared arrays by name.
+    their own, but for shared arrays: those are the same memory. Results come back as
+    `dumps` sends them: shared arrays by name, other large ones through shared memory.
+    An array that a worker has made and returned, shared or not, is the caller's.
+
+    Each worker begins with one item and then takes several at a time while they are
+    short, fewer towards the end.
+
+    A worker that dies, in whatever way and wherever it is, ends the map with
+    `WorkerException`, and so does an exception in one. The others are stopped. ^C is the
+    caller's to act on: it stops all. If the caller is killed its workers are, by the
+    kernel. Threads cannot be stopped: they end after the item that they have in hand.
+
+    Warnings of worker processes are not shown. BLAS and OpenMP use as many threads in
+    each as there are CPUs for it, as in `ProcessPoolExecutor`.
+
+    Maps can be nested. A map that forks while other threads run warns once: a lock that
+    one of them holds stays locked in the workers for ever.
 
     References
     ----------
@@ -326,6 +222,9 @@ class MapReduce:
     [0, 1, 4, 9]
     """
 
+    # After the first failure the workers that are left go on until all items are done.
+    _lets_others_finish = False
+
     def __init__(
         self,
         backend: Any = None,
@@ -333,26 +232,34 @@ class MapReduce:
         *,
         workers: Literal["process", "thread"] | None = None,
         start_method: str = "fork",
+        reuse: bool = False,
     ) -> None:
         if isinstance(backend, int) and not isinstance(backend, bool):
             backend, np = None, backend
         named = {None: ProcessBackend, "process": ProcessBackend, "thread": ThreadBackend}
         if workers not in named:
             raise ValueError(f"workers must be 'process' or 'thread', not {workers!r}")
-        self.backend = backend or named[workers]
-        if self.backend not in (ProcessBackend, ThreadBackend):
+        backend = backend or named[workers]
+        if backend not in (ProcessBackend, ThreadBackend):
             raise TypeError(f"backend must be ProcessBackend or ThreadBackend, not {backend!r}")
-        self.np = cpu_count() if np is None else np
-        if self.np < 0:
-            raise ValueError(f"np must not be negative, but is {self.np}")
+        np = cpu_count() if np is None else operator.index(np)
+        if np < 0:
+            raise ValueError(f"np must not be negative, but is {np}")
+        self._begin(secrets.randbits(63), backend, np, start_method, reuse)
+
+    def _begin(self, number: int, backend: Any, np: int, start_method: str, reuse: bool) -> None:
+        self.backend = backend
+        self.np = np
+        self._number = number
         self._context = multiprocessing.get_context(start_method)
-        self._number = next(_numbers)
+        self._reuse = reuse
+        self._crew: _Crew | None = None
+        self._busy = False
         self._critical: Any = None
         self._entered = False
 
-    def __enter__(self) -> MapReduce:
-        processes = self.backend is ProcessBackend
-        self._critical = self._context.Lock() if processes else threading.Lock()
+    def __enter__(self: _Self) -> _Self:
+        self._critical = Lock() if self.backend is ProcessBackend else threading.Lock()
         self._entered = True
         return self
 
@@ -363,25 +270,39 @@ class MapReduce:
         traceback: TracebackType | None,
     ) -> None:
         self._entered = False
+        crew, self._crew = self._crew, None
+        if crew is not None and crew.owner == os.getpid():
+            crew.dismiss()
 
     def __reduce__(self) -> Any:
-        return _PoolInWorker, (self._number,)
+        return _in_worker, (type(self), self._number, self.backend, self.np, self._method)
+
+    @property
+    def _method(self) -> str:
+        return str(self._context.get_start_method())
 
     # ---- what work functions use ---------------------------------------------------
 
+    def _place(self) -> Place | None:
+        """What the process or thread is of this pool; None outside of work functions."""
+        return places.find(self._number)
+
     @property
     def local(self) -> Any:
-        place = _place(self._number)
+        """``local.rank`` is the worker's number, from 0; None outside of a map."""
+        place = self._place()
         return None if place is None else place.local
 
     @property
     def critical(self) -> Any:
-        place = _place(self._number)
+        """A lock: one worker at a time."""
+        place = self._place()
         return self._critical if place is None else place.critical
 
     @property
     def ordered(self) -> Ordered:
-        place = _place(self._number)
+        """A section that is entered in the order of the items."""
+        place = self._place()
         return Ordered() if place is None else place.ordered
 
     # ---- maps ------------------------------------------------------------------------
@@ -401,7 +322,8 @@ class MapReduce:
         func : callable
             Takes an item; with `star` what the item holds, as arguments.
         sequence : sized
-            Lists, arrays (by rows), ranges, sets; what has no ``[]`` is made a list.
+            Lists, arrays (by rows), ranges, sets; what has no ``[]`` is made a list, and
+            so are the keys of a mapping.
         reduce : callable, optional
             Called here, for each result as it arrives; for a tuple with what it holds, as
             arguments. What it returns is the result then.
@@ -418,11 +340,19 @@ class MapReduce:
         Raises
         ------
         WorkerException
-            If the function raises, or a worker dies. The others are stopped.
+            If the function raises, a worker dies, or a result cannot be sent. The others
+            are stopped. Without workers, what the function raises comes as it is.
         RuntimeError
             If it is called outside of the ``with`` statement.
         TypeError
             If the sequence has no length.
+        pickle.PicklingError
+            If a function has to be pickled, which only cloudpickle can do, and there is
+            no cloudpickle.
+
+        Notes
+        -----
+        What `reduce` raises comes as it is, once the workers are stopped.
 
         Examples
         --------
@@ -436,17 +366,32 @@ class MapReduce:
         >>> total
         6
         """
-        results: dict[int, Any] = {}
-        items = _indexable(sequence)
-        for index, result in self._run(func, items, star, minlength):
-            if reduce is not None:
-                result = reduce(*result) if isinstance(result, tuple) else reduce(result)
-            results[index] = result
-        return [results[index] for index in range(len(items))]
+        return self._gather(func, sequence, reduce, star, minlength)
+
+    def _gather(
+        self,
+        func: Callable[..., Any],
+        sequence: Any,
+        reduce: Callable[..., Any] | None,
+        star: bool,
+        minlength: int,
+        chunk: int | None = None,
+    ) -> list[Any]:
+        items = indexable(sequence)
+        results: list[Any] = [None] * len(items)
+        # Closed, not dropped: a traceback of what `reduce` raises would keep the workers.
+        with closing(self._batches(func, items, star=star, minlength=minlength, chunk=chunk)) as batches:
+            for start, batch in batches:
+                if reduce is not None:
+                    batch = [
+                        reduce(*each) if isinstance(each, tuple) else reduce(each) for each in batch
+                    ]
+                results[start : start + len(batch)] = batch
+        return results
 
     def imap(
         self, func: Callable[..., Any], sequence: Any, star: bool = False, minlength: int = 0
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """As `map`, but the results come one by one, as they arrive.
 
         Parameters
@@ -454,15 +399,15 @@ class MapReduce:
         func, sequence, star, minlength
             As for `map`.
 
-        Yields
-        ------
-        object
-            The results, in the order in which they arrive. Who stops taking them, and
-            closes the generator, stops the workers.
+        Returns
+        -------
+        generator
+            Of the results, in the order in which they arrive. The workers begin when the
+            first is asked for. Who stops asking, and closes the generator, stops them.
 
         Raises
         ------
-        WorkerException, RuntimeError, TypeError
+        WorkerException, RuntimeError, TypeError, pickle.PicklingError
             As `map`.
 
         Examples
@@ -472,149 +417,279 @@ class MapReduce:
         ...     sorted(pool.imap(abs, [-1, 2, -3]))
         [1, 2, 3]
         """
-        for _, result in self._run(func, _indexable(sequence), star, minlength):
-            yield result
+        return _singly(
+            self._batches(func, indexable(sequence), star=star, minlength=minlength, moves=True)
+        )
 
-    def _run(
-        self, func: Callable[..., Any], items: Any, star: bool, minlength: int
-    ) -> Iterator[tuple[int, Any]]:
+    def _batches(
+        self,
+        func: Callable[..., Any],
+        items: Any,
+        *,
+        star: bool = False,
+        minlength: int = 0,
+        chunk: int | None = None,
+        moves: bool = False,
+    ) -> Batches:
+        """What all maps are made of: (index of the first, results), as they arrive.
+
+        `chunk` items are taken at a time; None leaves that to the workers. With `moves`
+        another thread may go on with the generator.
+        """
         if not self._entered:
-            raise RuntimeError("a map needs its pool's with statement: with MapReduce() as pool")
+            raise RuntimeError("a map needs its pool's with statement: with MapReduce() as pool: ...")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"a chunk has at least one item, not {chunk}")
+        job = Job(func, items, star, chunk or 0)
         count = len(items)
-        workers = min(self.np, count)
+        workers = min(self.np, -(-count // (chunk or 1)))
         if workers == 0 or _debug or count < minlength:
-            return self._run_here(func, items, star)
+            return self._by_itself(job)
         if self.backend is ThreadBackend:
-            return self._run_threads(func, items, star, workers)
-        return self._run_processes(func, items, star, workers)
+            return self._by_threads(job, workers)
+        return self._by_processes(job, workers, moves)
 
-    def _run_here(self, func: Callable[..., Any], items: Any, star: bool) -> Iterator[tuple[int, Any]]:
-        ordered = Ordered()
-        job = _Job(func, items, star, Board(len(items), threading.Condition(), False), 1)
-        before = _places.by_number.get(self._number)
-        place = _Place(SimpleNamespace(rank=0), self._critical, ordered, self.np)
-        try:
-            for index in range(len(items)):
-                _places.by_number[self._number] = place
-                (result,) = _do(job, ordered, range(index, index + 1))
-                self._restore(before)
-                yield index, result
-        finally:
-            self._restore(before)
+    def _by_itself(self, job: Job) -> Batches:
+        ordered, board = Ordered(), Board(False)
+        board.begin(len(job.items), 1, 1)
+        place = Place(SimpleNamespace(rank=0), self.critical, ordered, self.np)
+        for index in range(len(job.items)):
+            before = places.put(self._number, place)
+            try:
+                results = do(job, board, ordered, range(index, index + 1))
+            finally:
+                places.put(self._number, before)
+            yield index, results
 
-    def _restore(self, place: _Place | None) -> None:
-        if place is None:
-            _places.by_number.pop(self._number, None)
-        else:
-            _places.by_number[self._number] = place
-
-    def _run_threads(
-        self, func: Callable[..., Any], items: Any, star: bool, count: int
-    ) -> Iterator[tuple[int, Any]]:
-        board = Board(len(items), threading.Condition(), False)
-        job = _Job(func, items, star, board, count)
+    def _by_threads(self, job: Job, count: int) -> Batches:
+        board = Board(False)
+        board.begin(len(job.items), count, job.chunk or 1)
         said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threads = [
-            threading.Thread(
-                target=_be_thread, args=(rank, self._number, self.np, self._critical, job, said.put)
-            )
+        common = self._number, self.np, self.critical, board, job, said.put
+        team = [
+            threading.Thread(target=be_thread, args=(rank, *common), daemon=True)
             for rank in range(count)
         ]
-        for thread in threads:
-            thread.start()
+        owner = os.getpid()
         try:
-            yield from self._collect(iter(said.get, None), count, board)
+            for thread in team:
+                thread.start()
+            yield from self._collect(iter(said.get, _NOTHING), count, board)
         finally:
-            board.stop()
-            for thread in threads:
-                thread.join()
+            if os.getpid() == owner:  # a fork that drops the generator has none of its threads
+                board.stop()
+                _join(team)
 
-    def _run_processes(
-        self, func: Callable[..., Any], items: Any, star: bool, count: int
-    ) -> Iterator[tuple[int, Any]]:
-        board = Board(len(items), self._context.Condition(), True)  # type: ignore[attr-defined]
-        work: Any = (func, items, star)
-        if self._context.get_start_method() != "fork":
-            work = _cloudpickled(work)
-        args = (self._number, self.np, self._critical, work, board, count)
-        workers = Workers(count, _be_process, args, self._context, _patience)
+    def _by_processes(self, job: Job, count: int, moves: bool) -> Batches:
+        if self._reuse and self._busy:
+            raise RuntimeError("a map of this pool runs already: with reuse=True there is one at a time")
+        inherited = job if self._method == "fork" and not self._reuse else None
+        messages, parcels = ([], []) if inherited else _pack(job, count, self._method == "fork")
+        crew = self._assemble(job, count, inherited, moves)
+        completed, self._busy = False, True
         try:
-            yield from self._collect(_messages(workers), count, board)
-            workers.join()
+            for rank, message in enumerate(messages):
+                crew.workers.tell(rank, message)
+            yield from self._collect(_hear(crew.workers), count, crew.board)
+            completed = True
         finally:
-            workers.kill()
+            if os.getpid() == crew.owner:
+                self._busy = False
+                self._release(crew, completed)
+            del parcels
 
-    def _collect(self, messages: Iterator[Any], count: int, board: Board) -> Iterator[tuple[int, Any]]:
-        """The results that messages hold, until each worker has said that it is done."""
-        failure: _Failure | None = None
+    def _assemble(self, job: Job, count: int, inherited: Job | None, moves: bool) -> _Crew:
+        """Workers for the job, and its board: those that are there, or new ones."""
+        crew, self._crew = self._crew, None
+        if crew is not None and (crew.owner != os.getpid() or not crew.is_complete()):
+            crew = None
+        board = Board(True) if crew is None else crew.board
+        board.begin(len(job.items), count, job.chunk or 1)
+        if crew is None:
+            args = self._number, self.np, self.critical, board, inherited
+            workers = Workers(
+                self.np if self._reuse else count,
+                be_process,
+                args,
+                self._context,
+                listen=inherited is None,
+                outlive_thread=self._reuse or moves,
+            )
+            crew = _Crew(workers, board, os.getpid(), inherited is None)
+        return crew
+
+    def _release(self, crew: _Crew, completed: bool) -> None:
+        """Keep the workers, let them end, or stop them."""
+        if not completed:
+            crew.workers.kill()
+            self._mend()
+        elif self._reuse and self._entered:
+            self._crew = crew
+        else:
+            crew.dismiss()
+
+    def _mend(self) -> None:
+        """Workers that were killed may have held the lock: the next map finds it free."""
+        lock = self.critical
+        try:
+            if lock.acquire(timeout=1):
+                lock.release()
+        except OwnerDiedError:
+            lock.recover()
+            lock.release()
+
+    def _collect(self, messages: Iterator[Any], count: int, board: Board) -> Batches:
+        """The results that messages hold, until each worker has said how it ended."""
+        failure: Failure | None = None
         while count:
-            kind, *rest = next(messages)
-            if kind == "results":
-                yield from enumerate(rest[1], rest[0])
+            message = next(messages)
+            if message is not None and not isinstance(message, Failure):
+                yield message
                 continue
             count -= 1
-            if kind == "failed":
-                failure = failure or _Failure(*rest)
-                if not self._lets_others_finish:
-                    break
+            if message is None:
+                continue
+            if failure is None or failure.follows:
+                failure = message
+            if self._lets_others_finish:
+                continue
+            if not failure.follows:
+                break
+            board.stop()  # and hear whose failure it was that this one followed
+        if failure is None and board.was_mixed():
+            text = "some items entered the ordered section, others did not: either every item has to, or none"
+            failure = Failure.of(RuntimeError(text), False)
         if failure is not None:
             self._fail(failure)
-        if board.was_mixed():
-            text = "some iterations entered the ordered section and others did not: each has to, exactly once"
-            raise WorkerException(RuntimeError(text), "")
 
-    _lets_others_finish = False
-
-    def _fail(self, failure: _Failure) -> NoReturn:
-        raise WorkerException(failure.reason(), failure.traceback)
+    def _fail(self, failure: Failure) -> NoReturn:
+        """Raise what a map raises for the failure of a worker."""
+        reason = failure.reason()
+        raise WorkerException(reason, failure.traceback) from reason
 
 
-def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802
+_Self = TypeVar("_Self", bound=MapReduce)
+_NOTHING = object()
+
+
+class _Crew(NamedTuple):
+    """Worker processes, and what they share."""
+
+    workers: Workers
+    board: Board
+    owner: int  # the process
+    listens: bool
+
+    def is_complete(self) -> bool:
+        """Whether all live; else the others are ended."""
+        if not any(isinstance(event, Death) for event in self.workers.poll(0)):
+            return True
+        self.workers.kill()
+        return False
+
+    def dismiss(self) -> None:
+        """Nothing is left to do for them."""
+        if self.listens:
+            for rank in range(len(self.workers)):
+                self.workers.tell(rank, b"")
+        self.workers.join(_patience)
+
+
+def _in_worker(cls: type[MapReduce], number: int, backend: Any, np: int, start_method: str) -> MapReduce:
+    """A pool as a worker has it that was not forked. Called by unpickling."""
+    pool = cls.__new__(cls)
+    pool._begin(number, backend, np, start_method, False)
+    pool._entered = True
+    return pool
+
+
+def MapReduceByThread(np: int | None = None) -> MapReduce:
     """A `MapReduce` whose workers are threads.
 
     Parameters
     ----------
     np : int, optional
-        How many.
+        How many; `cpu_count` when not given.
 
     Returns
     -------
     MapReduce
         With ``backend=ThreadBackend``.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> seen = []
+    >>> with sharedmem.MapReduceByThread(2) as pool:
+    ...     _ = pool.map(seen.append, [1, 2, 3])
+    >>> sorted(seen)
+    [1, 2, 3]
     """
     return MapReduce(ThreadBackend, np)
 
 
-def _indexable(sequence: Any) -> Any:
+def indexable(sequence: Any) -> Any:
+    """Something with a length and ``[]``, of the items of the sequence."""
     len(sequence)  # a TypeError that says what is missing
     if hasattr(sequence, "__getitem__") and not isinstance(sequence, Mapping):
         return sequence
     return list(sequence)
 
 
-def _cloudpickled(work: Any) -> bytes:
-    try:
-        import cloudpickle
-    except ImportError:
-        try:
-            return pickle.dumps(work)
-        except Exception as error:
-            raise TypeError(
-                "this function cannot be sent to workers that are not forked: install cloudpickle "
-                "(pip install cloudpickle), or define it at the top of a module"
-            ) from error
-    data: bytes = cloudpickle.dumps(work)
-    return data
+def _singly(batches: Batches) -> Generator[Any, None, None]:
+    with closing(batches):
+        for _, results in batches:
+            yield from results
 
 
-def _messages(workers: Workers) -> Iterator[Any]:
+def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
+    """The job for each worker, and what is to be kept until they have it.
+
+    A parcel is one worker's: what it writes into an item, the others do not see.
+    """
+    func = functions.dump(job.func, forked)
+    messages: list[bytes] = []
+    parcels: list[Any] = []
+    for _ in range(count):
+        if messages and not parcels:
+            messages.append(messages[0])
+            continue
+        packer = Packer(MIN_BYTES, lend=True)
+        messages.append(packer.dump((func, *job[1:])))
+        parcels += packer.parcels
+    return messages, parcels
+
+
+def _hear(workers: Workers) -> Iterator[Any]:
     """What workers say; an exception when one dies that has not said how it ended."""
     ended = set()
     for event in workers.events():
         if isinstance(event, Says):
-            message = pickle.loads(event.data)
-            if message[0] != "results":
+            message = _load(event.data)
+            if message is None or isinstance(message, Failure):
                 ended.add(event.rank)
             yield message
         elif event.rank not in ended:
             raise WorkerException(RuntimeError(str(event)), "")
+
+
+def _load(data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        reason = pickle.UnpicklingError(f"a result cannot be received: {error}")
+        raise WorkerException(reason, "") from error
+
+
+def _join(team: list[threading.Thread]) -> None:
+    until = time.monotonic() + _patience
+    for rank, thread in enumerate(team):
+        if thread.ident is None:
+            continue  # it was never started
+        thread.join(max(0.0, until - time.monotonic()))
+        if thread.is_alive():
+            warnings.warn(
+                f"worker {rank}, a thread, does not end within {_patience:g} s: it is left to itself",
+                RuntimeWarning,
+                stacklevel=level_of_caller(),
+            )

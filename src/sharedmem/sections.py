@@ -2,121 +2,187 @@
 
 from __future__ import annotations
 
+import operator
+import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from sharedmem import creation
+from sharedmem import atomic, creation
+from sharedmem.errors import OwnerDiedError
+from sharedmem.sync import Condition
 
-__all__ = ["Board", "Ordered"]
+__all__ = ["Abandoned", "Board", "Ordered"]
 
-# Words of a board.
-_NEXT, _TURN, _SKIPPED, _USED = range(4)
-# What has become of an iteration.
-_PENDING, _ENTERED, _PASSED_BY = range(3)
+# Words of a board. The last three are indices of items, or the number of items for "none".
+_COUNT, _NEXT, _WORKERS, _CHUNK, _USED, _TURN, _SKIPPED, _FAILED = range(8)
+
+
+class Abandoned(BaseException):
+    """The map has failed elsewhere: who waited for its turn, or works for nothing, ends with this."""
 
 
 class Board:
-    """Which iteration is the next one, and how far an ordered section has come.
+    """Which items are the next ones, and how far an ordered section has come.
 
-    Every change is made under the lock of `condition`. An iteration that has ended
-    without entering the section is passed by; the section's turn moves over it, but
-    whoever enters behind it finds the first one that was passed by, and fails: to
-    wait would be for ever, to go on would not be in order.
+    Parameters
+    ----------
+    shared : bool
+        Between processes; else between threads.
+
+    Notes
+    -----
+    The next item is an atomic counter. Words of the section change under the lock of
+    the condition. Its turn moves when somebody leaves it, and only then: an item that
+    has ended without entering would stop it for good. So the first item which did is
+    noted, and who enters behind it fails instead of waiting.
     """
 
-    def __init__(self, count: int, condition: Any, shared: bool) -> None:
+    def __init__(self, shared: bool) -> None:
         make: Any = creation.zeros if shared else np.zeros
-        self.count = count
-        self._words = make(4, np.int64)
-        self._words[_SKIPPED] = count
-        self._fates = make(max(count, 1), np.uint8)
-        self._condition = condition
+        self._words = make(8, np.int64)
+        self._condition: Any = Condition() if shared else threading.Condition()
+
+    def begin(self, count: int, workers: int, chunk: int) -> None:
+        """A new map over `count` items. Nobody works at the last one any more."""
+        first = min(count, workers * chunk)
+        self._words[:] = count, first, workers, chunk, 0, 0, count, count
+
+    # ---- indices -------------------------------------------------------------------
+
+    def first(self, rank: int) -> range:
+        """What the worker of this rank begins with: each has something to do."""
+        chunk = int(self._words[_CHUNK])
+        return self._clip(rank * chunk, chunk)
 
     def take(self, number: int) -> range:
-        """The next iterations, at most `number` of them; none when all are taken."""
-        with self._condition:
-            first = min(int(self._words[_NEXT]), self.count)
-            self._words[_NEXT] = last = min(first + number, self.count)
-        return range(first, last)
+        """The next items, at most `number` of them; none when all are taken."""
+        return self._clip(int(atomic.fetch_add(self._words, _NEXT, number)), number)
+
+    def _clip(self, first: int, number: int) -> range:
+        count = int(self._words[_COUNT])
+        return range(min(first, count), min(first + number, count))
 
     def left(self) -> int:
         """About how many are not taken."""
-        return max(0, self.count - int(self._words[_NEXT]))
+        return max(0, int(self._words[_COUNT] - self._words[_NEXT]))
+
+    @property
+    def workers(self) -> int:
+        """How many take items from it."""
+        return int(self._words[_WORKERS])
 
     def stop(self) -> None:
-        """Let nobody take any more."""
-        with self._condition:
-            self._words[_NEXT] = self.count
+        """Let nobody take any more, and nobody wait for a turn."""
+        atomic.store(self._words, _NEXT, int(self._words[_COUNT]))
+        self.fail(-1)
 
-    # ---- the ordered section -----------------------------------------------------
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return int(self._words[_FAILED]) < 0
+
+    # ---- the ordered section -------------------------------------------------------
 
     def enter(self, index: int) -> None:
-        """Wait until all iterations before `index` have been through the section."""
+        """Wait until all items before `index` have been through the section."""
+        words = self._words
         with self._condition:
-            self._words[_USED] = 1
-            while self._words[_TURN] < index and self._words[_SKIPPED] >= index:
+            words[_USED] = 1
+            while words[_TURN] != index and words[_SKIPPED] > index and words[_FAILED] > index:
                 self._condition.wait()
-            if self._words[_SKIPPED] < index:
+            if words[_FAILED] < index:
+                raise Abandoned
+            if words[_SKIPPED] < index:
                 raise RuntimeError(
-                    f"iteration {self._words[_SKIPPED]} ended without entering the ordered section, "
-                    f"iteration {index} enters it: each iteration has to, exactly once"
+                    f"item {words[_SKIPPED]} was done without entering the ordered section, "
+                    f"item {index} enters it: either every item has to, exactly once, or none"
                 )
 
     def leave(self, index: int) -> None:
-        self._settle(range(index, index + 1), _ENTERED)
-
-    def pass_by(self, indices: range) -> bool:
-        """These ended without entering. Whether that is a mistake, as far as is known."""
+        """The next one's turn."""
         with self._condition:
-            self._words[_SKIPPED] = min(int(self._words[_SKIPPED]), indices.start)
-        self._settle(indices, _PASSED_BY)
-        return bool(self._words[_USED])
-
-    def _settle(self, indices: range, fate: int) -> None:
-        with self._condition:
-            self._fates[indices.start : indices.stop] = fate
-            turn = int(self._words[_TURN])
-            while turn < self.count and self._fates[turn] != _PENDING:
-                turn += 1
-            self._words[_TURN] = turn
+            self._words[_TURN] = index + 1
             self._condition.notify_all()
 
+    def skip(self, index: int) -> bool:
+        """This one has ended without entering. Whether that is a mistake, as far as is known."""
+        return self._lower(_SKIPPED, index)
+
+    def fail(self, index: int) -> None:
+        """This one has raised: whoever would have to wait for it is abandoned."""
+        try:
+            self._lower(_FAILED, index)
+        except OwnerDiedError:
+            pass  # who waits is told of that instead
+
+    def _lower(self, word: int, index: int) -> bool:
+        with self._condition:
+            if index < self._words[word]:
+                self._words[word] = index
+                self._condition.notify_all()
+            return bool(self._words[_USED])
+
     def was_mixed(self) -> bool:
-        """Whether some iterations entered the section and others did not."""
-        return bool(self._words[_USED]) and int(self._words[_SKIPPED]) < self.count
+        """Whether some items entered the section and others did not."""
+        return bool(self._words[_USED]) and bool(self._words[_SKIPPED] < self._words[_COUNT])
+
+    @property
+    def used(self) -> bool:
+        """Whether somebody has entered the section."""
+        return bool(self._words[_USED])
 
 
 class Ordered:
-    """A section that the iterations of a map enter one after another, in order.
+    """A section that the items of a map enter one after another, in order.
 
-    Each iteration has to enter it exactly once, or none.
+    Either each item enters it exactly once, or none does.
+
+    Notes
+    -----
+    Which item is in work is read off the iterator that a worker takes its indices from,
+    so that items which do not enter pay nothing.
     """
 
     def __init__(self) -> None:
         self._board: Board | None = None
-        self._index = 0
-        self._entered = False
+        self._counter: Iterator[int] = iter(range(0))
+        self._stop = self._next = 0
 
-    def begin(self, board: Board, index: int) -> None:
-        """The iteration `index` begins in this worker."""
-        self._board, self._index, self._entered = board, index, False
+    def begin(self, board: Board, indices: range) -> Iterator[int]:
+        """These items begin in this worker. The index of each is to be taken from the result."""
+        self._board = board
+        self._next, self._stop = indices.start, indices.stop
+        self._counter = iter(indices)
+        return self._counter
 
     @property
-    def entered(self) -> bool:
-        """Whether the iteration has entered."""
-        return self._entered
+    def current(self) -> int:
+        """The item that is in work."""
+        return self._stop - 1 - operator.length_hint(self._counter)
+
+    def end(self) -> None:
+        """All of them have ended."""
+        assert self._board is not None
+        if self._next < self._stop and self._board.skip(self._next):
+            raise RuntimeError(
+                f"item {self._next} was done without entering the ordered section, others enter it: "
+                "either every item has to, exactly once, or none"
+            )
 
     def __enter__(self) -> Ordered:
         if self._board is None:
-            raise RuntimeError("pool.ordered is for work functions of a map")
-        if self._entered:
+            raise RuntimeError("pool.ordered is for the work functions of a map")
+        index = self.current
+        if index < self._next:
             raise RuntimeError(
-                f"iteration {self._index} enters the ordered section twice: each iteration has to exactly once"
+                f"item {index} enters the ordered section twice: each has to exactly once, or none"
             )
-        self._entered = True
-        self._board.enter(self._index)
+        if index > self._next:
+            self._board.skip(self._next)
+        self._next = index + 1
+        self._board.enter(index)
         return self
 
     def __exit__(
@@ -126,4 +192,4 @@ class Ordered:
         traceback: TracebackType | None,
     ) -> None:
         assert self._board is not None
-        self._board.leave(self._index)
+        self._board.leave(self._next - 1)

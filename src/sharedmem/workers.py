@@ -1,29 +1,41 @@
 """Worker processes of one parent: started together, heard one by one, ended for sure.
 
-Each worker has a pipe for what it says. That a worker has died is told by the
-kernel (a pidfd, or multiprocessing's sentinel), never by a time that has passed.
+Each worker has a pipe for what it says, which the parent never waits at: what has
+arrived of a message stays here until the rest does, or its sender is dead. That a worker
+has died is told by the kernel (a pidfd, or multiprocessing's sentinel), never by a time
+that has passed.
 """
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import multiprocessing
 import os
-import pickle
+import secrets
+import select
 import selectors
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
-__all__ = ["Death", "Worker", "Workers", "Says"]
+from sharedmem import pickling, threads
+from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
+
+__all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
+_LENGTH = 8  # bytes in front of each message
+_READ = 1 << 18
 
 
 class Says(NamedTuple):
@@ -45,8 +57,170 @@ class Death(NamedTuple):
         try:
             name = signal.Signals(-self.exitcode).name
         except ValueError:
-            name = "an unknown one"
+            name = "one without a name"
         return f"worker {self.rank} was killed by signal {-self.exitcode} ({name})"
+
+
+def level_of_caller() -> int:
+    """The stacklevel for a warning that its caller gives: of what called this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sharedmem."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """^C comes afterwards: between a fork and its being noted it would lose the process."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ---- in the worker ---------------------------------------------------------------
+
+
+class Worker:
+    """The side of the process itself: its rank, and how it says and hears something."""
+
+    def __init__(self, rank: int, speaks: Connection, hears: Connection | None, mark: bytes) -> None:
+        self.rank = rank
+        self._speaks = speaks
+        self._hears = hears
+        self._mark = mark
+
+    def say(self, message: Any) -> None:
+        """Send a message, its large buffers through shared memory; or nothing of it."""
+        # SIGTERM ends a worker between two messages: half of one could not be taken back.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            data = Packer(MIN_BYTES, mark=self._mark).dump(message)
+            self._write(data)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
+        try:
+            while view:
+                view = view[os.write(self._speaks.fileno(), view) :]
+        except BrokenPipeError:  # nobody is there to hear that, nor anything else
+            pickling.forget(data)
+            os._exit(1)
+
+    def hear(self) -> bytes:
+        """The next message of the parent, which is dead if there is none."""
+        assert self._hears is not None
+        size = int.from_bytes(self._read(_LENGTH), "little")
+        return self._read(size)
+
+    def _read(self, size: int) -> bytes:
+        assert self._hears is not None
+        parts = []
+        while size:
+            part = os.read(self._hears.fileno(), min(size, 1 << 20))
+            if not part:
+                os._exit(1)
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def parent_fd() -> int | None:
+    """What can be read when the `multiprocessing` parent has ended.
+
+    Of its sentinel forked siblings may hold the other end, so that it is the second choice.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid is None:
+        return None
+    if not parent.is_alive():
+        sys.exit(1)
+    try:
+        return os.pidfd_open(parent.pid)
+    except (AttributeError, OSError):  # before Linux 5.3
+        return parent.sentinel
+
+
+_prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_thread_of(parent: int) -> None:
+    """Let the kernel kill this process when the thread that forked it has ended."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """The same where that thread may end before its process, or the kernel's parent is another."""
+    fd = parent_fd()
+    if fd is not None:
+        _thread.start_new_thread(_await_end, (fd,))
+
+
+def _await_end(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ignore(signum: int, frame: Any) -> None:
+    """^C is the parent's to act on. SIG_IGN would be inherited by programs that are started."""
+
+
+class _Start(NamedTuple):
+    """What a worker process begins with."""
+
+    rank: int
+    speaks: Connection
+    hears: Connection | None
+    not_its: list[Connection]  # the parent's: who holds them keeps others from hearing of an end
+    parent: int  # whose thread it ends with, or 0
+    threads: int | None
+    mark: bytes
+
+
+def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """What a worker process does."""
+    for connection in start.not_its:
+        connection.close()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    if start.parent:
+        _end_with_thread_of(start.parent)
+    else:
+        _end_with_parent()
+    limits = threads.limit(start.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        target(Worker(start.rank, start.speaks, start.hears, start.mark), *args)
+    del limits
+
+
+# ---- in the parent ---------------------------------------------------------------
+
+_warned = False
+
+
+def _warn_of_threads() -> None:
+    """Say once what forking with threads may do, and what to do about it."""
+    global _warned
+    if _warned or threading.active_count() == 1:
+        return
+    _warned = True
+    warnings.warn(
+        f"workers are forked while {threading.active_count()} threads run: a lock that one of them holds "
+        "stays locked in the workers. Use start_method='forkserver' or 'spawn', or start the workers first",
+        RuntimeWarning,
+        stacklevel=level_of_caller(),
+    )
 
 
 class _Source(NamedTuple):
@@ -56,78 +230,26 @@ class _Source(NamedTuple):
     speaks: bool
 
 
-class Worker:
-    """The side of the process itself: its rank, and how it says something."""
-
-    def __init__(self, rank: int, connection: Connection) -> None:
-        self.rank = rank
-        self._connection = connection
-
-    def say(self, message: Any) -> None:
-        """Pickle a message as multiprocessing does, and send it, or nothing of it."""
-        self._connection.send_bytes(ForkingPickler.dumps(message))
-
-    def hear(self) -> Any:
-        """The next message of the parent. EOFError when there will be none."""
-        return pickle.loads(self._connection.recv_bytes())
-
-
-def _end_with_thread_of(parent: int) -> None:
-    """Let the kernel kill this process when the thread that forked it has ended."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _end_with_parent() -> None:
-    """The same where the kernel's parent is another one: a thread that waits for it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _run(
-    rank: int, theirs: Connection, others: list[Connection], target: Callable[..., None], args: Any, parent: int
-) -> None:
-    """What a worker process does."""
-    for connection in others:
-        connection.close()  # those of the parent: who holds them keeps the others from hearing EOF
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's to act on
-    if parent:
-        _end_with_thread_of(parent)
-    else:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        target(Worker(rank, theirs), *args)
-
-
-_warned = False
-
-
-def _warn_of_threads(method: str) -> None:
-    """Say once what forking with threads may do, and what to do about it."""
-    global _warned
-    if _warned or method != "fork" or threading.active_count() == 1:
-        return
-    _warned = True
-    warnings.warn(
-        f"workers are forked while {threading.active_count()} threads run: a lock that one of them holds "
-        "stays locked in the workers. Use start_method='forkserver' or 'spawn', or start the workers first",
-        RuntimeWarning,
-        stacklevel=5,
-    )
-
-
 class Workers:
     """A number of workers that run ``target(worker, *args)``.
 
-    To be used in a ``with`` statement: after it every process has ended, been
-    killed, or been reported.
+    Parameters
+    ----------
+    count : int
+    target : callable
+    args : tuple
+        Inherited where `context` forks, else pickled.
+    context : context of multiprocessing
+    listen : bool
+        Whether they are told something, by `tell`.
+    outlive_thread : bool
+        Whether they go on when the thread that has started them has ended.
+
+    Notes
+    -----
+    `join` or `kill` ends them, as does the end of this process. Nothing of what they
+    say stays in flight then; half of a message of one that was killed by somebody else
+    does, if it holds shared arrays, until the family ends.
     """
 
     def __init__(
@@ -136,135 +258,202 @@ class Workers:
         target: Callable[..., None],
         args: tuple[Any, ...],
         context: BaseContext,
-        patience: float,
+        *,
+        listen: bool = False,
+        outlive_thread: bool = False,
     ) -> None:
         self._processes: list[BaseProcess] = []
-        self._connections: list[Connection] = []
+        self._hearing: list[Connection] = []
+        self._telling: list[Connection] = []
+        self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
-        self._patience = patience
+        self._heard: list[bytearray] = []
+        self._alive: set[int] = set()
+        self._abnormal = False
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
-        method = context.get_start_method()
-        _warn_of_threads(method)
+        self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
+        self._at_exit = util.Finalize(None, self.kill, exitpriority=10)
+        self._forks = context.get_start_method() == "fork"
+        self._thread_bound = self._forks and not outlive_thread
+        if self._forks:
+            _warn_of_threads()
+            threads.prepare()
+        limit = threads.per_worker(count)
         try:
-            for rank in range(count):
-                self._start(rank, target, args, context, method)
+            # A fork has its libraries already, and a fork server would keep them for later workers.
+            with threads.environment(limit if context.get_start_method() == "spawn" else None):
+                for rank in range(count):
+                    self._start(rank, target, args, context, listen, limit)
         except BaseException:
             self.kill()
             raise
 
     def _start(
-        self, rank: int, target: Callable[..., None], args: Any, context: BaseContext, method: str
+        self,
+        rank: int,
+        target: Callable[..., None],
+        args: Any,
+        context: BaseContext,
+        listen: bool,
+        limit: int | None,
     ) -> None:
-        ours, theirs = multiprocessing.Pipe()
-        forked = method == "fork"
-        others = [*self._connections, ours] if forked else []
+        ours, speaks = multiprocessing.Pipe(duplex=False)
+        self._hearing.append(ours)
+        os.set_blocking(ours.fileno(), False)
+        hears = None
+        if listen:
+            hears, telling = multiprocessing.Pipe(duplex=False)
+            self._telling.append(telling)
+            os.set_blocking(telling.fileno(), False)
+        not_its = [*self._hearing, *self._telling] if self._forks else []
+        parent = self._owner if self._thread_bound else 0
+        start = _Start(rank, speaks, hears, not_its, parent, limit, self._mark)
         process = context.Process(  # type: ignore[attr-defined]
-            target=_run,
-            args=(rank, theirs, others, target, args, os.getpid() if forked else 0),
-            name=f"sharedmem-worker-{rank}",
+            target=_run, args=(start, target, args), name=f"sharedmem-worker-{rank}"
         )
-        self._connections.append(ours)
-        with theirs, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-            process.start()
+        try:
+            with _uninterrupted(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+                process.start()
+                self._note(rank, process)
+        finally:
+            speaks.close()
+            if hears is not None:
+                hears.close()
+
+    def _note(self, rank: int, process: BaseProcess) -> None:
         self._processes.append(process)
-        self._selector.register(ours, selectors.EVENT_READ, _Source(rank, True))
-        self._selector.register(self._death_of(process), selectors.EVENT_READ, _Source(rank, False))
+        self._alive.add(rank)
+        self._heard.append(bytearray())
+        self._deaths.append(self._death_of(process))
+        self._selector.register(self._hearing[rank], selectors.EVENT_READ, _Source(rank, True))
+        self._selector.register(self._deaths[rank], selectors.EVENT_READ, _Source(rank, False))
 
     def _death_of(self, process: BaseProcess) -> int:
         """What is readable when the process has ended, whoever holds its pipes."""
         try:
             self._pidfds.append(os.pidfd_open(process.pid))  # type: ignore[arg-type]
-        except OSError:
+        except (AttributeError, OSError):
             return process.sentinel
         return self._pidfds[-1]
 
     def __len__(self) -> int:
         return len(self._processes)
 
+    # ---- talking -----------------------------------------------------------------
+
     def tell(self, rank: int, data: bytes) -> None:
-        """Send a pickled message to one worker. Its death is heard of, not raised here."""
-        try:
-            self._connections[rank].send_bytes(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        """Send a message to one worker. Its death is heard of, not raised here."""
+        fd = self._telling[rank].fileno()
+        view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        poll.register(self._deaths[rank], select.POLLIN)
+        while view and self._deaths[rank] not in dict(poll.poll()):
+            try:
+                view = view[os.write(fd, view) :]
+            except BrokenPipeError:
+                return
 
     def events(self) -> Iterator[Says | Death]:
         """What workers say, as it arrives, and each of their deaths after its last word."""
-        alive = len(self._processes)
-        while alive:
-            ready = [key for key, _ in self._selector.select()]
-            for key in ready:
-                if key.data.speaks:
-                    yield from self._listen(key.data.rank)
-            for key in ready:
-                if not key.data.speaks:
-                    self._selector.unregister(key.fileobj)
-                    yield from self._last_words(key.data.rank)
-                    alive -= 1
-                    yield self._death(key.data.rank)
+        while self._alive:
+            yield from self.poll()
 
-    def _listen(self, rank: int) -> Iterator[Says]:
-        """Take one message. There is one, or the pipe has ended."""
-        connection = self._connections[rank]
-        try:
-            data = connection.recv_bytes()
-        except (EOFError, OSError):  # its death is heard of as well
-            self._selector.unregister(connection)
-            return
-        yield Says(rank, data)
+    def poll(self, timeout: float | None = None) -> list[Says | Death]:
+        """What has happened, waited for if nothing has. Of each worker its death comes last."""
+        ready = [key.data for key, _ in self._selector.select(timeout)]
+        dead = {source.rank for source in ready if not source.speaks}
+        found: list[Says | Death] = []
+        for rank in sorted(dead):  # before what others say, who may have been hit by it
+            found += self._listen(rank)
+            found.append(self._death(rank))
+        for source in ready:
+            if source.rank not in dead:
+                found += self._listen(source.rank)
+        return found
 
-    def _last_words(self, rank: int) -> Iterator[Says]:
-        """What the dead one said before; a child of its own may keep the pipe open."""
-        connection = self._connections[rank]
-        while connection.fileno() in self._selector.get_map() and connection.poll():
-            yield from self._listen(rank)
+    def _listen(self, rank: int) -> list[Says | Death]:
+        """The messages of which the last byte has come."""
+        connection, heard = self._hearing[rank], self._heard[rank]
+        while True:
+            try:
+                part = os.read(connection.fileno(), _READ)
+            except BlockingIOError:
+                break
+            heard += part
+            if not part:
+                if connection in self._selector.get_map():
+                    self._selector.unregister(connection)
+                break
+            if len(part) < _READ:
+                break
+        return list(self._messages(rank, heard))
+
+    def _messages(self, rank: int, heard: bytearray) -> Iterator[Says]:
+        while len(heard) >= _LENGTH:
+            end = _LENGTH + int.from_bytes(heard[:_LENGTH], "little")
+            if len(heard) < end:
+                return
+            data = bytes(memoryview(heard)[_LENGTH:end])
+            del heard[:end]
+            yield Says(rank, data)
 
     def _death(self, rank: int) -> Death:
         process = self._processes[rank]
         process.join()
-        return Death(rank, process.exitcode or 0)
+        self._alive.discard(rank)
+        self._selector.unregister(self._deaths[rank])
+        death = Death(rank, process.exitcode or 0)
+        self._abnormal |= death.exitcode != 0
+        return death
 
-    # ---- the end ---------------------------------------------------------------
+    # ---- the end -------------------------------------------------------------------
 
-    def join(self) -> None:
+    def join(self, patience: float) -> None:
         """Wait for the end of workers that have done all; report and kill who does not end."""
-        until = time.monotonic() + self._patience
-        for rank, process in enumerate(self._processes):
-            process.join(max(0.0, until - time.monotonic()))
-            if process.exitcode is None:
-                warnings.warn(
-                    f"worker {rank} (pid {process.pid}) has done its work but does not end within "
-                    f"{self._patience:g} s: it is killed. Threads that it started may keep it",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+        self._await_deaths(patience)
+        for rank in sorted(self._alive):
+            warnings.warn(
+                f"worker {rank} (pid {self._processes[rank].pid}) has done its work but does not end within "
+                f"{patience:g} s: it is killed. Threads that it started may keep it",
+                RuntimeWarning,
+                stacklevel=level_of_caller(),
+            )
         self.kill()
 
     def kill(self) -> None:
         """End all that are left: SIGTERM, then SIGKILL; report who outlives even that."""
-        if os.getpid() != self._owner:
+        if os.getpid() != self._owner or not self._at_exit.still_active():
             return
-        for end in (BaseProcess.terminate, BaseProcess.kill):
-            left = [process for process in self._processes if process.exitcode is None]
-            for process in left:
-                end(process)
-            until = time.monotonic() + _PATIENCE
-            for process in left:
-                process.join(max(0.0, until - time.monotonic()))
-        for process in self._processes:
-            if process.exitcode is None:
-                warnings.warn(f"worker with pid {process.pid} does not end", RuntimeWarning, stacklevel=3)
-        self._close()
+        with _uninterrupted():
+            for end in (BaseProcess.terminate, BaseProcess.kill):
+                for rank in self._alive:
+                    end(self._processes[rank])
+                self._await_deaths(_PATIENCE)
+            left = [self._processes[rank].pid for rank in sorted(self._alive)]
+            self._close()
+        for pid in left:
+            warnings.warn(f"the worker with pid {pid} does not end", RuntimeWarning, stacklevel=2)
+
+    def _await_deaths(self, patience: float) -> None:
+        """For so long at most. What workers still say is taken back."""
+        until = time.monotonic() + patience
+        while self._alive and (left := until - time.monotonic()) > 0:
+            for event in self.poll(left):
+                if isinstance(event, Says):
+                    pickling.forget(event.data)
 
     def _close(self) -> None:
+        self._at_exit.cancel()
         self._selector.close()
-        for connection in self._connections:
+        for connection in (*self._hearing, *self._telling):
             connection.close()
-        while self._pidfds:
-            os.close(self._pidfds.pop())
-        for process in self._processes:
-            if process.exitcode is not None:
+        for fd in self._pidfds:
+            os.close(fd)
+        for rank, process in enumerate(self._processes):
+            if rank not in self._alive:
                 process.close()
-        self._processes.clear()
+        if self._abnormal:
+            reclaim_marked(self._mark)

@@ -1,0 +1,170 @@
+"""What a worker of a map does, from its first item to its last."""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import repeat, starmap
+from types import SimpleNamespace
+from typing import Any, NamedTuple, NoReturn
+
+from sharedmem import pickling, transport
+from sharedmem.failures import Failure
+from sharedmem.sections import Abandoned, Board, Ordered
+from sharedmem.workers import Worker
+
+__all__ = ["Job", "Place", "Places", "be_process", "be_thread", "do", "places"]
+
+# Seconds that the items of one message take at most, and at least as long as there are some.
+_LONG, _SHORT = 2e-3, 2e-4
+_GROWTH = 8
+
+
+class Place(NamedTuple):
+    """What a pool's attributes are in a worker."""
+
+    local: SimpleNamespace  # with the rank
+    critical: Any
+    ordered: Ordered
+    np: int
+
+
+class Places(threading.local):
+    """By the numbers of pools, where the work function that runs in this thread is."""
+
+    def __init__(self) -> None:
+        self._here: dict[int, Place] = {}
+
+    def find(self, number: int) -> Place | None:
+        """None outside of work functions."""
+        return self._here.get(number) or _of_process.get(number)
+
+    def put(self, number: int, place: Place | None) -> Place | None:
+        """Set it for this thread; returns what it was."""
+        before = self._here.pop(number, None)
+        if place is not None:
+            self._here[number] = place
+        return before
+
+
+places = Places()
+_of_process: dict[int, Place] = {}  # of a worker process: its other threads are there, too
+
+
+class Job(NamedTuple):
+    """What to call on which items. `chunk` of them at a time, or a suitable number for 0."""
+
+    func: Callable[..., Any]
+    items: Any
+    star: bool
+    chunk: int
+
+
+def do(job: Job, board: Board, ordered: Ordered, indices: range, watch: bool = False) -> list[Any]:
+    """The results of some items. With `watch` it looks before each whether the map was stopped."""
+    counter = ordered.begin(board, indices)
+    if watch:
+        counter = _until_stopped(board, counter)
+    items = map(operator.getitem, repeat(job.items), counter)
+    try:
+        results = list(starmap(job.func, items) if job.star else map(job.func, items))
+        if len(results) < len(indices):
+            raise RuntimeError(
+                f"item {indices.start + len(results)}: the work function raised StopIteration"
+            )
+        ordered.end()
+    except BaseException:
+        board.fail(ordered.current)
+        raise
+    return results
+
+
+def _until_stopped(board: Board, counter: Iterator[int]) -> Iterator[int]:
+    for index in counter:
+        if board.stopped():
+            raise Abandoned
+        yield index
+
+
+def _next_number(done: int, took: float, board: Board) -> int:
+    """How many items to take after `done` of them took so long.
+
+    As many as take a while, but no larger part of what is left than everybody can take
+    several of: the last ones should end together. Unless they are so short that to take
+    and tell them costs more than they do.
+    """
+    each = max(took / done, 1e-9)
+    part = min(int(_LONG / each), board.left() // (4 * board.workers))
+    return max(1, min(max(part, int(_SHORT / each)), done * _GROWTH))
+
+
+def _work_through(job: Job, board: Board, place: Place, say: Callable[[Any], None], watch: bool) -> None:
+    """Take items until there are none."""
+    indices = board.first(place.local.rank)
+    while indices:
+        begin = time.monotonic()
+        results = do(job, board, place.ordered, indices, watch)
+        took = time.monotonic() - begin
+        _tell(say, indices.start, results)
+        number = job.chunk or (1 if board.used else _next_number(len(indices), took, board))
+        indices = board.take(number)
+
+
+def _tell(say: Callable[[Any], None], start: int, results: list[Any]) -> None:
+    try:
+        say((start, results))
+    except Exception as error:
+        _explain(start, results, error)
+
+
+def _explain(start: int, results: list[Any], error: Exception) -> NoReturn:
+    """Name the result which cannot be sent."""
+    for index, result in enumerate(results, start):
+        try:
+            pickling.forget(transport.dumps(result))
+        except Exception as why:
+            raise pickle.PicklingError(f"the result of item {index} cannot be sent: {why}") from why
+    raise pickle.PicklingError(f"results cannot be sent: {error}") from error
+
+
+def _report(job: Job, board: Board, place: Place, say: Callable[[Any], None], processes: bool) -> None:
+    """Work through the job, and say how it ended: None, or a failure."""
+    failure: Failure | None = None
+    try:
+        _work_through(job, board, place, say, not processes)
+    except BaseException as error:
+        failure = Failure.of(error, processes)
+    say(failure)
+
+
+def be_process(
+    worker: Worker, number: int, np: int, critical: Any, board: Board, job: Job | None
+) -> None:
+    """A worker process. Without a job it is told some, until it is told that there is none."""
+    place = Place(SimpleNamespace(rank=worker.rank), critical, Ordered(), np)
+    _of_process[number] = place
+    places.put(number, place)
+    if job is not None:
+        _report(job, board, place, worker.say, True)
+        return
+    while data := worker.hear():
+        try:
+            func, *rest = pickle.loads(data)
+            job = Job(pickle.loads(func), *rest)
+        except BaseException as error:
+            worker.say(Failure.of(error, True))
+        else:
+            _report(job, board, place, worker.say, True)
+        job = None  # nothing of it is kept
+
+
+def be_thread(
+    rank: int, number: int, np: int, critical: Any, board: Board, job: Job, say: Callable[[Any], None]
+) -> None:
+    """A worker thread."""
+    place = Place(SimpleNamespace(rank=rank), critical, Ordered(), np)
+    places.put(number, place)
+    _report(job, board, place, say, False)
