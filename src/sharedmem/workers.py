@@ -269,7 +269,7 @@ class Workers:
         self._pidfds: list[int] = []
         self._heard: list[bytearray] = []
         self._alive: set[int] = set()
-        self._abnormal = False
+        self._abnormal = self._closed = False
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
         self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
@@ -425,7 +425,7 @@ class Workers:
 
     def kill(self) -> None:
         """End all that are left: SIGTERM, then SIGKILL; report who outlives even that."""
-        if os.getpid() != self._owner or not self._at_exit.still_active():
+        if os.getpid() != self._owner or self._closed:
             return
         with _uninterrupted():
             for end in (BaseProcess.terminate, BaseProcess.kill):
@@ -446,6 +446,7 @@ class Workers:
                     pickling.forget(event.data)
 
     def _close(self) -> None:
+        self._closed = True
         self._at_exit.cancel()
         self._selector.close()
         for connection in (*self._hearing, *self._telling):
