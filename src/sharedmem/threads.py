@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["environment", "limit", "per_worker", "prepare"]
+__all__ = ["environment", "limit", "limited", "per_worker"]
 
 _VARIABLES = (
     "OMP_NUM_THREADS",
@@ -52,22 +52,36 @@ def environment(threads: int | None) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def prepare() -> None:
-    """Import here, once, what each forked worker would have to."""
-    try:
-        import threadpoolctl  # noqa: F401
-    except ImportError:
-        pass
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """What is forked meanwhile has libraries that are limited; None: as they are.
+
+    OpenBLAS, told so in the child, would first start its threads anew, which then spin
+    for some 20 ms. Told here, it only notes the number, and notes the old one again.
+    """
+    with _lock:  # or one would put back what another has set
+        limits = _limit_loaded(threads)
+        try:
+            yield
+        finally:
+            if limits is not None:
+                limits.restore_original_limits()
 
 
-def limit(threads: int | None) -> Any:
+def limit(threads: int | None, inherited: bool = False) -> Any:
     """In a worker: limit the libraries that are loaded; others read the environment.
 
-    Returns what has to be kept for as long as the limit is to hold.
+    Returns what has to be kept for as long as the limit is to hold. With `inherited`
+    the libraries are limited already.
     """
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
+    return None if inherited else _limit_loaded(threads)
+
+
+def _limit_loaded(threads: int | None) -> Any:
     if threads is None:
         return None
-    os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import gc
 import multiprocessing
 import os
 import secrets
@@ -22,7 +23,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -178,6 +179,7 @@ class _Start(NamedTuple):
     """What a worker process begins with."""
 
     rank: int
+    forked: bool
     speaks: Connection
     hears: Connection | None
     not_its: list[Connection]  # the parent's: who holds them keeps others from hearing of an end
@@ -188,6 +190,8 @@ class _Start(NamedTuple):
 
 def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> None:
     """What a worker process does."""
+    if start.forked:
+        gc.freeze()  # to look through what is inherited would copy every page of it
     for connection in start.not_its:
         connection.close()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -198,7 +202,7 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
         _end_with_thread_of(start.parent)
     else:
         _end_with_parent()
-    limits = threads.limit(start.threads)
+    limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         target(Worker(start.rank, start.speaks, start.hears, start.mark), *args)
@@ -222,6 +226,14 @@ def _warn_of_threads() -> None:
         RuntimeWarning,
         stacklevel=level_of_caller(),
     )
+
+
+def _limiting(method: str, limit: int | None) -> AbstractContextManager[None]:
+    """Within it workers are started whose libraries use so many threads."""
+    if method == "fork":
+        return threads.limited(limit)
+    # A fork server would keep the variables for later workers.
+    return threads.environment(limit if method == "spawn" else None)
 
 
 class _Source(NamedTuple):
@@ -280,11 +292,9 @@ class Workers:
         self._thread_bound = self._forks and not outlive_thread
         if self._forks:
             _warn_of_threads()
-            threads.prepare()
         limit = threads.per_worker(count)
         try:
-            # A fork has its libraries already, and a fork server would keep them for later workers.
-            with threads.environment(limit if context.get_start_method() == "spawn" else None):
+            with _limiting(context.get_start_method(), limit):
                 for rank in range(count):
                     self._start(rank, target, args, context, listen, limit)
         except BaseException:
@@ -310,7 +320,7 @@ class Workers:
             os.set_blocking(telling.fileno(), False)
         not_its = [*self._hearing, *self._telling] if self._forks else []
         parent = self._owner if self._thread_bound else 0
-        start = _Start(rank, speaks, hears, not_its, parent, limit, self._mark)
+        start = _Start(rank, self._forks, speaks, hears, not_its, parent, limit, self._mark)
         process = context.Process(  # type: ignore[attr-defined]
             target=_run, args=(start, target, args), name=f"sharedmem-worker-{rank}"
         )
