@@ -19,8 +19,8 @@ from sharedmem.workers import Worker
 __all__ = ["Job", "Place", "Places", "be_process", "be_thread", "do", "places"]
 
 # Seconds that the items of one message take at most, and at least as long as there are some.
-_LONG, _SHORT = 2e-3, 2e-4
-_GROWTH = 8
+_LONG, _SHORT = 2e-3, 3e-4
+_GROWTH = 64
 
 
 class Place(NamedTuple):
@@ -65,10 +65,12 @@ class Job(NamedTuple):
 
 def do(job: Job, board: Board, ordered: Ordered, indices: range, watch: bool = False) -> list[Any]:
     """The results of some items. With `watch` it looks before each whether the map was stopped."""
-    counter = ordered.begin(board, indices)
+    items = counter = _iterator(job.items, indices)
+    ordered.begin(board, indices, counter)
+    if type(job.items) not in _SLICED:
+        items = map(operator.getitem, repeat(job.items), counter)
     if watch:
-        counter = _until_stopped(board, counter)
-    items = map(operator.getitem, repeat(job.items), counter)
+        items = _until_stopped(board, items)
     try:
         results = list(starmap(job.func, items) if job.star else map(job.func, items))
         if len(results) < len(indices):
@@ -82,23 +84,34 @@ def do(job: Job, board: Board, ordered: Ordered, indices: range, watch: bool = F
     return results
 
 
-def _until_stopped(board: Board, counter: Iterator[int]) -> Iterator[int]:
-    for index in counter:
+_SLICED = frozenset({list, tuple, range})
+
+
+def _iterator(items: Any, indices: range) -> Iterator[Any]:
+    """Over the items, or their indices: one that knows how many are to come."""
+    return iter(items[indices.start : indices.stop] if type(items) in _SLICED else indices)
+
+
+def _until_stopped(board: Board, items: Iterator[Any]) -> Iterator[Any]:
+    for item in items:
         if board.stopped():
             raise Abandoned
-        yield index
+        yield item
 
 
 def _next_number(done: int, took: float, board: Board) -> int:
     """How many items to take after `done` of them took so long.
 
     As many as take a while, but no larger part of what is left than everybody can take
-    several of: the last ones should end together. Unless they are so short that to take
-    and tell them costs more than they do.
+    several of: the last ones should end together. Where they are so short that to take
+    and tell them costs more than they do, a worker's whole part: what is left may be of
+    another length.
     """
     each = max(took / done, 1e-9)
-    part = min(int(_LONG / each), board.left() // (4 * board.workers))
-    return max(1, min(max(part, int(_SHORT / each)), done * _GROWTH))
+    left, workers = board.left(), board.workers
+    several = min(int(_LONG / each), left // (4 * workers))
+    at_least = min(int(_SHORT / each), left // workers)
+    return max(1, min(max(several, at_least), done * _GROWTH))
 
 
 def _work_through(job: Job, board: Board, place: Place, say: Callable[[Any], None], watch: bool) -> None:
