@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["environment", "limit", "limited", "per_worker"]
+__all__ = ["environment", "limit", "limited", "per_worker", "said"]
 
 _VARIABLES = (
     "OMP_NUM_THREADS",
@@ -33,6 +33,12 @@ def per_worker(workers: int) -> int | None:
     if any(name in os.environ for name in _VARIABLES):
         return None
     return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def said() -> int:
+    """How many threads the environment allows; 0 if it does not say."""
+    values = (os.environ.get(name, "").partition(",")[0].strip() for name in _VARIABLES)
+    return next((int(number) for number in values if number.isdecimal()), 0)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
+from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
 __all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
@@ -202,6 +203,7 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
         _end_with_thread_of(start.parent)
     else:
         _end_with_parent()
+    context.limit_threads(start.threads or threads.said())
     limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -251,8 +253,8 @@ class Workers:
     count : int
     target : callable
     args : tuple
-        Inherited where `context` forks, else pickled.
-    context : context of multiprocessing
+        Inherited where `how` forks, else pickled.
+    how : context of multiprocessing
     listen : bool
         Whether they are told something, by `tell`.
     outlive_thread : bool
@@ -270,7 +272,7 @@ class Workers:
         count: int,
         target: Callable[..., None],
         args: tuple[Any, ...],
-        context: BaseContext,
+        how: BaseContext,
         *,
         listen: bool = False,
         outlive_thread: bool = False,
@@ -288,15 +290,15 @@ class Workers:
         self._owner = os.getpid()
         self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
         self._at_exit = util.Finalize(None, self.kill, exitpriority=10)
-        self._forks = context.get_start_method() == "fork"
+        self._forks = how.get_start_method() == "fork"
         self._thread_bound = self._forks and not outlive_thread
         if self._forks:
             _warn_of_threads()
         limit = threads.per_worker(count)
         try:
-            with _limiting(context.get_start_method(), limit):
+            with _limiting(how.get_start_method(), limit):
                 for rank in range(count):
-                    self._start(rank, target, args, context, listen, limit)
+                    self._start(rank, target, args, how, listen, limit)
         except BaseException:
             self.kill()
             raise
@@ -306,7 +308,7 @@ class Workers:
         rank: int,
         target: Callable[..., None],
         args: Any,
-        context: BaseContext,
+        how: BaseContext,
         listen: bool,
         limit: int | None,
     ) -> None:
@@ -321,7 +323,7 @@ class Workers:
         not_its = [*self._hearing, *self._telling] if self._forks else []
         parent = self._owner if self._thread_bound else 0
         start = _Start(rank, self._forks, speaks, hears, not_its, parent, limit, self._mark)
-        process = context.Process(  # type: ignore[attr-defined]
+        process = how.Process(  # type: ignore[attr-defined]
             target=_run, args=(start, target, args), name=f"sharedmem-worker-{rank}"
         )
         try:

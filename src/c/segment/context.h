@@ -48,7 +48,7 @@ typedef struct smem__cache {
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
-    unsigned count;        /* those away included, as in [bytes] */
+    _Atomic unsigned count; /* those away included, as in [bytes]; a look without table_lock is a hint */
     unsigned away_count;
     uint64_t away_bytes;
     uint64_t reused, kept, evicted, returned;
@@ -94,6 +94,7 @@ struct smem_context {
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
     smem__cache cache;       /* table_lock */
+    _Atomic unsigned threads; /* that a copy may use, 0: as many as pay */
     uint64_t forks;          /* of this process; changed under fork_lock exclusive */
     char *reaper;            /* the program, or NULL */
     _Atomic uint64_t next_reaper_us; /* when to see whether it still lives */
