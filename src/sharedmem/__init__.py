@@ -11,6 +11,7 @@ import os
 
 from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
+from sharedmem.calls import background
 from sharedmem.creation import (
     array,
     asshared,
@@ -49,7 +50,18 @@ from sharedmem.errors import (
     TornFrameError,
 )
 from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.failures import LostExceptionType, SlaveException, WorkerException
 from sharedmem.installation import install, uninstall
+from sharedmem.machine import cpu_count, total_memory
+from sharedmem.mapreduce import (
+    MapReduce,
+    MapReduceByThread,
+    ProcessBackend,
+    ThreadBackend,
+    get_debug,
+    set_debug,
+    set_timeout,
+)
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
@@ -69,10 +81,14 @@ __all__ = [
     "LayoutMismatchError",
     "Lock",
     "LocksHeldError",
+    "LostExceptionType",
+    "MapReduce",
+    "MapReduceByThread",
     "NoRoomError",
     "NotHeldError",
     "OverReleasedError",
     "OwnerDiedError",
+    "ProcessBackend",
     "ProcessPoolExecutor",
     "Queue",
     "RLock",
@@ -91,14 +107,19 @@ __all__ = [
     "SharedArray",
     "SharedmemError",
     "ShutDown",
+    "SlaveException",
+    "ThreadBackend",
     "TornFrameError",
+    "WorkerException",
     "array",
     "asshared",
     "atomic",
     "attach",
     "attach_or_create",
+    "background",
     "by_content",
     "copy",
+    "cpu_count",
     "dumps",
     "empty",
     "empty_like",
@@ -109,6 +130,7 @@ __all__ = [
     "fromiter",
     "full",
     "full_like",
+    "get_debug",
     "get_include",
     "install",
     "list_segments",
@@ -117,8 +139,11 @@ __all__ = [
     "ones",
     "ones_like",
     "reclaim",
+    "set_debug",
+    "set_timeout",
     "stat",
     "stats",
+    "total_memory",
     "trim",
     "uninstall",
     "unlink",
