@@ -29,6 +29,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
+from sharedmem.heap import keep_freed
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
 __all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
@@ -197,6 +198,7 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
         _end_with_thread_of(start.parent)
     else:
         _end_with_parent()
+    keep_freed()
     limits = threads.limit(start.threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
