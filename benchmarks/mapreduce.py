@@ -344,7 +344,8 @@ def show(contestants: list[Contestant], chosen: argparse.Namespace) -> None:
             if memory != "none":
                 per_gb = (took - each.median(case)) / (chosen.memory / 2**30)
                 line += f" {per_gb * 1e3:9.1f} ms per GB"
-            print(f"{line} {first.median(case, memory) / took:8.2f} ours beside it")
+            beside = first.median(case, memory) / took
+            print(line if each is first or beside != beside else f"{line}   ours is {beside:.2f} of it")
 
 
 def main() -> None:
