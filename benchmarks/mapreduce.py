@@ -185,11 +185,15 @@ def joblib(chosen: argparse.Namespace, keep: ExitStack) -> dict[str, Case]:
         run(nothing, ((i,) for i in range(tasks)))
         stop()
 
+    def integration() -> None:
+        by_file(run, chosen.terms)
+        stop()
+
     keep.callback(stop)
     return {
         "trivial, with start": lambda: started(chosen.tasks),
         "trivial, running": lambda: run(nothing, ((i,) for i in range(chosen.tasks))),
-        "integration": lambda: by_file(run, chosen.terms),
+        "integration": integration,
         "start": lambda: started(WORKERS),
     }
 
@@ -262,10 +266,12 @@ def contest(name: str, chosen: argparse.Namespace) -> None:
             del held
 
 
-def timed(case: Case) -> float:
-    begin = time.perf_counter()
+def timed(case: Case) -> tuple[float, float]:
+    """Seconds that have passed, and those of processors, of children that have ended as well."""
+    begin, before = time.perf_counter(), os.times()
     case()
-    return time.perf_counter() - begin
+    took, after = time.perf_counter() - begin, os.times()
+    return took, sum(after[:4]) - sum(before[:4])
 
 
 # ---- all of them ---------------------------------------------------------------------
@@ -277,7 +283,7 @@ class Contestant:
     def __init__(self, name: str, label: str, arguments: list[str], **environment: str) -> None:
         python = RAINWOODMAN / "bin" / "python" if name == "rainwoodman" else Path(sys.executable)
         self.label = label
-        self.times: dict[tuple[str, str], list[float]] = {}
+        self.times: dict[tuple[str, str], list[tuple[float, float]]] = {}
         self.failed: dict[tuple[str, str], str] = {}
         self.cases: list[str] = []
         if not python.exists():
@@ -309,8 +315,10 @@ class Contestant:
         elif count:
             self.times.setdefault((case, memory), []).append(said["seconds"])
 
-    def median(self, case: str, memory: str = "none") -> float:
-        return statistics.median(self.times.get((case, memory), [float("nan")]))
+    def median(self, case: str, memory: str = "none") -> tuple[float, float]:
+        """Of what `timed` says; not a number where nothing was measured."""
+        took, used = zip(*self.times.get((case, memory), [(float("nan"),) * 2]))
+        return statistics.median(took), statistics.median(used)
 
     def end(self) -> None:
         if self.cases:
@@ -331,21 +339,22 @@ def rows(chosen: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def show(contestants: list[Contestant], chosen: argparse.Namespace) -> None:
-    first = contestants[0]
+    size = chosen.memory / 2**30
     for case, memory in rows(chosen):
-        print(f"{case}" + (f", {chosen.memory / 2**30:g} GB {memory}" if case == "start" else ""))
+        print(f"{case}, {size:g} GB {memory}" if memory != "none" else case)
+        first = contestants[0].median(case, memory)[0]
         for each in contestants:
-            took = each.median(case, memory)
+            took, used = each.median(case, memory)
             if took != took:
                 continue
             line = f"   {each.label:22} {took * 1e3:9.1f} ms"
+            if "running" not in case:
+                line += f" {used * 1e3:9.0f} ms of processors"
             if case.startswith("trivial"):
                 line += f" {chosen.tasks / took:12,.0f} tasks/s"
             if memory != "none":
-                per_gb = (took - each.median(case)) / (chosen.memory / 2**30)
-                line += f" {per_gb * 1e3:9.1f} ms per GB"
-            beside = first.median(case, memory) / took
-            print(line if each is first or beside != beside else f"{line}   ours is {beside:.2f} of it")
+                line += f" {(took - each.median(case)[0]) / size * 1e3:9.1f} ms per GB"
+            print(line if each is contestants[0] else f"{line}   ours takes {first / took:.2f} of it")
 
 
 def main() -> None:
