@@ -85,9 +85,14 @@ void check_skip(const char *why)
     exit(SKIPPED);
 }
 
+bool check_in_valgrind(void)
+{
+    return getenv("SMEM_TEST_VALGRIND") != NULL;
+}
+
 void check_skip_in_valgrind(const char *why)
 {
-    if (getenv("SMEM_TEST_VALGRIND"))
+    if (check_in_valgrind())
         check_skip(why);
 }
 

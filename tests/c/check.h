@@ -47,6 +47,7 @@ void check_text(const char *file, int line, const char *what, const char *got, c
 void check_true(const char *file, int line, const char *what, bool got);
 _Noreturn void check_skip(const char *why);
 /* For what valgrind itself cannot do (make memcheck). */
+bool check_in_valgrind(void);
 void check_skip_in_valgrind(const char *why);
 
 #define CHECK(condition) check_true(__FILE__, __LINE__, #condition, (condition))

@@ -401,7 +401,7 @@ TEST(cache_away_comes_back)
         CHECK_OK(receive(other, &info, SMEM_READ_WRITE, ticket, &received));
         CHECK(at(received, 0) == data);
         CHECK_EQ(sum(received), 5);
-        CHECK(faults() - before < 32); /* of 256 pages */
+        CHECK(faults() - before < 32 || check_in_valgrind()); /* of 256 pages; valgrind has its own */
         CHECK_EQ(stats(other).returned, 1);
         CHECK_OK(smem_ticket_issue(received, &ticket));
         smem_detach(received);

@@ -215,6 +215,7 @@ static void attach_in_a_crowd(smem_context *ctx, int number, int ready, int go)
 /* A thousand participants use one segment; the death of half of them and its maker's leaving change nothing. */
 TEST(thousand_processes)
 {
+    check_skip_in_valgrind("a thousand valgrinds");
     int ready[2], go[2], status;
     char byte;
     static pid_t pids[CROWD];

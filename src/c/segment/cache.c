@@ -59,7 +59,7 @@ void smem__cache_link(smem__cache *cache, smem_segment *segment)
     *(cache->newest ? &cache->newest->newer : &cache->oldest) = segment;
     cache->newest = segment;
     cache->bytes += segment->info.size;
-    cache->count++;
+    atomic_store_explicit(&cache->count, cache->count + 1, memory_order_relaxed);
     if (segment->away) {
         cache->away_bytes += segment->info.size;
         cache->away_count++;
@@ -75,7 +75,7 @@ void smem__cache_unlink(smem__cache *cache, smem_segment *segment)
     *(segment->newer ? &segment->newer->older : &cache->newest) = segment->older;
     *(segment->older ? &segment->older->newer : &cache->oldest) = segment->newer;
     cache->bytes -= segment->info.size;
-    cache->count--;
+    atomic_store_explicit(&cache->count, cache->count - 1, memory_order_relaxed);
     if (segment->away) {
         cache->away_bytes -= segment->info.size;
         cache->away_count--;
@@ -164,8 +164,7 @@ uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep)
     smem_segment *oldest;
     while ((oldest = smem__cache_take_oldest(ctx, keep)))
         freed += smem__cache_let_go(ctx, oldest);
-    if (ctx->family.share && ctx->family.pin)
-        smem__cache_give_back(ctx);
+    smem__cache_give_back(ctx);
     return freed;
 }
 
@@ -387,7 +386,8 @@ static int smem__cache_describe(smem_context *ctx, smem_segment *segment, const 
 smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int backend)
 {
     smem__layout fresh = {0};
-    if (!smem__spec_is_recyclable(spec) || ctx->cache.count == 0 ||
+    bool empty = atomic_load_explicit(&ctx->cache.count, memory_order_relaxed) == 0;
+    if (empty || !smem__spec_is_recyclable(spec) ||
         smem__header_make(spec, ctx->place.page, &fresh) != 0)
         return NULL;
     smem_segment *segment = smem__cache_take(ctx, backend, fresh.size, fresh.data_offset);

@@ -48,7 +48,7 @@ typedef struct smem__cache {
     smem_segment *oldest, *newest;
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
-    unsigned count;        /* those away included, as in [bytes] */
+    _Atomic unsigned count; /* those away included, as in [bytes]; a look without table_lock is a hint */
     unsigned away_count;
     uint64_t away_bytes;
     uint64_t reused, kept, evicted, returned;
