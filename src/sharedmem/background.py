@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sharedmem import functions
+from sharedmem import functions, pickling
 from sharedmem.failures import Failure, WorkerException
 from sharedmem.mapreduce import ProcessBackend, ThreadBackend, patience
 from sharedmem.transport import MIN_BYTES, Packer
@@ -201,6 +201,7 @@ def _outcome(event: Says | Death) -> Outcome:
     try:
         outcome: Outcome = pickle.loads(event.data)
     except Exception as error:
+        pickling.forget(event.data)
         return Failure.of(pickle.UnpicklingError(f"the result cannot be received: {error}"), False)
     return outcome
 

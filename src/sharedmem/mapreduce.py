@@ -16,7 +16,7 @@ from contextlib import closing
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
-from sharedmem import functions
+from sharedmem import functions, pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.failures import Failure, WorkerException
 from sharedmem.jobs import Job, Place, be_process, be_thread, do, places
@@ -677,6 +677,7 @@ def _load(data: bytes) -> Any:
     try:
         return pickle.loads(data)
     except Exception as error:
+        pickling.forget(data)  # what of it was not reached
         reason = pickle.UnpicklingError(f"a result cannot be received: {error}")
         raise WorkerException(reason, "") from error
 

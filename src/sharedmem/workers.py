@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import util
@@ -269,9 +270,10 @@ class Workers:
         self._telling: list[Connection] = []
         self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
-        self._heard: list[bytearray] = []
+        self._heard: list[bytearray] = []  # the beginnings of messages
+        self._unheard: deque[Says | Death] = deque()
         self._alive: set[int] = set()
-        self._abnormal = False
+        self._abnormal = self._closed = False
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
         self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
@@ -360,24 +362,32 @@ class Workers:
 
     def events(self) -> Iterator[Says | Death]:
         """What workers say, as it arrives, and each of their deaths after its last word."""
-        while self._alive:
-            yield from self.poll()
+        while self._unheard or self._alive:
+            if not self._unheard:
+                self._wait(None)
+            else:
+                yield self._unheard.popleft()
 
     def poll(self, timeout: float | None = None) -> list[Says | Death]:
-        """What has happened, waited for if nothing has. Of each worker its death comes last."""
-        ready = [key.data for key, _ in self._selector.select(timeout)]
-        dead = {source.rank for source in ready if not source.speaks}
-        found: list[Says | Death] = []
-        for rank in sorted(dead):  # before what others say, who may have been hit by it
-            found += self._listen(rank)
-            found.append(self._death(rank))
-        for source in ready:
-            if source.rank not in dead:
-                found += self._listen(source.rank)
+        """What has happened, waited for if nothing has."""
+        if not self._unheard:
+            self._wait(timeout)
+        found = list(self._unheard)
+        self._unheard.clear()
         return found
 
-    def _listen(self, rank: int) -> list[Says | Death]:
-        """The messages of which the last byte has come."""
+    def _wait(self, timeout: float | None) -> None:
+        ready = [key.data for key, _ in self._selector.select(timeout)]
+        dead = {source.rank for source in ready if not source.speaks}
+        for rank in sorted(dead):  # before what others say, who may have been hit by it
+            self._listen(rank)
+            self._unheard.append(self._death(rank))
+        for source in ready:
+            if source.rank not in dead:
+                self._listen(source.rank)
+
+    def _listen(self, rank: int) -> None:
+        """Take the messages of which the last byte has come."""
         connection, heard = self._hearing[rank], self._heard[rank]
         while True:
             try:
@@ -391,16 +401,12 @@ class Workers:
                 break
             if len(part) < _READ:
                 break
-        return list(self._messages(rank, heard))
-
-    def _messages(self, rank: int, heard: bytearray) -> Iterator[Says]:
         while len(heard) >= _LENGTH:
             end = _LENGTH + int.from_bytes(heard[:_LENGTH], "little")
             if len(heard) < end:
-                return
-            data = bytes(memoryview(heard)[_LENGTH:end])
+                break
+            self._unheard.append(Says(rank, bytes(memoryview(heard)[_LENGTH:end])))
             del heard[:end]
-            yield Says(rank, data)
 
     def _death(self, rank: int) -> Death:
         process = self._processes[rank]
@@ -427,7 +433,7 @@ class Workers:
 
     def kill(self) -> None:
         """End all that are left: SIGTERM, then SIGKILL; report who outlives even that."""
-        if os.getpid() != self._owner or not self._at_exit.still_active():
+        if os.getpid() != self._owner or self._closed:
             return
         with _uninterrupted():
             for end in (BaseProcess.terminate, BaseProcess.kill):
@@ -443,11 +449,18 @@ class Workers:
         """For so long at most. What workers still say is taken back."""
         until = time.monotonic() + patience
         while self._alive and (left := until - time.monotonic()) > 0:
-            for event in self.poll(left):
-                if isinstance(event, Says):
-                    pickling.forget(event.data)
+            self._wait(left)
+            self._forget_unheard()
+        self._forget_unheard()
+
+    def _forget_unheard(self) -> None:
+        while self._unheard:
+            event = self._unheard.popleft()
+            if isinstance(event, Says):
+                pickling.forget(event.data)
 
     def _close(self) -> None:
+        self._closed = True
         self._at_exit.cancel()
         self._selector.close()
         for connection in (*self._hearing, *self._telling):
