@@ -534,6 +534,11 @@ def test_what_cannot_be_split(arguments: Any, keywords: dict[str, int], text: st
         sharedmem.Pool(2).split(arguments, **keywords)
 
 
+def test_arguments_may_come_one_by_one() -> None:
+    """A generator of arguments is split as a tuple of them."""
+    assert lists(sharedmem.Pool(1).split(each for each in ([1, 2], "a"))) == [[[1], [2]], ["a", "a"]]
+
+
 def test_only_repeated_arguments() -> None:
     """With nothing to split each call has the same. Mended: there were endlessly many."""
     assert sharedmem.Pool(2).zipsplit((1, "a"), nchunks=3) == [(1, "a")] * 3

@@ -62,6 +62,7 @@ def _rows(item: Any) -> Any:
 
 
 def _split(np: int, arguments: Any, nchunks: int | None, chunksize: int | None) -> list[list[Any]]:
+    arguments = list(arguments)
     rows = [_rows(item) for item in arguments]
     lengths = [len(each) for each in rows if each is not None]
     if len(set(lengths)) > 1:
