@@ -347,7 +347,8 @@ def show(contestants: list[Contestant], chosen: argparse.Namespace) -> None:
             took, used = each.median(case, memory)
             if took != took:
                 continue
-            line = f"   {each.label:22} {took * 1e3:9.1f} ms"
+            best = min(took for took, _ in each.times[case, memory])
+            line = f"   {each.label:22} {took * 1e3:9.1f} ms (best {best * 1e3:.1f})"
             if "running" not in case:
                 line += f" {used * 1e3:9.0f} ms of processors"
             if case.startswith("trivial"):
