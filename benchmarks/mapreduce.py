@@ -341,7 +341,7 @@ def rows(chosen: argparse.Namespace) -> list[tuple[str, str]]:
 def show(contestants: list[Contestant], chosen: argparse.Namespace) -> None:
     size = chosen.memory / 2**30
     for case, memory in rows(chosen):
-        print(f"{case}, {size:g} GB {memory}" if memory != "none" else case)
+        print(f"{case}, {size:g} GB {memory}" if memory != "none" else case, flush=True)
         first = contestants[0].median(case, memory)[0]
         for each in contestants:
             took, used = each.median(case, memory)
@@ -355,7 +355,9 @@ def show(contestants: list[Contestant], chosen: argparse.Namespace) -> None:
                 line += f" {chosen.tasks / took:12,.0f} tasks/s"
             if memory != "none":
                 line += f" {(took - each.median(case)[0]) / size * 1e3:9.1f} ms per GB"
-            print(line if each is contestants[0] else f"{line}   ours takes {first / took:.2f} of it")
+            if each is not contestants[0] and first == first:
+                line += f"   ours takes {first / took:.2f} of it"
+            print(line)
 
 
 def main() -> None:
