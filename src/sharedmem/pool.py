@@ -115,7 +115,7 @@ class Pool(MapReduce):
         process. A backend in this place is `backend`, and an int behind it `np`.
     use_threads : bool, default False
         The workers are threads.
-    backend, workers, start_method, reuse
+    backend, workers, start_method, reuse : optional
         As for `MapReduce`.
 
     Attributes
@@ -124,8 +124,6 @@ class Pool(MapReduce):
         The worker's number, from 0.
     lock : lock
         ``with pool.lock:`` is entered by one worker at a time.
-    np, critical, ordered, local
-        As those of `MapReduce`.
 
     See Also
     --------
@@ -208,7 +206,7 @@ class Pool(MapReduce):
 
     @property
     def lock(self) -> Any:
-        """`critical`, as it was called in 2012.
+        """``critical``, as it was called in 2012.
 
         Examples
         --------
@@ -266,7 +264,9 @@ class Pool(MapReduce):
 
         Parameters
         ----------
-        arguments, nchunks, chunksize
+        arguments : sequence
+            As for `split`.
+        nchunks, chunksize : int, optional
             As for `split`.
 
         Returns
@@ -316,7 +316,9 @@ class Pool(MapReduce):
             Taken and not needed: results are always in the order of the items.
         star : bool, default False
             See `work`.
-        reduce, minlength
+        reduce : callable, optional
+            As for `MapReduce.map`.
+        minlength : int, default 0
             As for `MapReduce.map`.
 
         Returns
@@ -372,7 +374,11 @@ class Pool(MapReduce):
 
         Parameters
         ----------
-        work, sequence, chunksize, ordered, reduce, minlength
+        work : callable
+            Takes what an item holds, as arguments.
+        sequence : sized
+            Of tuples or other sequences.
+        chunksize, ordered, reduce, minlength : optional
             As for `map`.
 
         Returns
