@@ -31,8 +31,14 @@ def add_one(x: np.ndarray) -> np.ndarray:
     return x + 1
 
 
-def fill(n: int) -> np.ndarray:
-    return np.ones(n)
+_kept: dict[int, np.ndarray] = {}
+
+
+def result(n: int) -> np.ndarray:
+    """A result that is there already, and stays: what is measured is its way back."""
+    if n not in _kept:
+        _kept[n] = np.ones(n)
+    return _kept[n]
 
 
 def nothing(x: object) -> None:
@@ -89,7 +95,7 @@ def arrays(n: int, rounds: int) -> dict[str, float]:
     ours, stdlib = sharedmem.ProcessPoolExecutor(1), futures.ProcessPoolExecutor(1)
     cases["ours, plain"] = lambda: ours.submit(add_one, x).result()
     cases["ours, shared"] = lambda: ours.submit(add_one, shared).result()
-    cases["ours, result only"] = lambda: ours.submit(fill, n).result()
+    cases["ours, result only"] = lambda: ours.submit(result, n).result()
     cases["stdlib"] = lambda: stdlib.submit(add_one, x).result()
     closing: list[Callable[[], Any]] = [ours.shutdown, stdlib.shutdown]
     try:

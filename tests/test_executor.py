@@ -255,6 +255,54 @@ def test_memory_is_lent_for_results(tmp_path: Any) -> None:
     assert int(done.stdout) >= 3
 
 
+MEMORY = """
+import tracemalloc
+import numpy as np, sharedmem
+
+N = 2_000_000
+
+def add_one(x):
+    return x + 1
+
+def most():
+    return tracemalloc.get_traced_memory()[1]
+
+if __name__ == '__main__':
+    x = np.ones(N)
+    with sharedmem.ProcessPoolExecutor(1, initializer=tracemalloc.start) as pool:
+        tracemalloc.start()
+        for _ in range(5):
+            result = pool.submit(add_one, x).result()
+            assert result[-1] == 2
+            del result
+        print(most() // 1024, pool.submit(most).result() // 1024)
+        print(sharedmem.stats()['evicted'], *(info.size for info in sharedmem.list_segments()))
+"""
+
+
+def test_one_copy_of_the_input_and_one_of_the_output(tmp_path: Any) -> None:
+    """That is all the memory there ever is; the worker has what its function makes."""
+    script = tmp_path / "memory.py"
+    script.write_text(MEMORY)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "SHAREDMEM_CACHE": str(1 << 28)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    array = 16_000_000
+    private, segments = (list(map(int, line.split())) for line in done.stdout.splitlines())
+    here, there = private  # in KB
+    assert here < 1000
+    assert there * 1024 < array + 1_000_000
+    evicted, *sizes = segments
+    # Nothing was given up, so what there is now is the most there ever was.
+    assert evicted == 0
+    assert len(sizes) == 2
+    assert sum(sizes) < 2 * array + 100_000
+
+
 def test_room_that_does_not_fit_is_left() -> None:
     """A result of another size, and one in several pieces, comes all the same."""
     desk = module._Desk(1000, 1)
@@ -612,6 +660,39 @@ def test_loaded_libraries_are_limited(ours: Make, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("threadpoolctl")
     with ours(1, threads_per_worker=1) as pool:
         assert set(pool.submit(blas_threads).result()) <= {1}
+
+
+def next_thread() -> int:
+    """The number that the kernel gives to a thread."""
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert thread.native_id is not None
+    return thread.native_id
+
+
+def threads_of_a_copy(nbytes: int) -> int:
+    """How many are started; others may start some, but not each time."""
+    array, parcel = np.ones(nbytes, "u1"), module.new_parcel(nbytes)
+    assert parcel is not None
+    started = []
+    for _ in range(10):
+        before = next_thread()
+        parcel.fill(array)
+        started.append(next_thread() - before - 1)
+    return min(number for number in started if number >= 0)
+
+
+def test_copies_keep_to_the_threads_of_a_worker(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one is made by two, where a worker may have two and there are two processors."""
+    most = 1 if len(os.sched_getaffinity(0)) > 1 else 0
+    with ours(1, threads_per_worker=1) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == 0
+    with ours(1, threads_per_worker=2) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == most
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    with ours(1) as pool:
+        assert pool.submit(threads_of_a_copy, 40 << 20).result() == 0
 
 
 def test_wrong_arguments() -> None:

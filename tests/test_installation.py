@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import threading
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -87,6 +88,21 @@ def test_shared_arrays_still_go_by_name() -> None:
     array[0] = 3
     assert first[0] == second[0] == 3
     assert sharedmem.stat(array.name).tickets == 0
+
+
+@pytest.mark.parametrize("transport", [False, True])
+def test_a_message_that_fails_leaves_nothing_in_flight(transport: bool) -> None:
+    """Neither here nor where a queue's thread pickles."""
+    sharedmem.uninstall()
+    sharedmem.install(transport=transport)
+    array = sharedmem.zeros(N)
+    for protocol in (None, 4):
+        with pytest.raises(TypeError, match="pickle"):
+            ForkingPickler.dumps([array, np.asarray(array), threading.Lock()], protocol)
+    assert sharedmem.stat(array.name).tickets == 0
+    message = ForkingPickler.dumps(array)
+    assert sharedmem.stat(array.name).tickets == 1
+    assert sharedmem.forget(message) == 1
 
 
 def test_other_picklers_are_left_alone() -> None:

@@ -22,18 +22,22 @@ sys.stdin.read()
 """
 
 
-def start(program: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A process of a family of its own, and the line that it prints."""
+def begin(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """A process of a family of its own."""
     environ = {name: value for name, value in os.environ.items() if name != "SHAREDMEM_FAMILY"}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environ,
     )
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """What it says once it is ready."""
     assert process.stdout is not None
-    return process, process.stdout.readline().strip()
+    return process.stdout.readline().strip()
 
 
 class Attach:
@@ -43,7 +47,8 @@ class Attach:
     param_names = ("nbytes", "backend")
 
     def setup(self, nbytes: int, backend: str) -> None:
-        self.owner, self.name = start(OWNER, str(nbytes), backend)
+        self.owner = begin(OWNER, str(nbytes), backend)
+        self.name = line_of(self.owner)
 
     def time_read(self, nbytes: int, backend: str) -> None:
         assert sharedmem.attach(self.name)[0] == 1
@@ -69,12 +74,15 @@ class AttachMapped(Attach):
 class AttachCrowd(Attach):
     """The same while 64 other processes have it attached."""
 
+    timeout = 300  # asv's: so many interpreters begin
     params = ([8192], ["posix"], [64])
     param_names = ("nbytes", "backend", "processes")
 
     def setup(self, nbytes: int, backend: str, processes: int) -> None:
         super().setup(nbytes, backend)
-        self.crowd = [start(HOLDER, self.name)[0] for _ in range(processes)]
+        self.crowd = [begin(HOLDER, self.name) for _ in range(processes)]
+        for each in self.crowd:
+            line_of(each)
 
     def time_read(self, nbytes: int, backend: str, processes: int) -> None:
         super().time_read(nbytes, backend)

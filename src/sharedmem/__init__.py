@@ -11,7 +11,7 @@ import os
 
 from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
-from sharedmem.background import background
+from sharedmem.calls import background
 from sharedmem.creation import (
     array,
     asshared,

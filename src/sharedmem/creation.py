@@ -163,7 +163,7 @@ def _new(
     except SegmentExistsError as error:
         raise explain_exists(error) from None
     except NoRoomError as error:
-        raise _explain_no_room(error, extents, made) from None
+        raise explain_no_room(error, extents, made) from None
     array: SharedArray = over(segment, extents, made, 0, strides)
     return array
 
@@ -195,7 +195,7 @@ def _plain(
     return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
 
 
-def _explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
+def explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
     """The same error with what was asked for and what there is."""
     need = math.prod(shape) * dtype.itemsize
     remedy = error.remedy

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 from sharedmem import functions
 from sharedmem._core.segment import Parcel, sole_parcels
 from sharedmem.participant import context
-from sharedmem.threads import environment, limit, per_worker
+from sharedmem.threads import environment, limit, per_worker, said
 from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel, reclaim_marked
 from sharedmem.workers import parent_fd
 
@@ -41,8 +41,23 @@ __all__ = ["ProcessPoolExecutor"]
 T = TypeVar("T")
 Room = tuple[int, int, str, int]  # bytes, backend, name, nonce
 
-# What is as well off in an ordinary pickle.
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_FEW = 256
+
+
+def _is_simple(thing: Any) -> bool:
+    """Whether it is as well off in an ordinary pickle: atoms, and a few of them together."""
+    found = [thing]
+    for each in found:  # which grows meanwhile
+        cls = type(each)
+        if cls in _ATOMS:
+            continue
+        if cls not in (tuple, list, dict) or len(found) + len(each) > _FEW:
+            return False
+        found += each
+        if cls is dict:
+            found += each.values()
+    return True
 
 
 # ---- in the parent -----------------------------------------------------------
@@ -90,7 +105,7 @@ _desks: weakref.WeakValueDictionary[str, _Desk] = weakref.WeakValueDictionary()
 
 
 class _Call:
-    """A call that waits for a worker. Pickled it is a `_Work`."""
+    """A call that waits for a worker."""
 
     def __init__(
         self, desk: _Desk, by_name: bool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -105,27 +120,28 @@ class _Call:
         self._content = None
         self._lent = []
 
-    def _is_simple(self) -> bool:
-        _, args, kwargs = self._content
-        return (
-            self._by_name
-            and all(type(each) in _ATOMS for each in args)
-            and all(type(each) in _ATOMS for each in kwargs.values())
-            and not self._desk.wants()
-        )
-
-    def __reduce__(self) -> Any:
+    def reduce(self, work_id: int) -> Any:
+        """What to pickle when it is sent."""
         if self._content is None:
             raise pickle.PicklingError("the pool has ended before this call was sent")
-        if self._is_simple():
-            return _Work, self._content
+        if self._by_name and not self._desk.wants() and _is_simple(self._content[1:]):
+            return _open_simple, (work_id, *self._content)
         packer = Packer(self._desk.min_bytes, lend=True)
         data = packer.dump(self._content)
         rooms = self._desk.rooms()
         self._lent = packer.parcels + rooms
         self._desk.tally.add(packer.tally.numbers())
         lent = [parcel.segment.key[2] for parcel in packer.parcels]
-        return _open_call, (data, lent, [(room.nbytes, *room.segment.key) for room in rooms])
+        return _open_call, (work_id, data, lent, [(room.nbytes, *room.segment.key) for room in rooms])
+
+
+class _CallItem(process._CallItem):
+    """The standard library's, in fewer words when it is pickled."""
+
+    fn: _Call  # type: ignore[assignment, unused-ignore]
+
+    def __reduce__(self) -> Any:
+        return self.fn.reduce(self.work_id)
 
 
 def _open_answer(
@@ -171,46 +187,51 @@ def _interrupt(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _open_call(data: bytes, lent: list[int], rooms: list[Room]) -> _Work:
+def _open_simple(work_id: int, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call without large arguments. Called by unpickling."""
+    return process._CallItem(work_id, _work, (fn, args, kwargs), {})
+
+
+def _open_call(work_id: int, data: bytes, lent: list[int], rooms: list[Room]) -> Any:
     """Called by unpickling, so that what cannot be loaded ends the worker, as ever."""
-    fn, args, kwargs = pickle.loads(data)
-    return _Work(fn, args, kwargs, lent, rooms)
+    return process._CallItem(work_id, _Work(pickle.loads(data), frozenset(lent), rooms), (), {})
+
+
+def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The result, in a list that is the only one to have it."""
+    _Worker.in_task = True
+    try:
+        return [fn(*args, **kwargs)]
+    finally:
+        _Worker.in_task = False
+
+
+def _work(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    cell = _call(fn, args, kwargs)
+    return cell[0] if _is_simple(cell[0]) else _Answer(cell)
 
 
 class _Work:
     """A call in the worker, to be made once."""
 
-    def __init__(
-        self,
-        fn: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        lent: list[int] | None = None,
-        rooms: list[Room] | None = None,
-    ) -> None:
-        self._content: Any = fn, args, kwargs
-        self._lent = frozenset(lent or ())
-        self._rooms = rooms or []
+    def __init__(self, content: Any, lent: frozenset[int], rooms: list[Room]) -> None:
+        self._content = [content]
+        self._lent = lent
+        self._rooms = rooms
 
     def __call__(self) -> Any:
-        fn, args, kwargs = self._content
-        self._content = None
-        _Worker.in_task = True
-        try:
-            cell = [fn(*args, **kwargs)]
-        finally:
-            _Worker.in_task = False
-        # Before the answer is sent: memory that the parent lent is then its alone again.
-        del fn, args, kwargs
-        if type(cell[0]) in _ATOMS:
-            return cell[0]
-        return _Answer(cell, self._lent, self._rooms)
+        # The arguments are gone before the answer is sent: memory that the parent lent is
+        # then its alone again, or the result's.
+        cell = _call(*self._content.pop())
+        return cell[0] if _is_simple(cell[0]) else _Answer(cell, self._lent, self._rooms)
 
 
 class _Answer:
     """A result on its way back. Pickled it is the result."""
 
-    def __init__(self, cell: list[Any], lent: frozenset[int], rooms: list[Room]) -> None:
+    def __init__(
+        self, cell: list[Any], lent: frozenset[int] = frozenset(), rooms: list[Room] | None = None
+    ) -> None:
         self._cell = cell
         self._lent = lent
         self._rooms = rooms
@@ -242,6 +263,12 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
         state, self.answers = state
         super().__setstate__(state)
 
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
+        """As the standard library's."""
+        if type(obj) is process._CallItem:
+            obj.__class__ = _CallItem
+        super().put(obj, block, timeout)
+
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """As the standard library's; in a worker, exit if the parent has ended."""
         queue: Any = self
@@ -269,11 +296,24 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
         return watch
 
 
+class _ResultItem(process._ResultItem):
+    """The standard library's, in fewer words when it is pickled."""
+
+    def __reduce__(self) -> Any:
+        return _open_result, (self.work_id, self.result)
+
+
+def _open_result(work_id: int, result: Any) -> Any:
+    return process._ResultItem(work_id, result=result)
+
+
 class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
     """The queue of answers."""
 
     def put(self, obj: Any) -> None:
         """As the standard library's; exit without a word if the parent has ended."""
+        if type(obj) is process._ResultItem and not (obj.exception or getattr(obj, "exit_pid", None)):
+            obj.__class__ = _ResultItem
         try:
             super().put(obj)
         except BrokenPipeError:
@@ -284,12 +324,16 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
 
 
 def _begin_work(
-    worker: tuple[str, bytes, int], threads: int | None, initializer: Any, initargs: tuple[Any, ...]
+    worker: tuple[str, bytes, int, int],
+    threads: int | None,
+    initializer: Any,
+    initargs: tuple[Any, ...],
 ) -> None:
     """The initializer of workers: ours, then the user's."""
-    _Worker.token, _Worker.mark, _Worker.min_bytes = worker
+    _Worker.token, _Worker.mark, _Worker.min_bytes, copies = worker
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    context.limit_threads(copies)
     _Worker.limits = limit(threads)
     if initializer is not None:
         initializer(*initargs)
@@ -390,7 +434,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         if threads_per_worker is None:
             threads_per_worker = per_worker(ours._max_workers)
         self._threads = threads_per_worker
-        worker = desk.token, desk.mark, min_bytes
+        worker = desk.token, desk.mark, min_bytes, self._threads or said()
         ours._initializer, ours._initargs = _begin_work, (worker, self._threads, initializer, initargs)
         ours._call_queue.__class__ = _CallQueue
         ours._call_queue.desk = desk

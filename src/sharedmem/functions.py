@@ -6,7 +6,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -55,8 +55,9 @@ def _cloudpickle() -> Any:
     return cloudpickle
 
 
-def _by_value(cloudpickle: Any, thing: Any) -> bytes:
-    """cloudpickle's pickle, in which views of shared memory go by name as well."""
+@cache
+def _pickler(cloudpickle: Any) -> Any:
+    """cloudpickle's pickler, by which views of shared memory go by name as well."""
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
@@ -66,8 +67,12 @@ def _by_value(cloudpickle: Any, thing: Any) -> bytes:
                     return pickling.reduce_by_name(obj, 5)
             return super().reducer_override(obj)
 
+    return Pickler
+
+
+def _by_value(cloudpickle: Any, thing: Any) -> bytes:
     file = io.BytesIO()
-    Pickler(file).dump(thing)
+    _pickler(cloudpickle)(file).dump(thing)
     return file.getvalue()
 
 

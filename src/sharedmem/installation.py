@@ -10,13 +10,19 @@ from sharedmem import pickling, transport
 __all__ = ["install", "uninstall"]
 
 _pickler: Any = ForkingPickler
-_replaced: list[Any] = []  # ForkingPickler's dumps, while ours is in its place
+_replaced: list[Any] = []  # ForkingPickler's dumps, while one of ours is in its place
 
 
 def _dumps(cls: Any, obj: Any, protocol: int | None = None) -> Any:
     """Stands in for ForkingPickler.dumps, which queues, pipes and pools call."""
-    if cls is not ForkingPickler or (protocol is not None and protocol < 5):
+    with pickling.all_or_none():
         return _replaced[0].__func__(cls, obj, protocol)
+
+
+def _dumps_large(cls: Any, obj: Any, protocol: int | None = None) -> Any:
+    """The same, for what has large buffers."""
+    if cls is not ForkingPickler or (protocol is not None and protocol < 5):
+        return _dumps(cls, obj, protocol)
     return transport.dumps(obj)
 
 
@@ -43,8 +49,10 @@ def install(*, transport: bool = False) -> None:
     has it too, one that is spawned calls it itself. Arrays in private memory are
     pickled as ever.
 
-    With ``transport`` it replaces ``ForkingPickler.dumps``. Who receives need not have
-    called it. The semantics stay: what arrives is a copy, and its receiver's alone. A
+    It replaces ``ForkingPickler.dumps``, so that a message that fails half-way leaves
+    nothing in flight: without, the arrays it had come to stay so until their family
+    ends. With ``transport`` large buffers go as `dumps` sends them. Who receives need
+    not have called it. The semantics stay: what arrives is a copy, and its receiver's alone. A
     message that nobody receives, as when a pool is terminated with work undone, keeps
     its memory until the family of processes has ended.
 
@@ -70,9 +78,11 @@ def install(*, transport: bool = False) -> None:
     >>> sharedmem.uninstall()
     """
     pickling.install_reducer()
-    if transport and not _replaced:
+    if not _replaced:
         _replaced.append(vars(_pickler)["dumps"])
         _pickler.dumps = classmethod(_dumps)
+    if transport:
+        _pickler.dumps = classmethod(_dumps_large)
 
 
 def uninstall() -> None:

@@ -16,11 +16,11 @@ from sharedmem.failures import Failure
 from sharedmem.sections import Abandoned, Board, Ordered
 from sharedmem.workers import Worker
 
-__all__ = ["Job", "Place", "Places", "be_process", "be_thread", "do", "places"]
+__all__ = ["Job", "Message", "Place", "Places", "be_process", "be_thread", "do", "places"]
 
-# Seconds that the items of one message take at most, and at least as long as there are some.
-_LONG, _SHORT = 2e-3, 2e-4
-_GROWTH = 8
+# Seconds that items taken at once take at most, and at least as long as there are some.
+_LONG, _SHORT = 2e-3, 3e-4
+_GROWTH = 64
 
 
 class Place(NamedTuple):
@@ -55,20 +55,27 @@ _of_process: dict[int, Place] = {}  # of a worker process: its other threads are
 
 
 class Job(NamedTuple):
-    """What to call on which items. `chunk` of them at a time, or a suitable number for 0."""
+    """What to call on which items.
+
+    `chunk` of them at a time, or a suitable number for 0. With `prompt` results are told
+    at once, even if they took no time.
+    """
 
     func: Callable[..., Any]
     items: Any
     star: bool
     chunk: int
+    prompt: bool
 
 
 def do(job: Job, board: Board, ordered: Ordered, indices: range, watch: bool = False) -> list[Any]:
     """The results of some items. With `watch` it looks before each whether the map was stopped."""
-    counter = ordered.begin(board, indices)
+    items = counter = _iterator(job.items, indices)
+    ordered.begin(board, indices, counter)
+    if type(job.items) not in _SLICED:
+        items = map(operator.getitem, repeat(job.items), counter)
     if watch:
-        counter = _until_stopped(board, counter)
-    items = map(operator.getitem, repeat(job.items), counter)
+        items = _until_stopped(board, items)
     try:
         results = list(starmap(job.func, items) if job.star else map(job.func, items))
         if len(results) < len(indices):
@@ -82,62 +89,92 @@ def do(job: Job, board: Board, ordered: Ordered, indices: range, watch: bool = F
     return results
 
 
-def _until_stopped(board: Board, counter: Iterator[int]) -> Iterator[int]:
-    for index in counter:
+_SLICED = frozenset({list, tuple, range})
+
+
+def _iterator(items: Any, indices: range) -> Iterator[Any]:
+    """Over the items, or their indices: one that knows how many are to come."""
+    return iter(items[indices.start : indices.stop] if type(items) in _SLICED else indices)
+
+
+def _until_stopped(board: Board, items: Iterator[Any]) -> Iterator[Any]:
+    for item in items:
         if board.stopped():
             raise Abandoned
-        yield index
+        yield item
 
 
 def _next_number(done: int, took: float, board: Board) -> int:
     """How many items to take after `done` of them took so long.
 
     As many as take a while, but no larger part of what is left than everybody can take
-    several of: the last ones should end together. Unless they are so short that to take
-    and tell them costs more than they do.
+    several of: the last ones should end together. Where they are so short that to take
+    and tell them costs more than they do, a worker's whole part: what is left may be of
+    another length.
     """
     each = max(took / done, 1e-9)
-    part = min(int(_LONG / each), board.left() // (4 * board.workers))
-    return max(1, min(max(part, int(_SHORT / each)), done * _GROWTH))
+    left, workers = board.left(), board.workers
+    several = min(int(_LONG / each), left // (4 * workers))
+    at_least = min(int(_SHORT / each), left // workers)
+    return max(1, min(max(several, at_least), done * _GROWTH))
 
 
-def _work_through(job: Job, board: Board, place: Place, say: Callable[[Any], None], watch: bool) -> None:
-    """Take items until there are none."""
+Piece = tuple[int, list[Any]]  # the index of the first item, results
+
+
+class Message(NamedTuple):
+    """What a worker says."""
+
+    pieces: list[Piece]
+    ended: bool
+    failure: Failure | None = None
+
+
+def _work_through(
+    job: Job, board: Board, place: Place, say: Callable[[Message], None], watch: bool
+) -> list[Piece]:
+    """Take items until there are none. Returns what was not told."""
+    pieces: list[Piece] = []
+    told = time.monotonic()
     indices = board.first(place.local.rank)
     while indices:
         begin = time.monotonic()
-        results = do(job, board, place.ordered, indices, watch)
-        took = time.monotonic() - begin
-        _tell(say, indices.start, results)
-        number = job.chunk or (1 if board.used else _next_number(len(indices), took, board))
+        pieces.append((indices.start, do(job, board, place.ordered, indices, watch)))
+        now = time.monotonic()
+        if job.prompt or now - told > _SHORT:
+            _tell(say, pieces, False)
+            pieces, told = [], now
+        number = job.chunk or (1 if board.used else _next_number(len(indices), now - begin, board))
         indices = board.take(number)
+    return pieces
 
 
-def _tell(say: Callable[[Any], None], start: int, results: list[Any]) -> None:
+def _tell(say: Callable[[Message], None], pieces: list[Piece], ended: bool) -> None:
     try:
-        say((start, results))
+        say(Message(pieces, ended))
     except Exception as error:
-        _explain(start, results, error)
+        _explain(pieces, error)
 
 
-def _explain(start: int, results: list[Any], error: Exception) -> NoReturn:
+def _explain(pieces: list[Piece], error: Exception) -> NoReturn:
     """Name the result which cannot be sent."""
-    for index, result in enumerate(results, start):
-        try:
-            pickling.forget(transport.dumps(result))
-        except Exception as why:
-            raise pickle.PicklingError(f"the result of item {index} cannot be sent: {why}") from why
+    for start, results in pieces:
+        for index, result in enumerate(results, start):
+            try:
+                pickling.forget(transport.dumps(result))
+            except Exception as why:
+                raise pickle.PicklingError(f"the result of item {index} cannot be sent: {why}") from why
     raise pickle.PicklingError(f"results cannot be sent: {error}") from error
 
 
-def _report(job: Job, board: Board, place: Place, say: Callable[[Any], None], processes: bool) -> None:
-    """Work through the job, and say how it ended: None, or a failure."""
-    failure: Failure | None = None
+def _report(
+    job: Job, board: Board, place: Place, say: Callable[[Message], None], processes: bool
+) -> None:
+    """Work through the job, and say how it ended."""
     try:
-        _work_through(job, board, place, say, not processes)
+        _tell(say, _work_through(job, board, place, say, not processes), True)
     except BaseException as error:
-        failure = Failure.of(error, processes)
-    say(failure)
+        say(Message([], True, Failure.of(error, processes)))
 
 
 def be_process(
@@ -155,14 +192,20 @@ def be_process(
             func, *rest = pickle.loads(data)
             job = Job(pickle.loads(func), *rest)
         except BaseException as error:
-            worker.say(Failure.of(error, True))
+            worker.say(Message([], True, Failure.of(error, True)))
         else:
             _report(job, board, place, worker.say, True)
         job = None  # nothing of it is kept
 
 
 def be_thread(
-    rank: int, number: int, np: int, critical: Any, board: Board, job: Job, say: Callable[[Any], None]
+    rank: int,
+    number: int,
+    np: int,
+    critical: Any,
+    board: Board,
+    job: Job,
+    say: Callable[[Message], None],
 ) -> None:
     """A worker thread."""
     place = Place(SimpleNamespace(rank=rank), critical, Ordered(), np)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 from sharedmem import functions, pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.failures import Failure, WorkerException
-from sharedmem.jobs import Job, Place, be_process, be_thread, do, places
+from sharedmem.jobs import Job, Message, Place, be_process, be_thread, do, places
 from sharedmem.machine import cpu_count
 from sharedmem.sections import Board, Ordered
 from sharedmem.sync import Lock
@@ -289,19 +289,53 @@ class MapReduce:
 
     @property
     def local(self) -> Any:
-        """``local.rank`` is the worker's number, from 0; None outside of a map."""
+        """``local.rank`` is the worker's number, from 0; None outside of a map.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     sorted(pool.map(lambda _: pool.local.rank, range(2)))
+        [0, 1]
+        """
         place = self._place()
         return None if place is None else place.local
 
     @property
     def critical(self) -> Any:
-        """A lock: one worker at a time."""
+        """A lock: one worker at a time.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> total = sharedmem.zeros(1, int)
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     def add(n):
+        ...         with pool.critical:
+        ...             total[0] += n
+        ...     _ = pool.map(add, range(100))
+        >>> int(total[0])
+        4950
+        """
         place = self._place()
         return self._critical if place is None else place.critical
 
     @property
     def ordered(self) -> Ordered:
-        """A section that is entered in the order of the items."""
+        """A section that is entered in the order of the items.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> order = sharedmem.zeros(4, int)
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     def note(i):
+        ...         with pool.ordered:
+        ...             order[i] = order.max() + 1
+        ...     _ = pool.map(note, range(4))
+        >>> order.tolist()
+        [1, 2, 3, 4]
+        """
         place = self._place()
         return Ordered() if place is None else place.ordered
 
@@ -418,7 +452,7 @@ class MapReduce:
         [1, 2, 3]
         """
         return _singly(
-            self._batches(func, indexable(sequence), star=star, minlength=minlength, moves=True)
+            self._batches(func, indexable(sequence), star=star, minlength=minlength, prompt=True)
         )
 
     def _batches(
@@ -429,25 +463,25 @@ class MapReduce:
         star: bool = False,
         minlength: int = 0,
         chunk: int | None = None,
-        moves: bool = False,
+        prompt: bool = False,
     ) -> Batches:
         """What all maps are made of: (index of the first, results), as they arrive.
 
-        `chunk` items are taken at a time; None leaves that to the workers. With `moves`
-        another thread may go on with the generator.
+        `chunk` items are taken at a time; None leaves that to the workers. With `prompt`
+        results come at once, and another thread may go on with the generator.
         """
         if not self._entered:
             raise RuntimeError("a map needs its pool's with statement: with MapReduce() as pool: ...")
         if chunk is not None and chunk < 1:
             raise ValueError(f"a chunk has at least one item, not {chunk}")
-        job = Job(func, items, star, chunk or 0)
+        job = Job(func, items, star, chunk or 0, prompt)
         count = len(items)
         workers = min(self.np, -(-count // (chunk or 1)))
         if workers == 0 or _debug or count < minlength:
             return self._by_itself(job)
         if self.backend is ThreadBackend:
             return self._by_threads(job, workers)
-        return self._by_processes(job, workers, moves)
+        return self._by_processes(job, workers)
 
     def _by_itself(self, job: Job) -> Batches:
         ordered, board = Ordered(), Board(False)
@@ -464,7 +498,7 @@ class MapReduce:
     def _by_threads(self, job: Job, count: int) -> Batches:
         board = Board(False)
         board.begin(len(job.items), count, job.chunk or 1)
-        said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        said: queue.SimpleQueue[Message] = queue.SimpleQueue()
         common = self._number, self.np, self.critical, board, job, said.put
         team = [
             threading.Thread(target=be_thread, args=(rank, *common), daemon=True)
@@ -474,18 +508,18 @@ class MapReduce:
         try:
             for thread in team:
                 thread.start()
-            yield from self._collect(iter(said.get, _NOTHING), count, board)
+            yield from self._collect(iter(said.get, None), count, board)
         finally:
             if os.getpid() == owner:  # a fork that drops the generator has none of its threads
                 board.stop()
                 _join(team)
 
-    def _by_processes(self, job: Job, count: int, moves: bool) -> Batches:
+    def _by_processes(self, job: Job, count: int) -> Batches:
         if self._reuse and self._busy:
             raise RuntimeError("a map of this pool runs already: with reuse=True there is one at a time")
         inherited = job if self._method == "fork" and not self._reuse else None
         messages, parcels = ([], []) if inherited else _pack(job, count, self._method == "fork")
-        crew = self._assemble(job, count, inherited, moves)
+        crew = self._assemble(job, count, inherited)
         completed, self._busy = False, True
         try:
             for rank, message in enumerate(messages):
@@ -498,7 +532,7 @@ class MapReduce:
                 self._release(crew, completed)
             del parcels
 
-    def _assemble(self, job: Job, count: int, inherited: Job | None, moves: bool) -> _Crew:
+    def _assemble(self, job: Job, count: int, inherited: Job | None) -> _Crew:
         """Workers for the job, and its board: those that are there, or new ones."""
         crew, self._crew = self._crew, None
         if crew is not None and (crew.owner != os.getpid() or not crew.is_complete()):
@@ -513,7 +547,7 @@ class MapReduce:
                 args,
                 self._context,
                 listen=inherited is None,
-                outlive_thread=self._reuse or moves,
+                outlive_thread=self._reuse or job.prompt,
             )
             crew = _Crew(workers, board, os.getpid(), inherited is None)
         return crew
@@ -538,19 +572,17 @@ class MapReduce:
             lock.recover()
             lock.release()
 
-    def _collect(self, messages: Iterator[Any], count: int, board: Board) -> Batches:
+    def _collect(self, messages: Iterator[Message], count: int, board: Board) -> Batches:
         """The results that messages hold, until each worker has said how it ended."""
         failure: Failure | None = None
         while count:
             message = next(messages)
-            if message is not None and not isinstance(message, Failure):
-                yield message
-                continue
-            count -= 1
-            if message is None:
+            yield from message.pieces
+            count -= message.ended
+            if message.failure is None:
                 continue
             if failure is None or failure.follows:
-                failure = message
+                failure = message.failure
             if self._lets_others_finish:
                 continue
             if not failure.follows:
@@ -569,7 +601,6 @@ class MapReduce:
 
 
 _Self = TypeVar("_Self", bound=MapReduce)
-_NOTHING = object()
 
 
 class _Crew(NamedTuple):
@@ -660,22 +691,23 @@ def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
     return messages, parcels
 
 
-def _hear(workers: Workers) -> Iterator[Any]:
+def _hear(workers: Workers) -> Iterator[Message]:
     """What workers say; an exception when one dies that has not said how it ended."""
     ended = set()
     for event in workers.events():
         if isinstance(event, Says):
             message = _load(event.data)
-            if message is None or isinstance(message, Failure):
+            if message.ended:
                 ended.add(event.rank)
             yield message
         elif event.rank not in ended:
             raise WorkerException(RuntimeError(str(event)), "")
 
 
-def _load(data: bytes) -> Any:
+def _load(data: bytes) -> Message:
     try:
-        return pickle.loads(data)
+        message: Message = pickle.loads(data)
+        return message
     except Exception as error:
         pickling.forget(data)  # what of it was not reached
         reason = pickle.UnpicklingError(f"a result cannot be received: {error}")

@@ -19,6 +19,7 @@ from sharedmem._core.segment import (
     READ_WRITE,
     Info,
     Segment,
+    whole,
 )
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
@@ -166,8 +167,14 @@ def _dtype_of(info: Info) -> np.dtype[Any]:
 
 def array_of(segment: Segment) -> SharedArray:
     """The array that a segment's header describes."""
-    info = segment.info
-    array: SharedArray = over(segment, info.shape, _dtype_of(info), info.start, info.strides)
+    array: SharedArray | None
+    try:
+        array = whole(segment, dtypes.from_text(segment.dtype), SharedArray)
+    except ValueError:
+        array = None
+    if array is None:
+        info = segment.info
+        array = over(segment, info.shape, _dtype_of(info), info.start, info.strides)
     return array
 
 

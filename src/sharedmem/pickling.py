@@ -1,6 +1,7 @@
 """Pickling by name: descriptors, tickets, and who takes one.
 
-A descriptor is the tuple that `load` is called with. Whether it carries a
+A descriptor is what `load` is called with: the facts in one bytes object, and
+where they do not fit into that, the dtype and the class. Whether it carries a
 ticket depends on who pickles: `multiprocessing`'s own pickler does it to send,
 so what it pickles is in flight until it is received. A plain ``pickle.dumps``
 may as well be a hash, a cache or an estimate of a size, and must not pin
@@ -22,19 +23,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sharedmem import sharedarray
-from sharedmem._core.errors import SegmentNotFoundError, make
-from sharedmem._core.segment import READ_ONLY, READ_WRITE, Segment, segment_of
+from sharedmem._core.errors import SegmentFormatError, SegmentNotFoundError, make
+from sharedmem._core.segment import (
+    READ_ONLY,
+    READ_WRITE,
+    Segment,
+    pack_descriptor,
+    segment_of,
+    unpack_descriptor,
+)
 from sharedmem.participant import context
 
 __all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
 
-# What has got a ticket in this thread since dumps() began.
+# What has got a ticket in this thread since all_or_none() began.
 _issued: ContextVar[list[tuple[Segment, int]] | None] = ContextVar("sharedmem_issued", default=None)
-
-# Bits of a descriptor's flags.
-_LOCKED = 1  # the array's writeable flag is off
 
 
 @contextmanager
@@ -70,14 +75,17 @@ def by_content() -> Iterator[None]:
         _by_content.reset(token)
 
 
-def _dtype_facts(dtype: np.dtype[Any]) -> Any:
-    return dtype.str if dtype.names is None and dtype.subdtype is None else dtype
+# NumPy makes this text anew each time, which takes as long as all the rest.
+_TEXTS = {dtype: dtype.str for dtype in map(np.dtype, "?bhilqBHILQefdgFDG")}
 
 
-def _descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
-    flags = 0 if array.flags.writeable else _LOCKED
-    cls = None if type(array) is sharedarray.SharedArray else type(array)
-    return segment.descriptor(array, _dtype_facts(array.dtype), cls, flags, ticket)
+def descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
+    """What `load` is called with, for an array over this segment."""
+    dtype, cls = array.dtype, type(array)
+    if dtype.names is not None:
+        return pack_descriptor(segment, array, "", ticket), cls, dtype
+    packed = pack_descriptor(segment, array, _TEXTS.get(dtype) or dtype.str, ticket)
+    return (packed,) if cls is sharedarray.SharedArray else (packed, cls)
 
 
 def _content(array: np.ndarray, protocol: int) -> Any:
@@ -111,7 +119,7 @@ def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
     segment = _named_segment(array)
     if segment is None or not segment.is_current():
         return _content(array, protocol)
-    return load, _descriptor(array, segment, 0)
+    return load, descriptor(array, segment, 0)
 
 
 def reduce_in_flight(array: np.ndarray) -> Any:
@@ -120,7 +128,7 @@ def reduce_in_flight(array: np.ndarray) -> Any:
     ticket = None if segment is None else issue(segment)
     if segment is None or ticket is None:
         return _content(array, pickle.DEFAULT_PROTOCOL)
-    return load, _descriptor(array, segment, ticket)
+    return load, descriptor(array, segment, ticket)
 
 
 class _Pickler(pickle.Pickler):
@@ -132,19 +140,26 @@ class _Pickler(pickle.Pickler):
     )
 
 
-def dumps(item: Any) -> bytes:
-    """A pickle to be sent. One that fails half-way leaves no ticket."""
-    buffer = io.BytesIO()
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """A pickle that fails within this context leaves no ticket."""
     issued: list[tuple[Segment, int]] = []
     token = _issued.set(issued)
     try:
-        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
+        yield
     except BaseException:
         for segment, ticket in issued:
             segment.free_ticket(ticket)
         raise
     finally:
         _issued.reset(token)
+
+
+def dumps(item: Any) -> bytes:
+    """A pickle to be sent. One that fails half-way leaves no ticket."""
+    buffer = io.BytesIO()
+    with all_or_none():
+        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
     return buffer.getvalue()
 
 
@@ -175,40 +190,46 @@ def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, fami
 
 
 def load(
-    backend: int,
-    name: str,
-    nonce: int,
-    origin: int,
-    family: int,
-    mode: int,
-    offset: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...] | None,
-    dtype: Any,
-    cls: type[np.ndarray] | None,
-    flags: int,
-    ticket: int,
+    packed: bytes, cls: type[np.ndarray] | None = None, dtype: np.dtype[Any] | None = None
 ) -> np.ndarray:
     """Attach what a descriptor names. Called by unpickling.
 
     Raises
     ------
+    SegmentFormatError
+        If `packed` is not a descriptor of this version.
     SegmentNotFoundError
         If it is gone; the text says what is: the segment, its family, the boot,
         or the namespace.
     """
+    backend, name, nonce, origin, family, mode, offset, shape, strides, text, locked, ticket = _unpack(
+        packed
+    )
     try:
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise explain_missing(error, backend, origin, family) from None
     array: np.ndarray = sharedarray.over(
-        segment, shape, dtype, offset, strides, cls or sharedarray.SharedArray
+        segment, shape, dtype or text, offset, strides, cls or sharedarray.SharedArray
     )
-    if flags & _LOCKED:
+    if locked:
         array.flags.writeable = False
     if ticket:  # last: until the array stands, the descriptor can be loaded again
         segment.free_ticket(ticket)
     return array
+
+
+def _unpack(packed: bytes) -> Any:
+    facts = unpack_descriptor(packed) if type(packed) is bytes else None
+    if facts is None:
+        raise make(
+            SegmentFormatError,
+            22,
+            "not the descriptor of an array, or one of another version",
+            "pickle the array again, with one version of this library in all processes",
+            None,
+        )
+    return facts
 
 
 # ---- taking back -----------------------------------------------------------
@@ -239,14 +260,19 @@ class _Inert:
         pass
 
 
-# What descriptors are called with: load() of arrays, of locks and their relatives, and of parcels;
+# What descriptors are called with: load() of arrays; of locks and their relatives, and of parcels;
 # and what is called with a pickle that lies within the pickle. By name: nothing is imported.
+_ARRAY_LOADER = (load.__module__, load.__name__)
 _LOADERS = (
-    (load.__module__, load.__name__),
     ("sharedmem.sync", "load"),
     ("sharedmem.transport", "receive"),
 )
 _ENVELOPES = (("sharedmem.transport", "unpack"),)
+
+
+def _bytes_of(text: str, encoding: str) -> bytes:
+    """As protocol 2 has bytes, which it does not know."""
+    return text.encode("latin-1")
 
 
 class _Forgetter(pickle.Unpickler):
@@ -255,12 +281,20 @@ class _Forgetter(pickle.Unpickler):
     count = 0
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == _ARRAY_LOADER:
+            return self._forget_array
+        if (module, name) == ("_codecs", "encode"):
+            return _bytes_of
         if (module, name) in _LOADERS:
             return self._forget
         return self._open if (module, name) in _ENVELOPES else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
         return _Inert()
+
+    def _forget_array(self, packed: bytes, *rest: Any) -> None:
+        facts = _unpack(packed)
+        self._forget(*facts[:3], facts[-1])
 
     def _forget(self, *descriptor: Any) -> None:
         backend, name, nonce = descriptor[:3]

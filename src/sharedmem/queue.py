@@ -19,8 +19,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from sharedmem import creation, names
-from sharedmem._core.errors import ShutDown
-from sharedmem._core.segment import Ring, format_queue, queue_size, segment_of
+from sharedmem._core.errors import NoRoomError, SegmentExistsError, ShutDown
+from sharedmem._core.segment import BACKENDS, UNPUBLISHED, Ring, segment_of
+from sharedmem.participant import context
 from sharedmem.pickling import dumps, forget
 from sharedmem.sharedarray import SharedArray
 
@@ -220,12 +221,7 @@ class Queue(Generic[T]):
         limit = maxsize if bounded else _SLOTS
         spare = _SPARE if bounded else 0  # without a bound a lack of room is no lack
         room = max(_ROOM, 1 << (limit * spare - 1).bit_length())
-        sharing: dict[str, Any] = {} if name is None else {"name": name}
-        array = creation.zeros(queue_size(limit, room), np.uint8, backend=backend, **sharing)
-        segment = segment_of(array)
-        assert segment is not None
-        format_queue(segment, limit, room, spare)
-        self._over(array)
+        self._over(_made(name, backend, limit, room, spare))
 
     def _over(self, array: SharedArray) -> None:
         segment = segment_of(array)
@@ -628,6 +624,19 @@ class Queue(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} maxsize={self.maxsize} name={self.name!r}>"
+
+
+def _made(name: str | None, backend: str | None, limit: int, room: int, spare: int) -> SharedArray:
+    if backend is not None and backend not in BACKENDS:
+        raise ValueError(f"backend must be 'posix', 'sysv' or None, not {backend!r}")
+    where = BACKENDS[backend] if backend else 0
+    try:
+        segment = context.make_queue(name, where, UNPUBLISHED, limit, room, spare)
+    except SegmentExistsError as error:
+        raise names.explain_exists(error) from None
+    except NoRoomError as error:
+        raise creation.explain_no_room(error, (room,), np.dtype(np.uint8)) from None
+    return names.array_of(segment)
 
 
 def _attached(cls: type[Queue[Any]], array: SharedArray) -> Queue[Any]:

@@ -141,21 +141,20 @@ class Ordered:
 
     Notes
     -----
-    Which item is in work is read off the iterator that a worker takes its indices from,
-    so that items which do not enter pay nothing.
+    Which item is in work is read off the iterator that the worker goes through, so that
+    items which do not enter pay nothing.
     """
 
     def __init__(self) -> None:
         self._board: Board | None = None
-        self._counter: Iterator[int] = iter(range(0))
+        self._counter: Iterator[Any] = iter(())
         self._stop = self._next = 0
 
-    def begin(self, board: Board, indices: range) -> Iterator[int]:
-        """These items begin in this worker. The index of each is to be taken from the result."""
+    def begin(self, board: Board, indices: range, counter: Iterator[Any]) -> None:
+        """These items begin in this worker, which takes something from the iterator for each."""
         self._board = board
         self._next, self._stop = indices.start, indices.stop
-        self._counter = iter(indices)
-        return self._counter
+        self._counter = counter
 
     @property
     def current(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -139,9 +139,7 @@ class SharedArray(np.ndarray):
         >>> with a.lock:
         ...     a[0] += 1
         """
-        from sharedmem import sync  # it knows names, which know this class
-
-        return sync.lock_of(self._segment())
+        return _lock_of()(self._segment())
 
     @property
     def frame(self) -> int:
@@ -373,6 +371,13 @@ class SharedArray(np.ndarray):
 
 
 SharedMemArray = SharedArray  # as rainwoodman's package called it in 2012
+
+
+@cache
+def _lock_of() -> Callable[[Segment], sync.Lock]:
+    from sharedmem import sync  # it knows names, which know this class
+
+    return sync.lock_of
 
 
 def over(

@@ -1040,5 +1040,5 @@ def _parties(parties: int) -> int:
 def lock_of(segment: Segment) -> Lock:
     """The array's own lock."""
     lock = Lock.__new__(Lock)
-    lock._place(segment, -1)
+    lock.bind(segment, -1)
     return lock

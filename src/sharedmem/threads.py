@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["environment", "limit", "per_worker", "prepare"]
+__all__ = ["environment", "limit", "limited", "per_worker", "said"]
 
 _VARIABLES = (
     "OMP_NUM_THREADS",
@@ -35,6 +35,12 @@ def per_worker(workers: int) -> int | None:
     return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
+def said() -> int:
+    """How many threads the environment allows; 0 if it does not say."""
+    values = (os.environ.get(name, "").partition(",")[0].strip() for name in _VARIABLES)
+    return next((int(number) for number in values if number.isdecimal()), 0)
+
+
 @contextmanager
 def environment(threads: int | None) -> Iterator[None]:
     """What is started meanwhile has the variables that libraries read; None: as they are."""
@@ -52,22 +58,36 @@ def environment(threads: int | None) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def prepare() -> None:
-    """Import here, once, what each forked worker would have to."""
-    try:
-        import threadpoolctl  # noqa: F401
-    except ImportError:
-        pass
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """What is forked meanwhile has libraries that are limited; None: as they are.
+
+    OpenBLAS, told so in the child, would first start its threads anew, which then spin
+    for some 20 ms. Told here, it only notes the number, and notes the old one again.
+    """
+    with _lock:  # or one would put back what another has set
+        limits = _limit_loaded(threads)
+        try:
+            yield
+        finally:
+            if limits is not None:
+                limits.restore_original_limits()
 
 
-def limit(threads: int | None) -> Any:
+def limit(threads: int | None, inherited: bool = False) -> Any:
     """In a worker: limit the libraries that are loaded; others read the environment.
 
-    Returns what has to be kept for as long as the limit is to hold.
+    Returns what has to be kept for as long as the limit is to hold. With `inherited`
+    the libraries are limited already.
     """
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
+    return None if inherited else _limit_loaded(threads)
+
+
+def _limit_loaded(threads: int | None) -> Any:
     if threads is None:
         return None
-    os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import copyreg
 import io
-import os
 import pickle
 import sys
-import threading
 from collections.abc import Iterable
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
@@ -91,24 +89,6 @@ def reclaim_marked(mark: bytes) -> None:
     for info in context.list():
         if info.dtype == mark.decode() and not info.mapped:
             context.reclaim_segment(info, True)
-
-
-_TWO_THREADS = 1 << 24  # bytes from which on one thread more costs less than it saves
-
-
-def _fill(parcel: Parcel, array: np.ndarray) -> None:
-    """Copy a contiguous array. One thread does not fill what memory can take."""
-    nbytes = array.nbytes
-    if nbytes < _TWO_THREADS or len(os.sched_getaffinity(0)) < 2:
-        parcel.fill(array, 0, nbytes)
-        return
-    half = nbytes // 2 & -4096
-    other = threading.Thread(target=parcel.fill, args=(array, half, nbytes))
-    other.start()
-    try:
-        parcel.fill(array, 0, half)
-    finally:
-        other.join()
 
 
 class _Sent:
@@ -366,14 +346,12 @@ class Packer:
         return NotImplemented
 
     def _by_name(self, array: np.ndarray, segment: Segment) -> Any:
-        function, arguments = (
-            pickling.reduce_by_name(array, 5) if self._lend else pickling.reduce_in_flight(array)
-        )[:2]
-        if function is pickling.load:
-            if arguments[-1]:
-                self._tickets.append((segment, arguments[-1]))
+        ticket = 0 if self._lend else pickling.issue(segment)
+        if ticket is not None and (ticket or segment.is_current()):
+            if ticket:
+                self._tickets.append((segment, ticket))
             self.tally.by_name += array.nbytes
-            return function, arguments
+            return pickling.load, pickling.descriptor(array, segment, ticket)
         array = array.view(_ndarray)  # its name is gone
         reduced = self._by_content(array, _ndarray)
         return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
@@ -406,10 +384,10 @@ class Packer:
     def _copy(array: np.ndarray, parcel: Parcel) -> tuple[int, ...] | None:
         """Copy an array to the start of a parcel; its strides there, None for C order."""
         if array.flags.c_contiguous:
-            _fill(parcel, array)
+            parcel.fill(array)
             return None
         if array.flags.f_contiguous:
-            _fill(parcel, array)
+            parcel.fill(array)
             return array.strides
         memory: Any = parcel
         np.copyto(np.ndarray(array.shape, array.dtype, memory), array)
@@ -439,7 +417,7 @@ class Packer:
         place = self._place(raw.nbytes)
         if place is None:
             return True
-        _fill(place[0], np.frombuffer(raw, np.uint8))
+        place[0].fill(np.frombuffer(raw, np.uint8))
         self._outside.append(place[1])
         self.tally.copied += raw.nbytes
         return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import gc
 import multiprocessing
 import os
 import secrets
@@ -22,7 +23,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
 from sharedmem.heap import keep_freed
+from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
 __all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
@@ -179,6 +181,7 @@ class _Start(NamedTuple):
     """What a worker process begins with."""
 
     rank: int
+    forked: bool
     speaks: Connection
     hears: Connection | None
     not_its: list[Connection]  # the parent's: who holds them keeps others from hearing of an end
@@ -189,6 +192,8 @@ class _Start(NamedTuple):
 
 def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> None:
     """What a worker process does."""
+    if start.forked:
+        gc.freeze()  # to look through what is inherited would copy every page of it
     for connection in start.not_its:
         connection.close()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -200,7 +205,8 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
     else:
         _end_with_parent()
     keep_freed()
-    limits = threads.limit(start.threads)
+    context.limit_threads(start.threads or threads.said())
+    limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         target(Worker(start.rank, start.speaks, start.hears, start.mark), *args)
@@ -226,6 +232,14 @@ def _warn_of_threads() -> None:
     )
 
 
+def _limiting(method: str, limit: int | None) -> AbstractContextManager[None]:
+    """Within it workers are started whose libraries use so many threads."""
+    if method == "fork":
+        return threads.limited(limit)
+    # A fork server would keep the variables for later workers.
+    return threads.environment(limit if method == "spawn" else None)
+
+
 class _Source(NamedTuple):
     """What is readable: the pipe of a worker that speaks, or what tells of its death."""
 
@@ -241,8 +255,8 @@ class Workers:
     count : int
     target : callable
     args : tuple
-        Inherited where `context` forks, else pickled.
-    context : context of multiprocessing
+        Inherited where `how` forks, else pickled.
+    how : context of multiprocessing
     listen : bool
         Whether they are told something, by `tell`.
     outlive_thread : bool
@@ -260,7 +274,7 @@ class Workers:
         count: int,
         target: Callable[..., None],
         args: tuple[Any, ...],
-        context: BaseContext,
+        how: BaseContext,
         *,
         listen: bool = False,
         outlive_thread: bool = False,
@@ -278,17 +292,15 @@ class Workers:
         self._owner = os.getpid()
         self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
         self._at_exit = util.Finalize(None, self.kill, exitpriority=10)
-        self._forks = context.get_start_method() == "fork"
+        self._forks = how.get_start_method() == "fork"
         self._thread_bound = self._forks and not outlive_thread
         if self._forks:
             _warn_of_threads()
-            threads.prepare()
         limit = threads.per_worker(count)
         try:
-            # A fork has its libraries already, and a fork server would keep them for later workers.
-            with threads.environment(limit if context.get_start_method() == "spawn" else None):
+            with _limiting(how.get_start_method(), limit):
                 for rank in range(count):
-                    self._start(rank, target, args, context, listen, limit)
+                    self._start(rank, target, args, how, listen, limit)
         except BaseException:
             self.kill()
             raise
@@ -298,7 +310,7 @@ class Workers:
         rank: int,
         target: Callable[..., None],
         args: Any,
-        context: BaseContext,
+        how: BaseContext,
         listen: bool,
         limit: int | None,
     ) -> None:
@@ -312,8 +324,8 @@ class Workers:
             os.set_blocking(telling.fileno(), False)
         not_its = [*self._hearing, *self._telling] if self._forks else []
         parent = self._owner if self._thread_bound else 0
-        start = _Start(rank, speaks, hears, not_its, parent, limit, self._mark)
-        process = context.Process(  # type: ignore[attr-defined]
+        start = _Start(rank, self._forks, speaks, hears, not_its, parent, limit, self._mark)
+        process = how.Process(  # type: ignore[attr-defined]
             target=_run, args=(start, target, args), name=f"sharedmem-worker-{rank}"
         )
         try:

@@ -1,7 +1,11 @@
 /* Contract: sizes, names and other arguments, at and beyond their limits. */
 #include "contract.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- sizes --------------------------------------------------------------------- */
 
@@ -268,5 +272,90 @@ TEST(create_with_contents)
     smem_spec spec = vector(NULL);
     spec.contents_size = 8;
     CHECK_CODE(smem_create(ctx, &spec, &segment), SMEM_E_ARGUMENT);
+    smem_close(ctx);
+}
+
+/* Filled with what is short or long, wherever it begins; nothing behind it changes. */
+TEST(filling)
+{
+    enum { MOST = 40 << 20 };
+    static const uint64_t lengths[] = {0, 1, 63, 1000, (16 << 20) + 5, MOST - 1};
+    const int64_t count = MOST;
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment, *locked;
+    smem_spec spec = vector(check_name("filled"));
+    spec.dtype = "'|u1'";
+    spec.itemsize = 1;
+    spec.shape = &count;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    unsigned char *data = smem_data(segment), *contents = malloc(MOST + 1);
+    for (uint64_t i = 0; i <= MOST; i++)
+        contents[i] = (unsigned char)(1 + i % 251);
+    for (size_t round = 0; round < 2 * sizeof lengths / sizeof *lengths; round++) {
+        uint64_t length = lengths[round / 2];
+        memset(data, 0, MOST);
+        smem_limit_threads(ctx, round % 2);
+        CHECK_OK(smem_fill(segment, contents + round % 2, length));
+        CHECK_EQ(memcmp(data, contents + round % 2, length), 0);
+        CHECK_EQ(data[length], 0);
+    }
+    CHECK_CODE(smem_fill(segment, contents, MOST + 1), SMEM_E_ARGUMENT);
+    locked = attach(ctx, check_name("filled"), SMEM_READ_ONLY);
+    CHECK_CODE(smem_fill(locked, contents, 1), SMEM_E_ARGUMENT);
+    free(contents);
+    smem_detach(locked);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+static void *own_number(void *out)
+{
+    *(pid_t *)out = gettid();
+    return NULL;
+}
+
+/* That the kernel gives to the next thread. */
+static pid_t next_number(void)
+{
+    pthread_t thread;
+    pid_t number = 0;
+    CHECK_EQ(pthread_create(&thread, NULL, own_number, &number), 0);
+    pthread_join(thread, NULL);
+    return number;
+}
+
+/* How many threads a copy of 40 MB starts; others may start some, but not each time. */
+static int threads_of_a_copy(smem_segment *segment, const void *contents, uint64_t nbytes)
+{
+    int least = 1000;
+    for (int i = 0; i < 20; i++) {
+        pid_t before = next_number();
+        CHECK_OK(smem_fill(segment, contents, nbytes));
+        int started = (int)(next_number() - before) - 1;
+        if (started >= 0 && started < least)
+            least = started;
+    }
+    return least;
+}
+
+/* A large copy is made by two threads where there are two processors, unless one is the limit. */
+TEST(filling_by_threads)
+{
+    const int64_t count = 5 << 20;
+    uint64_t nbytes = (uint64_t)count * sizeof(double);
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment;
+    smem_spec spec = vector(NULL);
+    cpu_set_t processors;
+    CHECK_EQ(sched_getaffinity(0, sizeof processors, &processors), 0);
+    spec.shape = &count;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    void *contents = calloc(1, nbytes);
+    CHECK_EQ(threads_of_a_copy(segment, contents, nbytes), CPU_COUNT(&processors) > 1);
+    CHECK_EQ(threads_of_a_copy(segment, contents, 1000), 0);
+    smem_limit_threads(ctx, 1);
+    CHECK_EQ(threads_of_a_copy(segment, contents, nbytes), 0);
+    free(contents);
+    smem_detach(segment);
     smem_close(ctx);
 }

@@ -153,6 +153,16 @@ TEST(cache_leaves_what_others_use)
         CHECK(*at(segment, 0) == 5);
         smem_detach(segment); /* the last one: its user keeps it, whoever made it */
         CHECK_EQ(stats(ctx).idle, backend == SMEM_POSIX);
+        CHECK_EQ(check_exists(&info), backend == SMEM_POSIX); /* idle, by another name */
+        if (backend == SMEM_POSIX) {
+            segment = make(ctx, &sizes[i], SMEM_UNINITIALIZED);
+            CHECK(*at(segment, 0) == 5); /* the same pages, though they may have been mapped anew */
+            smem_publish(segment);
+            CHECK_OK(smem_stat(other, smem_info_of(segment)->name, &info, NULL));
+            CHECK_EQ(info.mapped, 1);
+            smem_info_clear(&info);
+            smem_detach(segment);
+        }
         smem_close(ctx);
         smem_close(other);
         CHECK(!check_exists(&info));

@@ -5,10 +5,13 @@
  */
 #include "death.h"
 
+#include "base/point.h"
+
 #include "segment/context.h"
 #include "segment/queue.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -174,15 +177,27 @@ static smem_queue queue_in(smem_segment *segment)
     return queue;
 }
 
+static smem_queue_spec queue_of(int backend)
+{
+    return (smem_queue_spec){.name = check_name("queue"), .backend = backend, .limit = QUEUE_LIMIT, .room = QUEUE_ROOM};
+}
+
 static void hold_a_queue(living *l)
 {
-    int64_t shape[] = {(int64_t)smem_queue_size(QUEUE_LIMIT, QUEUE_ROOM)};
-    smem_spec spec = {.name = check_name("queue"), .backend = l->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
-    CHECK_OK(smem_create(l->ctx, &spec, &l->held));
-    CHECK_OK(smem_queue_format(l->held, QUEUE_LIMIT, QUEUE_ROOM, 0));
-    smem_queue queue = queue_in(l->held);
+    smem_queue_spec spec = queue_of(l->backend);
+    smem_queue queue;
+    CHECK_OK(smem_queue_create(l->ctx, &spec, &queue));
+    l->held = queue.segment;
     CHECK_OK(put_item(&queue, items[0]));
     CHECK_OK(put_item(&queue, items[1]));
+}
+
+static void make_a_queue_of_a_name(victim *v)
+{
+    smem_queue_spec spec = queue_of(v->backend);
+    smem_queue queue;
+    CHECK_OK(smem_queue_create(v->ctx, &spec, &queue));
+    v->segment = queue.segment;
 }
 
 static void have_its_queue(victim *v)
@@ -343,6 +358,18 @@ static void shut_works(living *l)
     take_all(&queue, code == 0 ? 0 : 2 - count, code == 0 ? 3 : 2, code == 0 ? -EAGAIN : code);
 }
 
+/* Who finds the name finds a whole queue, whenever its maker died. */
+static void queue_is_whole_or_not_there(living *l)
+{
+    smem_queue queue;
+    int code = smem_queue_attach(l->ctx, check_name("queue"), &queue);
+    CHECK(code == 0 || code == SMEM_E_NOT_FOUND);
+    if (code != 0)
+        return;
+    check_it_goes_on(&queue);
+    smem_detach(queue.segment);
+}
+
 #define OPERATION(called, ...)                                                \
     TEST(called)                                                              \
     {                                                                         \
@@ -376,3 +403,78 @@ OPERATION(take_from_a_queue, .prepare = hold_a_queue, .before = have_its_queue, 
           .judge = gets_work)
 OPERATION(shut_a_queue, .prepare = hold_a_queue, .before = have_its_queue, .act = shut_it,
           .judge = shut_works)
+OPERATION(make_a_queue, .act = make_a_queue_of_a_name, .judge = queue_is_whole_or_not_there)
+
+/* ---- a look at each step -------------------------------------------------------- */
+
+static check_peer looking;
+static bool looks; /* and has not answered */
+static uint64_t found_whole;
+
+/* Child, of a family of its own: looks whenever it is told to. */
+static void look_for_the_queue(check_peer *parent, void *arg)
+{
+    smem_context *ctx = open_in(NULL, 0, NULL);
+    (void)arg;
+    while (check_hear(parent)) {
+        smem_queue queue;
+        int code = smem_queue_attach(ctx, check_name("queue"), &queue);
+        CHECK(code == 0 || code == SMEM_E_NOT_FOUND || code == SMEM_E_BUSY);
+        if (code == 0) {
+            CHECK_EQ(queue.limit, QUEUE_LIMIT);
+            CHECK_EQ(queue.room, QUEUE_ROOM);
+            check_it_goes_on(&queue);
+            smem_detach(queue.segment);
+        }
+        check_tell(parent, code == 0);
+    }
+    smem_close(ctx);
+}
+
+/* The other is given time, unless it waits for a lock of this one: then its look goes on.
+   And not at each turn of one that tries again since the other was there. */
+static void let_it_look(const smem__point *point)
+{
+    static bool seen[512];
+    size_t i = (size_t)(point - __start_smem_points);
+    struct pollfd answer = {.fd = looking.in, .events = POLLIN};
+    CHECK(i < sizeof seen);
+    if (!looks && !seen[i])
+        check_tell(&looking, 1);
+    looks = looks || !seen[i];
+    seen[i] = true;
+    if (looks && poll(&answer, 1, 50) == 1) {
+        found_whole += check_hear(&looking);
+        looks = false;
+    }
+}
+
+static void look_at_each_step(int backend)
+{
+    smem_queue_spec spec = queue_of(backend);
+    smem_queue queue;
+    looking = check_fork(look_for_the_queue, NULL);
+    smem_context *ctx = open_in(NULL, 0, NULL);
+    found_whole = 0;
+    smem__at_point = let_it_look;
+    CHECK_OK(smem_queue_create(ctx, &spec, &queue));
+    smem__at_point = NULL;
+    CHECK(found_whole > 0); /* its maker was still in the call */
+    if (looks)
+        check_hear(&looking);
+    check_tell(&looking, 0);
+    CHECK_EQ(check_wait(&looking), 0);
+    smem_detach(queue.segment);
+    smem_close(ctx);
+}
+
+/* Its maker is stopped at each step of making it, and another process looks for its name. */
+TEST(a_queue_that_is_found_is_whole_posix)
+{
+    look_at_each_step(SMEM_POSIX);
+}
+
+TEST(a_queue_that_is_found_is_whole_sysv)
+{
+    look_at_each_step(SMEM_SYSV);
+}

@@ -26,24 +26,18 @@ enum { LIMIT = 4,
 static int backend;
 static smem_context *ctx;
 
-static smem_segment *memory(uint64_t size)
+static int try_make(uint32_t limit, uint64_t room, uint64_t spare, smem_queue *out)
 {
-    int64_t shape[] = {(int64_t)size};
-    smem_spec spec = {
-        .backend = backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = shape};
-    smem_segment *segment;
+    smem_queue_spec spec = {.backend = backend, .limit = limit, .room = room, .spare = spare};
     if (!ctx)
         ctx = check_open(NULL);
-    CHECK_OK(smem_create(ctx, &spec, &segment));
-    return segment;
+    return smem_queue_create(ctx, &spec, out);
 }
 
 static smem_queue make(uint32_t limit, uint64_t room, uint64_t spare)
 {
     smem_queue queue;
-    smem_segment *segment = memory(smem_queue_size(limit, room));
-    CHECK_OK(smem_queue_format(segment, limit, room, spare));
-    CHECK_OK(smem_queue_open(segment, &queue));
+    CHECK_OK(try_make(limit, room, spare, &queue));
     return queue;
 }
 
@@ -428,21 +422,93 @@ TEST(who_does_not_want_to_wait_does_not_wait_for_one_that_was_stopped)
     end(&queue);
 }
 
+TEST(who_tries_waits_for_nobody)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    char got[ROOM];
+    uint64_t length;
+    CHECK_CODE(smem_queue_try_get(&queue, got, sizeof got, &length), -EAGAIN);
+    CHECK_OK(smem_queue_try_put(&queue, "x", 2));
+    check_peer producer = check_fork(hold_the_put_side, &queue);
+    check_hear(&producer);
+    CHECK_CODE(smem_queue_try_put(&queue, "y", 2), -EBUSY);
+    CHECK_OK(smem_queue_try_get(&queue, got, sizeof got, &length));
+    CHECK_STR(got, "x");
+    smem_queue_shut(&queue);
+    CHECK_CODE(smem_queue_try_get(&queue, got, sizeof got, &length), -EBUSY);
+    check_kill(&producer);
+    CHECK_CODE(smem_queue_try_put(&queue, "y", 2), -EBUSY); /* nor is a death looked for */
+    end(&queue);
+}
+
+static smem_queue *slept_on;
+
+/* Asleep is one, whom the other wakes by an item. */
+static long sleep_and_be_woken(const _Atomic uint32_t *word, int operation, uint32_t value,
+                               const struct timespec *timeout, uint32_t bits)
+{
+    (void)timeout, (void)bits;
+    CHECK(word == &shared(slept_on)->put.event);
+    if (operation == FUTEX_WAKE)
+        return value;
+    CHECK_EQ(shared(slept_on)->put.sleepers, 1);
+    CHECK_OK(put(slept_on, "x"));
+    CHECK_EQ(shared(slept_on)->put.sleepers, 0);
+    return 0;
+}
+
+/* Before it runs, too: a burst makes one system call, not one for each item. */
+TEST(who_was_woken_is_counted_no_more)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    char got[ROOM];
+    uint64_t length;
+    slept_on = &queue;
+    smem__sys.futex = sleep_and_be_woken;
+    CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
+    CHECK_STR(got, "x");
+    CHECK_EQ(shared(&queue)->put.sleepers, 0);
+    smem__sys = real;
+    end(&queue);
+}
+
 /* ---- memory that is anybody's -------------------------------------------------- */
+
+static smem_segment *memory(const char *dtype, int64_t size)
+{
+    smem_spec spec = {
+        .backend = backend, .dtype = dtype, .itemsize = 1, .ndim = 1, .shape = &size};
+    smem_segment *segment;
+    if (!ctx)
+        ctx = check_open(NULL);
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    return segment;
+}
 
 TEST(what_is_no_queue_is_refused)
 {
-    smem_segment *segment = memory(smem_queue_size(LIMIT, ROOM)), *small = memory(63);
-    smem_queue queue;
-    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_KIND);
-    CHECK_CODE(smem_queue_open(small, &queue), SMEM_E_KIND);
-    CHECK_CODE(smem_queue_format(small, LIMIT, ROOM, 0), SMEM_E_ARGUMENT);
-    CHECK_OK(smem_queue_format(segment, LIMIT, ROOM, 0));
-    CHECK_OK(smem_queue_open(segment, &queue));
-    ((smem__queue *)smem_data(segment))->stamp++;
-    CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_VERSION);
-    smem_detach(small);
-    end(&queue);
+    static const char *const others[] = {
+        "'|u1'",
+        "[('queue-1 4 64 0', '|V1')]",
+        "[('queue-2 4 64', '|V1')]",
+        "[('queue-2 4 64 0 0', '|V1')]",
+        "[('queue-2 04 64 0', '|V1')]",
+        "[('queue-2 4 64 0', '|u1')]",
+        "[('queue-2 0 64 0', '|V1')]",
+        "[('queue-2 4294967300 64 0', '|V1')]", /* 4, were it cut to 32 bits */
+        "[('queue-2 4 63 0', '|V1')]",
+        "[('queue-2 4 64 17', '|V1')]",
+        "[('queue-2 4 8192 0', '|V1')]",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        smem_segment *segment = memory(others[i], 4096);
+        smem_queue queue;
+        CHECK_CODE(smem_queue_open(segment, &queue), SMEM_E_KIND);
+        CHECK_CODE(smem_queue_attach(ctx, smem_info_of(segment)->name, &queue), SMEM_E_KIND);
+        smem_detach(segment);
+    }
+    smem_close(ctx);
 }
 
 TEST(who_may_not_write_has_no_queue)
@@ -451,61 +517,79 @@ TEST(who_may_not_write_has_no_queue)
     smem_segment *reading;
     CHECK_OK(smem_attach(ctx, smem_info_of(queue.segment)->name, SMEM_READ_ONLY, &reading));
     CHECK_CODE(smem_queue_open(reading, &other), -EACCES);
-    CHECK_CODE(smem_queue_format(reading, LIMIT, ROOM, 0), -EACCES);
     smem_detach(reading);
+    end(&queue);
+}
+
+TEST(who_finds_its_name_has_the_same_queue)
+{
+    smem_queue_spec spec = {
+        .name = check_name("jobs"), .backend = backend, .limit = LIMIT, .room = ROOM, .spare = 16};
+    smem_queue queue, found;
+    ctx = check_open(NULL);
+    CHECK_OK(smem_queue_create(ctx, &spec, &queue));
+    CHECK_CODE(smem_queue_create(ctx, &spec, &found), SMEM_E_EXISTS);
+    CHECK_OK(smem_queue_attach(ctx, spec.name, &found));
+    CHECK(found.limit == LIMIT && found.room == ROOM && found.spare == 16);
+    CHECK_OK(put(&found, "x"));
+    check_get(&queue, "x");
+    smem_detach(found.segment);
     end(&queue);
 }
 
 TEST(sizes_that_cannot_be_are_refused)
 {
-    smem_segment *segment = memory(4096);
-    CHECK_EQ(smem_queue_size(0, ROOM), 0);
-    CHECK_EQ(smem_queue_size(1, 0), 0);
-    CHECK_EQ(smem_queue_size(1, 100), 0);
-    CHECK(smem_queue_size(1, (uint64_t)1 << 63) > (uint64_t)1 << 63);
-    CHECK_CODE(smem_queue_format(segment, 100, 4096, 0), SMEM_E_ARGUMENT);
-    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, 17), SMEM_E_ARGUMENT);
-    CHECK_CODE(smem_queue_format(segment, LIMIT, ROOM, UINT64_MAX / 2), SMEM_E_ARGUMENT);
-    smem_detach(segment);
+    smem_queue queue;
+    CHECK_CODE(try_make(0, ROOM, 0, &queue), SMEM_E_ARGUMENT);
+    CHECK_CODE(try_make(1, 0, 0, &queue), SMEM_E_ARGUMENT);
+    CHECK_CODE(try_make(1, 100, 0, &queue), SMEM_E_ARGUMENT);
+    CHECK_CODE(try_make(1, (uint64_t)1 << 63, 0, &queue), SMEM_E_ARGUMENT);
+    CHECK_CODE(try_make(LIMIT, ROOM, 17, &queue), SMEM_E_ARGUMENT);
+    CHECK_CODE(try_make(LIMIT, ROOM, UINT64_MAX / 2, &queue), SMEM_E_ARGUMENT);
     smem_close(ctx);
 }
 
 enum { PAGE = 4096 };
 
-/* Bytes that were overwritten with random ones, in the geometry or behind it. */
+/* Bytes of positions, events and slots that were overwritten with random ones. */
 static void spoil(unsigned char *at)
 {
+    smem__queue *queue = (smem__queue *)at;
     for (long flips = random() % 4; flips >= 0; flips--)
-        at[(size_t)random() % (random() % 2 ? 64 : 320)] ^= (unsigned char)random();
-    memset(&((smem__queue *)at)->put.lock, 0, sizeof(smem_lock));
-    memset(&((smem__queue *)at)->get.lock, 0, sizeof(smem_lock));
+        at[random() % 320] ^= (unsigned char)random();
+    memset(&queue->put.lock, 0, sizeof(smem_lock));
+    memset(&queue->get.lock, 0, sizeof(smem_lock));
+    if (random() % 2) { /* what is plausible goes farther */
+        queue->put.position = (uint64_t)random() % 16;
+        queue->get.position = (uint64_t)random() % 16;
+        queue->put.far = (uint64_t)random() % 16;
+        queue->get.far = (uint64_t)random() % 16;
+        queue->ends[random() % 8] = (uint64_t)random() % (3 * PAGE);
+    }
 }
 
 /* Whatever another process writes there, no byte outside of the data is touched: it
    ends with a page, and the pages beside cannot be written to. */
 TEST(random_bytes_in_a_queue_make_no_access_outside)
 {
-    uint64_t length, accepted = 0;
-    smem_segment *segment = memory(2 * PAGE);
+    uint64_t length, put = 0, got = 0;
+    smem_segment *segment = memory("[('queue-2 4 4096 0', '|V1')]", 2 * PAGE);
     unsigned char *at = smem_data(segment), *wall = at + 2 * PAGE;
     void *guard = mmap(wall, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    uint64_t size = smem_queue_size(LIMIT, PAGE);
     char item[PAGE] = {0};
+    smem_queue queue;
     srandom(1);
+    CHECK_OK(smem_queue_open(segment, &queue));
     CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ));
     for (int turn = 0; turn < 200000; turn++) {
-        smem_queue queue;
-        memset(at, 0, size);
-        CHECK_OK(smem_queue_format(segment, LIMIT, PAGE, 0));
+        memset(at, 0, sizeof(smem__queue) + 8 * sizeof(uint64_t));
         spoil(at);
-        if (smem_queue_open(segment, &queue) != 0)
-            continue;
-        accepted++;
-        smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
-        smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT);
-        smem_queue_get(&queue, item, sizeof item, &length, SMEM_NO_WAIT);
+        for (int i = 0; i < 2; i++)
+            put += smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT) == 0;
+        got += smem_queue_get(&queue, item, sizeof item, &length, SMEM_NO_WAIT) == 0;
     }
-    CHECK(accepted > 10000);
+    CHECK(put > 10000);
+    CHECK(got > 10000);
     CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ | PROT_WRITE));
     if (guard != MAP_FAILED)
         CHECK_OK(munmap(guard, PAGE));

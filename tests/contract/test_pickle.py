@@ -798,3 +798,91 @@ def test_installed_through_a_pool(backend, context, installed):
         pool.join()
     assert (a == 1).all() and (ordinary == 0).all()
     assert [each.tolist() for each in results] == [[[1] * 6]] * 3
+
+
+# ---- what is no descriptor -------------------------------------------------
+
+
+def facts_of(array):
+    """The one bytes object that a plain descriptor is."""
+    function, (packed,) = array.__reduce_ex__(5)
+    return function, packed
+
+
+def is_refused(function, packed):
+    """Loading it is refused, and so is forgetting it."""
+    with pytest.raises(sharedmem.SegmentFormatError):
+        function(packed)
+    message = pickle.dumps(Call(function, packed))
+    with pytest.raises(sharedmem.SegmentFormatError):
+        sharedmem.forget(message)
+
+
+class Call:
+    """Pickled as the call of a function with one argument."""
+
+    def __init__(self, function, argument):
+        self.reduced = function, (argument,)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def test_descriptor_of_another_length_is_refused(backend):
+    """A descriptor that was cut off anywhere, or goes on, is an error and not an array."""
+    a = sharedmem.zeros((4, 6), backend=backend)
+    function, packed = facts_of(a[::2, ::-1])
+    for length in range(len(packed)):
+        is_refused(function, packed[:length])
+    is_refused(function, packed + b"x")
+
+
+# Byte of the head, and values that it never has.
+IMPOSSIBLE = {
+    "version": (0, (0, 2, 255)),
+    "backend": (1, (0, 3, 255)),
+    "mode": (2, (2, 3, 255)),
+    "flags": (3, (4, 128, 255)),
+    "dimensions": (4, (0, 1, 3, 65, 255)),
+    "name": (5, (0, 1, 201, 255)),
+    "dtype": (6, (0, 1, 255)),
+    "padding": (7, (1, 255)),
+}
+
+
+@pytest.mark.parametrize("key", IMPOSSIBLE)
+def test_descriptor_with_an_impossible_fact_is_refused(backend, key):
+    """A descriptor of another version, backend, mode, or that does not add up is an error."""
+    a = sharedmem.zeros((4, 6), backend=backend)
+    function, packed = facts_of(a)
+    at, values = IMPOSSIBLE[key]
+    for value in values:
+        is_refused(function, packed[:at] + bytes([value]) + packed[at + 1 :])
+
+
+@pytest.mark.parametrize("other", [None, 7, "text", bytearray(100), (1, "name", 2)])
+def test_descriptor_of_another_type_is_refused(other):
+    """What is not even bytes is the same error."""
+    function, _ = facts_of(sharedmem.zeros(3))
+    is_refused(function, other)
+
+
+@pytest.mark.parametrize("field", ["offset", "shape", "strides"])
+def test_descriptor_beyond_the_segment_is_refused(backend, field):
+    """Offsets, extents and strides that lead out of the segment are refused by NumPy's own check."""
+    a = sharedmem.zeros((4, 6), backend=backend)
+    function, packed = facts_of(a[::2, ::-1])
+    at = {"offset": 24, "shape": 40, "strides": 56}[field]
+    for value in (1 << 20, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 8):
+        wrong = packed[:at] + value.to_bytes(8, sys.byteorder) + packed[at + 8 :]
+        with pytest.raises((ValueError, TypeError, OverflowError)):
+            function(wrong)
+
+
+def test_descriptor_of_another_nonce_finds_nothing(backend, name):
+    """A descriptor whose nonce is not the segment's leads nowhere."""
+    function, packed = facts_of(sharedmem.zeros(3, name=name, backend=backend))
+    kept = sharedmem.zeros(3, name=name, backend=backend, replace=True)
+    with pytest.raises(sharedmem.SegmentNotFoundError):
+        function(packed)
+    assert kept.is_current()

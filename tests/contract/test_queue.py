@@ -18,6 +18,7 @@ import pytest
 
 import sharedmem
 from sharedmem import Queue, ShutDown
+from sharedmem._core.segment import CoreLock, segment_of
 
 
 @pytest.fixture
@@ -507,3 +508,38 @@ def test_killed_producers_and_consumers_stop_nobody(backend, start_method):
     sink.shutdown()
     left = len([*source]) + len([*sink])
     assert sent - rounds <= received + left <= sent
+
+
+def _stop_in_put(queue, inbox):
+    lock = CoreLock()
+    lock.bind(segment_of(queue._array), 64)  # of the put side: queue.h
+    lock.acquire()
+    inbox.send(None)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_others_run_while_a_put_waits_for_one_that_was_stopped(backend):
+    """A holder that was stopped is waited for without the GIL, also by who does not want to wait."""
+    queue = Queue(2, backend=backend)
+    here, there = multiprocessing.Pipe(duplex=False)
+    stopped = multiprocessing.get_context("fork").Process(target=_stop_in_put, args=(queue, there))
+    stopped.start()
+    here.recv()
+    about_to_put = threading.Event()
+
+    def kill():
+        about_to_put.wait()
+        os.kill(stopped.pid, signal.SIGKILL)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)  # nobody else gets the GIL who is not given it
+    try:
+        thread = threading.Thread(target=kill)
+        thread.start()
+        about_to_put.set()
+        queue.put_nowait("x")  # Full, when the one that kills has to wait for its end
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+        stopped.join()
+    assert queue.get_nowait() == "x"

@@ -74,6 +74,7 @@ def table(rounds: list[dict[str, Any]]) -> str:
         "vanishings",
         "persistent_found",
         "lost_sysv",
+        "items_lost",
     ):
         total[key] = sum(each.get(key, 0) for each in rounds)
     rows = [(name, total[name]) for name in (*OPERATIONS, *OUTCOMES)]
@@ -85,6 +86,7 @@ def table(rounds: list[dict[str, Any]]) -> str:
         ("segments there when all were killed", total["after_kill"]),
         ("persistent arrays found afterwards", total["persistent_found"]),
         ("rm -rf /dev/shm/*", total["vanishings"]),
+        ("items lost with who had them", total["items_lost"]),
         ("SysV segments lost with their journal", total["lost_sysv"]),
     ]
     slowest = max((each["gone_after"] for each in rounds if "gone_after" in each), default=None)

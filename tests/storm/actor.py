@@ -46,6 +46,7 @@ WEIGHTS = {
     "create": 110, "zeros": 20, "create_named": 30, "replace": 25, "attach_or_create": 30,
     "create_persistent": 8, "attach": 90, "send": 150, "receive": 170, "view": 60, "drop": 140,
     "unlink": 15, "verify": 60, "look": 15, "reclaim": 2,
+    "lock": 50, "notify": 25, "await_notice": 25, "put": 60, "get": 70,
 }  # fmt: skip
 DEADLY = {
     "fork": 12, "worker": 1, "execute": 0.5, "daemonise": 0.5, "leave_family": 0.5,
@@ -55,6 +56,7 @@ DEADLY = {
 WARM = {
     "create": 200, "zeros": 100, "send": 150, "receive": 170, "view": 30, "drop": 300,
     "verify": 60, "unlink": 10, "trim": 10, "attach": 20, "create_named": 10, "reclaim": 2,
+    "lock": 10, "put": 20, "get": 25,
 }  # fmt: skip
 
 
@@ -96,6 +98,8 @@ class Actor:
         self.held: list[Held] = []
         self.in_slot = False  # started by the host, or the program that such a one became
         self.forked: set[int] = set()
+        self.shared: dict[Any, Any] = {}  # sharing.py: locks and a queue
+        self.last_of: dict[int, int] = {}  # items of other processes
         self.begin(folder, path, family)
 
     def begin(self, folder: Path, path: str, family: int) -> None:
@@ -134,7 +138,12 @@ class Actor:
     def live(self, steps: int, only: frozenset[str] | None = None) -> None:
         stream = decisions(self.ledger.settings, self.path, only)
         for operation, draw in stream:
-            if steps == 0 or self.ledger.finish:
+            if self.ledger.finish:
+                from storm import sharing
+
+                sharing.empty(self)
+                return
+            if steps == 0:
                 return
             steps -= 1
             self.step(operation, draw)
@@ -264,7 +273,7 @@ class Actor:
 
 
 Deed = Callable[["Actor", random.Random], None]
-DEEDS: dict[str, Deed] = {}  # filled by deeds.py and endings.py
+DEEDS: dict[str, Deed] = {}  # filled by deeds.py, sharing.py and endings.py
 
 
 class OutOfSerials(Exception):
@@ -302,7 +311,7 @@ def guarded(actor: Actor, life: Callable[[], None]) -> int:
 
 def act(folder: Path, path: str, slot: int, family: int = MAIN_FAMILY) -> None:
     """An actor's whole life, in the process that is its own. Returns at an orderly end."""
-    from storm import deeds, endings
+    from storm import deeds, endings, sharing  # noqa: F401
 
     actor = Actor(folder, path, slot, family)
     actor.in_slot = True

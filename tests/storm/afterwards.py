@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sharedmem
 from storm import contents
-from storm.ledger import PERSISTENT, Ledger
+from storm.ledger import KEPT, PERSISTENT, Ledger
 
 
 def check(name: int, serial: int, count: int) -> None:
@@ -20,8 +20,8 @@ def main(folder: Path) -> None:
     ledger = Ledger(folder)
     sharedmem.reclaim()
     found = 0
-    for name in PERSISTENT:
-        standing = ledger.standing(name)
+    for name in KEPT:
+        standing = ledger.standing(name) if name in PERSISTENT else None
         if standing and not ledger.vanished:
             check(name, *standing)
             found += 1

@@ -23,16 +23,20 @@ PROCESSES = 8192  # in one round
 SERIALS = 4096  # for each of them
 NAMES = 24
 PERSISTENT = range(16, NAMES)  # names of arrays that stay until they are unlinked
+LOCK, CONDITION = NAMES, NAMES + 1  # these stay, too
+KEPT = (*PERSISTENT, LOCK, CONDITION)
+ITEMS = 2048  # that a process puts into the queue
 SLOTS = 16
 RECORD = 2048  # bytes of a message, whole: at most PIPE_BUF, so written and read at once
 
 OPERATIONS = tuple(
     "create zeros create_named replace attach_or_create create_persistent attach send receive view drop "
-    "unlink verify look reclaim trim fork worker execute daemonise leave_family exit die kill".split()
+    "unlink verify look reclaim trim lock notify await_notice put get fork worker execute daemonise "
+    "leave_family exit die kill".split()
 )
 OUTCOMES = tuple(
     "arrays received_by_name received_by_content words exists missing excused mailbox_full forgotten too_large "
-    "reclaimed inherited killed processes ended lost".split()
+    "reclaimed inherited killed processes ended lost owners_dead notices queues items queue_full items_excused".split()
 )
 COUNTED = OPERATIONS + OUTCOMES
 
@@ -71,8 +75,11 @@ class Ledger:
         self._standing = part(np.uint64, NAMES, 3)
         self.processes = part(np.uint64, PROCESSES, 4)
         self.counts = part(np.uint64, PROCESSES, 64)
+        self.guarded = part(np.uint64, len(KEPT) - len(PERSISTENT), 4)  # by LOCK and CONDITION
+        self.put = part(np.uint64, PROCESSES, 2)  # items begun, and done
         self.gone = part(np.uint8, PROCESSES * SERIALS)
         self.name_of = part(np.uint8, PROCESSES * SERIALS)
+        self.got = part(np.uint8, PROCESSES * ITEMS)
 
     def _make(self, settings: dict[str, Any]) -> None:
         (self.folder / "settings").write_text(json.dumps(settings))
@@ -80,7 +87,7 @@ class Ledger:
             (self.folder / name).touch()
         for slot in range(SLOTS):
             os.mkfifo(self.folder / f"mailbox-{slot}")
-        size = 8 * (8 + NAMES * 4 + PROCESSES * (4 + 64)) + 2 * PROCESSES * SERIALS
+        size = 8 * (8 + NAMES * 4 + 8 + PROCESSES * (4 + 64 + 2)) + PROCESSES * (2 * SERIALS + ITEMS)
         with open(self.folder / "ledger", "wb") as file:
             file.truncate(size)
 
@@ -151,6 +158,15 @@ class Ledger:
     def totals(self) -> dict[str, int]:
         sums = self.counts[: self.entered].sum(axis=0)
         return {name: int(sums[i]) for i, name in enumerate(COUNTED)}
+
+    def lost_items(self) -> tuple[int, int]:
+        """How many were put and not taken; how many may be, their consumers having died in `get`."""
+        lost = 0
+        for number in range(self.entered):
+            got = self.got[number * ITEMS : number * ITEMS + int(self.put[number, 1])]
+            lost += len(got) - int(np.count_nonzero(got))
+        in_get = self.processes[: self.entered, OPERATION] == COUNTED.index("get") + 1
+        return lost, int(np.count_nonzero(in_get)) + self.totals()["items_excused"]
 
     def agree_on_family(self, name: str) -> str:
         """The name that the first one gave."""

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from storm.ledger import PERSISTENT
+from storm.ledger import KEPT
 
 SHM = Path("/dev/shm")
 
@@ -29,9 +29,9 @@ def everything() -> set[str]:
 def beside_persistent() -> set[str]:
     """All that is there but persistent arrays, and the journal where one of them is SysV's."""
     left = everything()
-    kept = {name for name in left if name.partition(".s.storm-")[2] in map(str, PERSISTENT)}
+    kept = {name for name in left if name.partition(".s.storm-")[2] in map(str, KEPT)}
     ids = {name for name in left if name.startswith("SysV ")}
-    if ids and len(ids) + len(kept) <= len(PERSISTENT):
+    if ids and len(ids) + len(kept) <= len(KEPT):
         kept |= ids | {name for name in left if name.endswith(".u.journal")}
     return left - kept
 

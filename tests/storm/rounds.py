@@ -49,6 +49,7 @@ def plan(seconds: int, seed: int, vanish: bool, warm: bool) -> Iterator[dict[str
             "vanish": vanish,
             "warm": warm,
             "pace": pace,
+            "sync": ("posix", "sysv")[number // 2 % 2],
         }
 
 
@@ -62,7 +63,15 @@ class Round:
         self.ends: dict[int, int] = {}
         self.progress: dict[int, tuple[int, float]] = {}
         self.result: dict[str, Any] = dict.fromkeys(
-            ("reapers_killed", "vanishings", "after_kill", "persistent_found", "lost_sysv"), 0
+            (
+                "reapers_killed",
+                "vanishings",
+                "after_kill",
+                "persistent_found",
+                "lost_sysv",
+                "items_lost",
+            ),
+            0,
         )
 
     def run(self) -> dict[str, Any]:
@@ -188,6 +197,14 @@ class Round:
         self._look()
         if self.ends.get(self.host.pid) != 0:
             raise Failure(f"the host ended with {self.ends.get(self.host.pid)}\n{self._said('output')}")
+        self._judge_items()
+
+    def _judge_items(self) -> None:
+        """Who was killed has lost one item at most, its own."""
+        lost, excused = self.ledger.lost_items()
+        self.result["items_lost"] = lost
+        if lost > excused and self.ledger.totals()["queues"] == 1:
+            raise Failure(f"{lost} items were put and never taken; {excused} may be missing")
 
     # ---- what is left -----------------------------------------------------------------------
 

@@ -140,9 +140,10 @@ void smem__nap(unsigned ms);
 
 /*
  * Sleep while the word in shared memory is [expected]; [deadline] is in ns of
- * CLOCK_MONOTONIC, INT64_MAX: none. 0: woken, or it is another already; may be 0
- * for no reason. -ETIMEDOUT; -EINTR: a signal was handled.
+ * CLOCK_MONOTONIC, INT64_MAX: none. 0: it is another already. SMEM__WOKEN: counted by
+ * the smem__futex_wake() of somebody. -ETIMEDOUT; -EINTR: a signal was handled.
  */
+enum { SMEM__WOKEN = 1 };
 int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 /* Wake up to [count] of all processes that sleep on it. How many, or an error. */
 int smem__futex_wake(const _Atomic uint32_t *word, int count);
@@ -266,6 +267,7 @@ typedef struct smem__mapping {
     bool shares; /* false: private pages, which nobody else ever sees */
     void *pin;   /* posix: the page that carries the lock, where [base] does not */
     bool apart;  /* posix: shared, and [base] never carries it */
+    bool visits; /* attached, not made here: probably used by others, too */
 } smem__mapping;
 
 typedef struct smem__backend {
@@ -298,7 +300,7 @@ typedef struct smem__backend {
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
     /* Loosen this mapping, which is the only one here, and claim what it maps. Not 0:
-       it is loosened, or not mapped any more. NULL: that cannot be done. */
+       it is loosened, or not mapped any more ([base] is NULL). NULL: that cannot be done. */
     int (*claim_mapped)(const smem__place *place, const char *name, smem__mapping *mapping,
                         smem__object *out);
     /* Let a loosened mapping hold the segment again, from an object that is claimed

@@ -14,10 +14,9 @@ int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t de
 {
     struct timespec end = {(time_t)(deadline / 1000000000), (long)(deadline % 1000000000)};
     if (smem__sys.futex(word, FUTEX_WAIT_BITSET, expected, deadline == INT64_MAX ? NULL : &end,
-                        FUTEX_BITSET_MATCH_ANY) == 0 ||
-        errno == EAGAIN)
-        return 0;
-    return -errno;
+                        FUTEX_BITSET_MATCH_ANY) == 0)
+        return SMEM__WOKEN;
+    return errno == EAGAIN ? 0 : -errno;
 }
 
 int smem__futex_wake(const _Atomic uint32_t *word, int count)

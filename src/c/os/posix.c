@@ -256,26 +256,35 @@ static int smem__posix_claim(const smem__place *place, const char *name, unsigne
     return rc ? rc : smem__posix_claim_open(out);
 }
 
-/* A mapping that is not apart is laid over itself from the file that claims it: so it
-   holds the segment again as soon as that gives the claim up for the shared lock. */
+/*
+ * What was made here is laid over itself from the file that claims it: so it holds the
+ * segment again as soon as that gives the claim up for the shared lock. That takes as long
+ * as three other calls: what others probably use is unmapped, and mapped again if nobody
+ * does.
+ */
 static int smem__posix_claim_mapped(const smem__place *place, const char *name,
                                     smem__mapping *mapping, smem__object *out)
 {
-    if (mapping->apart) {
-        smem__unpin(mapping->pin, 1);
-        mapping->pin = NULL;
-    }
+    bool again = !mapping->apart && mapping->visits;
+    smem__posix_part(mapping);
     int rc = smem__posix_open_own(place, name, out);
     if (rc != 0)
         return rc;
     if (!smem__posix_is_mapped(&out->file, mapping))
         rc = -ENOENT;
-    else if (!mapping->apart)
+    else if (!mapping->apart && !again)
         rc = smem__posix_lay(out->file.fd, mapping);
-    SMEM__POINT("posix.parted", "mapped, and the mapping holds no lock");
+    SMEM__POINT("posix.parted", "what is mapped holds no lock");
     if (rc != 0)
         smem__file_close(&out->file);
-    return rc ? rc : smem__posix_claim_open(out);
+    if (rc == 0)
+        rc = smem__posix_claim_open(out);
+    if (rc != 0 || !again)
+        return rc;
+    rc = smem__posix_map_again(out->file.fd, mapping);
+    if (rc != 0)
+        smem__file_close(&out->file);
+    return rc;
 }
 
 static int smem__posix_unlink(const smem__place *place, const char *name, smem__object *object)

@@ -13,6 +13,8 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode, ui
 void smem__posix_unmap(smem__mapping *mapping);
 bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping);
 int smem__posix_lay(int fd, const smem__mapping *mapping);
+void smem__posix_part(smem__mapping *mapping);
+int smem__posix_map_again(int fd, smem__mapping *mapping);
 int smem__posix_join(const smem__object *object, smem__mapping *mapping);
 int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping *mapping);
 void smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping);

@@ -79,6 +79,27 @@ static int smem__posix_map_shared(const smem__place *place, int fd, int prot, sm
     return out->base == MAP_FAILED ? smem__map_code() : 0;
 }
 
+/* The lock goes, and with it what cannot be mapped without it. */
+void smem__posix_part(smem__mapping *mapping)
+{
+    if (mapping->apart) {
+        smem__unpin(mapping->pin, 1);
+        mapping->pin = NULL;
+    } else if (mapping->visits) {
+        smem__sys.munmap(mapping->base, mapping->size);
+        mapping->base = NULL;
+    }
+}
+
+int smem__posix_map_again(int fd, smem__mapping *mapping)
+{
+    void *base = smem__sys.mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return smem__map_code();
+    mapping->base = base;
+    return 0;
+}
+
 /*
  * The segment from an open file without a lock, and beside it a page from the
  * one that holds it: so the lock can be given up while the segment stays mapped.
@@ -143,7 +164,8 @@ int smem__posix_join(const smem__object *object, smem__mapping *mapping)
 /* The lock goes last. */
 void smem__posix_unmap(smem__mapping *mapping)
 {
-    smem__sys.munmap(mapping->base, mapping->size);
+    if (mapping->base)
+        smem__sys.munmap(mapping->base, mapping->size);
     smem__unpin(mapping->pin, 1);
     SMEM__POINT("posix.unmapped", "the segment is not mapped any more; nobody has looked yet");
 }

@@ -394,12 +394,13 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
     if (!segment)
         return NULL;
     segment->references = 1;
+    segment->mapping.visits = false;
     segment->forks = ctx->forks;
     if (smem__cache_describe(ctx, segment, spec, &fresh) != 0) {
         smem__drop(ctx, segment);
         return NULL;
     }
-    smem__fill_mapped(smem_data(segment), segment->info.nbytes, spec);
+    smem__fill_mapped(ctx, smem_data(segment), segment->info.nbytes, spec);
     return segment;
 }
 

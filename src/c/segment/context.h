@@ -94,6 +94,7 @@ struct smem_context {
     _Atomic unsigned refused_count; /* table_lock; read without it as a hint */
     _Atomic uint64_t next_sweep_us;
     smem__cache cache;       /* table_lock */
+    _Atomic unsigned threads; /* that a copy may use, 0: as many as pay */
     uint64_t forks;          /* of this process; changed under fork_lock exclusive */
     char *reaper;            /* the program, or NULL */
     _Atomic uint64_t next_reaper_us; /* when to see whether it still lives */

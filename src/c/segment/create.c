@@ -203,7 +203,7 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
     if (rc == 0)
         rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
     if (rc == 0 && found->object.resident && birth->spec->contents_size)
-        smem__fill_mapped(smem_data(*out), found->header.nbytes, birth->spec);
+        smem__fill_mapped(birth->ctx, smem_data(*out), found->header.nbytes, birth->spec);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;

@@ -1,9 +1,12 @@
 #include "segment/fill.h"
 
+#include "base/stream.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
-enum { SMEM__FILL_PIECE = 2 << 20,
+enum { SMEM__FILL_PIECE = 512 << 10,
+       SMEM__FILL_STREAMS = 16 << 20, /* below, who reads it next may find it in a cache */
        SMEM__FILL_BY_TWO = 32 << 20 }; /* below, a thread may take longer to start */
 
 int smem__fill_object(const smem__found *found, const smem_spec *spec)
@@ -27,6 +30,7 @@ typedef struct smem__filling {
     char *data;
     const char *contents;
     uint64_t nbytes, period;
+    bool streams;
     _Atomic uint64_t next;
 } smem__filling;
 
@@ -35,7 +39,10 @@ static void smem__fill_piece(const smem__filling *filling, uint64_t at, uint64_t
     while (at < end) {
         uint64_t from = at % filling->period, n = filling->period - from;
         n = n < end - at ? n : end - at;
-        memcpy(filling->data + at, filling->contents + from, n);
+        if (filling->streams)
+            smem__stream(filling->data + at, filling->contents + from, n);
+        else
+            memcpy(filling->data + at, filling->contents + from, n);
         at += n;
     }
 }
@@ -51,21 +58,42 @@ static void *smem__fill_pieces(void *arg)
     return NULL;
 }
 
-void smem__fill_mapped(void *data, uint64_t nbytes, const smem_spec *spec)
+/* [contents], [period] bytes of them, again and again. */
+static void smem__fill_from(const smem_context *ctx, void *data, uint64_t nbytes,
+                            const void *contents, uint64_t period)
 {
     pthread_t second;
-    if (!spec->contents_size) {
-        if (!(spec->flags & SMEM_UNINITIALIZED))
-            memset(data, 0, nbytes);
-        return;
-    }
     smem__filling filling = {.data = data,
-                             .contents = spec->contents,
+                             .contents = contents,
                              .nbytes = nbytes,
-                             .period = spec->contents_size};
-    bool two = nbytes >= SMEM__FILL_BY_TWO &&
+                             .period = period,
+                             .streams = nbytes >= SMEM__FILL_STREAMS};
+    bool two = nbytes >= SMEM__FILL_BY_TWO && atomic_load(&ctx->threads) != 1 &&
                smem__start_beside(smem__fill_pieces, &filling, &second);
     smem__fill_pieces(&filling);
     if (two)
         pthread_join(second, NULL);
+}
+
+void smem__fill_mapped(const smem_context *ctx, void *data, uint64_t nbytes,
+                       const smem_spec *spec)
+{
+    if (spec->contents_size)
+        smem__fill_from(ctx, data, nbytes, spec->contents, spec->contents_size);
+    else if (!(spec->flags & SMEM_UNINITIALIZED))
+        memset(data, 0, nbytes);
+}
+
+int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
+{
+    if (segment->mode == SMEM_READ_ONLY || nbytes > segment->info.nbytes)
+        return SMEM_E_ARGUMENT;
+    if (nbytes)
+        smem__fill_from(segment->ctx, smem_data(segment), nbytes, contents, nbytes);
+    return 0;
+}
+
+void smem_limit_threads(smem_context *ctx, unsigned threads)
+{
+    atomic_store(&ctx->threads, threads);
 }

@@ -52,7 +52,7 @@ int smem__sleep(const _Atomic uint32_t *word, uint32_t expected, int64_t deadlin
     *looked = rc == -ETIMEDOUT;
     if (*looked && *slice < SMEM__SLICE_LONGEST)
         *slice *= 2;
-    return rc == -ETIMEDOUT ? 0 : rc;
+    return rc == -ETIMEDOUT || rc == SMEM__WOKEN ? 0 : rc;
 }
 
 /* ---- taking ----------------------------------------------------------------- */

@@ -1,6 +1,5 @@
 #include "segment/queue.h"
 
-#include "base/checked.h"
 #include "base/point.h"
 #include "os/backend.h"
 #include "segment/lock.h"
@@ -21,83 +20,6 @@ static smem__queue *smem__queue_of(const smem_queue *queue)
 static unsigned char *smem__queue_items(const smem_queue *queue)
 {
     return (unsigned char *)(smem__queue_of(queue)->ends + queue->slots);
-}
-
-/* ---- geometry --------------------------------------------------------------- */
-
-static bool smem__power_of_two(uint64_t n)
-{
-    return n != 0 && (n & (n - 1)) == 0;
-}
-
-static uint64_t smem__slots_for(uint32_t limit)
-{
-    uint64_t slots = 2;
-    while (slots <= limit)
-        slots *= 2;
-    return slots;
-}
-
-static uint64_t smem__queue_bytes(uint64_t slots, uint64_t room)
-{
-    uint64_t bytes;
-    return smem__mul(slots, sizeof(uint64_t), &bytes) && smem__add(bytes, room, &bytes) &&
-                   smem__add(bytes, sizeof(smem__queue), &bytes)
-               ? bytes
-               : 0;
-}
-
-uint64_t smem_queue_size(uint32_t limit, uint64_t room)
-{
-    if (limit == 0 || !smem__power_of_two(room))
-        return 0;
-    return smem__queue_bytes(smem__slots_for(limit), room);
-}
-
-int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
-{
-    smem__queue *queue = smem_data(segment);
-    uint64_t needed = smem_queue_size(limit, room), all;
-    if (needed == 0 || smem_info_of(segment)->nbytes < needed ||
-        !smem__mul(spare, limit, &all) || all > room)
-        return SMEM_E_ARGUMENT;
-    int code = smem__may_change(segment, queue);
-    if (code != 0)
-        return code;
-    queue->limit = limit;
-    queue->stamp = SMEM__QUEUE_STAMP;
-    queue->slots = smem__slots_for(limit);
-    queue->room = room;
-    queue->spare = spare;
-    atomic_thread_fence(memory_order_release);
-    memcpy(queue->magic, SMEM__QUEUE_MAGIC, sizeof queue->magic);
-    return 0;
-}
-
-int smem_queue_open(smem_segment *segment, smem_queue *out)
-{
-    const smem__queue *queue = smem_data(segment);
-    uint64_t size = smem_info_of(segment)->nbytes, all;
-    int code = smem__may_change(segment, queue);
-    if (code != 0)
-        return code;
-    if (size < sizeof *queue || memcmp(queue->magic, SMEM__QUEUE_MAGIC, sizeof queue->magic) != 0)
-        return SMEM_E_KIND;
-    atomic_thread_fence(memory_order_acquire);
-    if (queue->stamp != SMEM__QUEUE_STAMP)
-        return SMEM_E_VERSION;
-    smem_queue found = {.segment = segment}; /* read once: somebody may be writing there */
-    found.slots = *(const volatile uint64_t *)&queue->slots;
-    found.room = *(const volatile uint64_t *)&queue->room;
-    found.spare = *(const volatile uint64_t *)&queue->spare;
-    found.limit = *(const volatile uint32_t *)&queue->limit;
-    uint64_t needed = smem__queue_bytes(found.slots, found.room);
-    if (!smem__power_of_two(found.slots) || !smem__power_of_two(found.room) ||
-        found.limit == 0 || found.limit >= found.slots || needed == 0 || needed > size ||
-        !smem__mul(found.spare, found.limit, &all) || all > found.room)
-        return SMEM_E_FORMAT;
-    *out = found;
-    return 0;
 }
 
 /* ---- the tape --------------------------------------------------------------- */
@@ -150,6 +72,13 @@ static int smem__side_enter(const smem_queue *queue, smem__queue_side *side, int
     return code == SMEM_E_OWNER_DIED ? smem_lock_recover(queue->segment, &side->lock) : code;
 }
 
+/* -EBUSY: one has to wait, if only to find out whether the holder lives. */
+static int smem__side_try(const smem_queue *queue, smem__queue_side *side)
+{
+    int code = smem_lock_try(queue->segment, &side->lock);
+    return code == -ENOLCK ? -EBUSY : code;
+}
+
 static void smem__side_exit(const smem_queue *queue, smem__queue_side *side)
 {
     smem_lock_release(queue->segment, &side->lock);
@@ -195,6 +124,8 @@ static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadl
     bool last = deadline <= again;
     atomic_fetch_add(&side->sleepers, 1);
     int code = smem__futex_wait(&side->event, seen, last ? deadline : again);
+    if (code == SMEM__WOKEN)
+        return 0;
     atomic_fetch_sub(&side->sleepers, 1);
     return code == -ETIMEDOUT && !last ? 0 : code;
 }
@@ -208,12 +139,21 @@ static void smem__side_advance(smem__queue_side *side)
     atomic_store(&side->event, atomic_load_explicit(&side->event, memory_order_relaxed) + 1);
 }
 
+/* Who wakes takes those whom it woke off the count: until they run, nobody else makes
+   a system call for them. */
+static void smem__side_rouse(smem__queue_side *side, int count)
+{
+    int woken = smem__futex_wake(&side->event, count);
+    if (woken > 0)
+        atomic_fetch_sub(&side->sleepers, (uint32_t)woken);
+}
+
 /* An item is for one, and so is a slot; but bytes that are too few for who is woken
    may be enough for another. */
 static void smem__side_wake(smem__queue_side *side, int count)
 {
     if (atomic_load(&side->sleepers) != 0)
-        smem__futex_wake(&side->event, count);
+        smem__side_rouse(side, count);
 }
 
 /* ---- put -------------------------------------------------------------------- */
@@ -223,17 +163,25 @@ static uint64_t smem__position(const smem__queue_side *side)
     return atomic_load_explicit(&side->position, memory_order_acquire);
 }
 
+/* Where the other side was at the last look, or is. */
+static uint64_t smem__far(smem__queue_side *side, const smem__queue_side *other, bool look)
+{
+    if (look)
+        atomic_store_explicit(&side->far, smem__position(other), memory_order_relaxed);
+    return atomic_load_explicit(&side->far, memory_order_relaxed);
+}
+
 /*
- * One try, by the holder of the put side's lock. The consumers move [taken] only
- * forwards meanwhile: what is free stays free.
+ * One try, by the holder of the put side's lock. The consumers move their position
+ * only forwards meanwhile: what is free stays free.
  */
-static int smem__queue_append(const smem_queue *queue, const void *item, uint64_t length)
+static int smem__queue_append(const smem_queue *queue, const void *item, uint64_t length, bool look)
 {
     smem__queue *shared = smem__queue_of(queue);
     if (atomic_load(&shared->shut))
         return SMEM_E_SHUT;
     uint64_t put = atomic_load_explicit(&shared->put.position, memory_order_relaxed);
-    uint64_t count = put - smem__position(&shared->get);
+    uint64_t count = put - smem__far(&shared->put, &shared->get, look);
     if (count == queue->limit)
         return -EAGAIN;
     uint64_t begin = smem__end_of(queue, put - 1);
@@ -252,18 +200,31 @@ static int smem__queue_append(const smem_queue *queue, const void *item, uint64_
     return 0;
 }
 
+/* By the holder, who gives the lock back here. [seen] is for smem__side_await(). */
+static int smem__queue_put(const smem_queue *queue, const void *item, uint64_t length,
+                           uint32_t *seen)
+{
+    smem__queue *shared = smem__queue_of(queue);
+    int code = smem__queue_append(queue, item, length, false);
+    if (code != 0 && code != SMEM_E_SHUT) {
+        *seen = atomic_load(&shared->get.event); /* before the look at what is free */
+        code = smem__queue_append(queue, item, length, true);
+    }
+    smem__side_exit(queue, &shared->put);
+    if (code == 0)
+        smem__side_wake(&shared->put, 1);
+    return code;
+}
+
 int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, int64_t deadline)
 {
     smem__queue *shared = smem__queue_of(queue);
     for (;;) {
+        uint32_t seen;
         int code = smem__side_enter(queue, &shared->put, deadline);
         if (code != 0)
             return code;
-        uint32_t seen = atomic_load(&shared->get.event); /* before the look at what is free */
-        code = smem__queue_append(queue, item, length);
-        smem__side_exit(queue, &shared->put);
-        if (code == 0)
-            smem__side_wake(&shared->put, 1);
+        code = smem__queue_put(queue, item, length, &seen);
         if (code != -EAGAIN)
             return code;
         code = smem__side_await(&shared->get, seen, deadline);
@@ -272,16 +233,23 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
     }
 }
 
+int smem_queue_try_put(const smem_queue *queue, const void *item, uint64_t length)
+{
+    uint32_t seen;
+    int code = smem__side_try(queue, &smem__queue_of(queue)->put);
+    return code ? code : smem__queue_put(queue, item, length, &seen);
+}
+
 /* ---- get -------------------------------------------------------------------- */
 
 /* One try, by the holder of the get side's lock. */
-static int smem__queue_take(const smem_queue *queue, void *buffer, uint64_t capacity,
-                            uint64_t *length)
+static int smem__queue_first(const smem_queue *queue, void *buffer, uint64_t capacity,
+                             uint64_t *length, bool look)
 {
     smem__queue *shared = smem__queue_of(queue);
-    bool shut = atomic_load(&shared->shut); /* before the look at what is there */
+    bool shut = look && atomic_load(&shared->shut); /* before the look at what is there */
     uint64_t taken = atomic_load_explicit(&shared->get.position, memory_order_relaxed);
-    uint64_t count = smem__position(&shared->put) - taken;
+    uint64_t count = smem__far(&shared->get, &shared->put, look) - taken;
     if (count == 0)
         return shut ? SMEM_E_SHUT : -EAGAIN;
     uint64_t begin = smem__end_of(queue, taken - 1);
@@ -294,6 +262,22 @@ static int smem__queue_take(const smem_queue *queue, void *buffer, uint64_t capa
     SMEM__POINT("queue.read", "an item was copied out; it is still the first one");
     smem__side_advance(&shared->get);
     return 0;
+}
+
+/* By the holder, who gives the lock back here. [seen] is for smem__side_await(). */
+static int smem__queue_take(const smem_queue *queue, void *buffer, uint64_t capacity,
+                            uint64_t *length, uint32_t *seen)
+{
+    smem__queue *shared = smem__queue_of(queue);
+    int code = smem__queue_first(queue, buffer, capacity, length, false);
+    if (code == -EAGAIN) {
+        *seen = atomic_load(&shared->put.event);
+        code = smem__queue_first(queue, buffer, capacity, length, true);
+    }
+    smem__side_exit(queue, &shared->get);
+    if (code == 0)
+        smem__side_wake(&shared->get, queue->spare != 0 ? 1 : INT_MAX);
+    return code;
 }
 
 /*
@@ -315,14 +299,11 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
     smem__queue *shared = smem__queue_of(queue);
     bool settled = false;
     for (;;) {
+        uint32_t seen;
         int code = smem__side_enter(queue, &shared->get, deadline);
         if (code != 0)
             return code;
-        uint32_t seen = atomic_load(&shared->put.event);
-        code = smem__queue_take(queue, buffer, capacity, length);
-        smem__side_exit(queue, &shared->get);
-        if (code == 0)
-            smem__side_wake(&shared->get, queue->spare != 0 ? 1 : INT_MAX);
+        code = smem__queue_take(queue, buffer, capacity, length, &seen);
         if (code == SMEM_E_SHUT && !settled) {
             settled = true;
             code = smem__queue_settle(queue, deadline);
@@ -335,6 +316,15 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
         if (code != 0)
             return code;
     }
+}
+
+int smem_queue_try_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length)
+{
+    uint32_t seen;
+    int code = smem__side_try(queue, &smem__queue_of(queue)->get);
+    if (code == 0)
+        code = smem__queue_take(queue, buffer, capacity, length, &seen);
+    return code == SMEM_E_SHUT ? -EBUSY : code; /* one has to wait for producers to know */
 }
 
 /* ---- the rest --------------------------------------------------------------- */
@@ -351,10 +341,10 @@ uint32_t smem_queue_count(const smem_queue *queue)
  * Change [side]'s event, so that its sleepers look again. Without the lock: the
  * holder's own change may overwrite this one, and is as good.
  */
-static void smem__side_rouse(smem__queue_side *side)
+static void smem__side_interrupt(smem__queue_side *side)
 {
     atomic_fetch_add(&side->event, 1);
-    smem__futex_wake(&side->event, INT_MAX);
+    smem__side_rouse(side, INT_MAX);
 }
 
 void smem_queue_shut(const smem_queue *queue)
@@ -362,8 +352,8 @@ void smem_queue_shut(const smem_queue *queue)
     smem__queue *shared = smem__queue_of(queue);
     atomic_store(&shared->shut, 1);
     SMEM__POINT("queue.shut", "no more puts; those who wait were not woken");
-    smem__side_rouse(&shared->put);
-    smem__side_rouse(&shared->get);
+    smem__side_interrupt(&shared->put);
+    smem__side_interrupt(&shared->get);
 }
 
 int smem_queue_done(const smem_queue *queue)

@@ -9,9 +9,15 @@
  *
  * -1 is the layout of the struct (sharedmem.h), the numbers are those of
  * smem_sync_spec. Whoever attaches starts it, which does nothing the second time.
+ *
+ * A queue (queue.h) has as many elements as it has bytes, and nothing to start.
  */
-#include "sharedmem.h"
+#include "base/checked.h"
+#include "base/point.h"
+#include "segment/lock.h"
+#include "segment/queue.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,4 +129,98 @@ int smem_sync_attach_or_create(smem_context *ctx, const smem_sync_spec *spec, sm
     if (rc == 0)
         rc = smem_attach_or_create(ctx, &array, &found, created);
     return rc ? rc : smem__checked(found, spec->kind, out);
+}
+
+/* ---- queues ------------------------------------------------------------------ */
+
+static bool smem__power_of_two(uint64_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+static uint64_t smem__slots_for(uint32_t limit)
+{
+    uint64_t slots = 2;
+    while (slots <= limit)
+        slots *= 2;
+    return slots;
+}
+
+/* 0: it cannot be. */
+static uint64_t smem__queue_bytes(uint32_t limit, uint64_t room, uint64_t spare)
+{
+    uint64_t bytes, all;
+    return limit != 0 && smem__power_of_two(room) && smem__mul(spare, limit, &all) &&
+                   all <= room && smem__mul(smem__slots_for(limit), sizeof(uint64_t), &bytes) &&
+                   smem__add(bytes, room, &bytes) && smem__add(bytes, sizeof(smem__queue), &bytes) &&
+                   bytes <= INT64_MAX
+               ? bytes
+               : 0;
+}
+
+enum { SMEM__QUEUE_TEXT = 96 };
+
+static void smem__queue_text(uint32_t limit, uint64_t room, uint64_t spare,
+                             char out[SMEM__QUEUE_TEXT])
+{
+    snprintf(out, SMEM__QUEUE_TEXT, "[('queue-2 %" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
+             limit, room, spare);
+}
+
+/* Nothing but the very text that would be written is taken. */
+int smem_queue_open(smem_segment *segment, smem_queue *out)
+{
+    const smem_info *info = smem_info_of(segment);
+    smem_queue found = {.segment = segment};
+    char text[SMEM__QUEUE_TEXT];
+    if (sscanf(info->dtype, "[('queue-2 %" SCNu32 " %" SCNu64 " %" SCNu64, &found.limit,
+               &found.room, &found.spare) != 3)
+        return SMEM_E_KIND;
+    smem__queue_text(found.limit, found.room, found.spare, text);
+    uint64_t needed = smem__queue_bytes(found.limit, found.room, found.spare);
+    if (strcmp(text, info->dtype) != 0 || needed == 0 || info->nbytes < needed || info->start != 0)
+        return SMEM_E_KIND;
+    found.slots = smem__slots_for(found.limit);
+    int code = smem__may_change(segment, smem_data(segment));
+    if (code == 0)
+        *out = found;
+    return code;
+}
+
+static int smem__queue_opened(smem_segment *segment, smem_queue *out)
+{
+    int code = smem_queue_open(segment, out);
+    if (code != 0)
+        smem_detach(segment);
+    return code;
+}
+
+int smem_queue_create(smem_context *ctx, const smem_queue_spec *queue, smem_queue *out)
+{
+    char text[SMEM__QUEUE_TEXT];
+    smem_segment *made;
+    int64_t size = (int64_t)smem__queue_bytes(queue->limit, queue->room, queue->spare);
+    if (size == 0)
+        return SMEM_E_ARGUMENT;
+    smem__queue_text(queue->limit, queue->room, queue->spare, text);
+    smem_spec spec = {.name = queue->name,
+                      .backend = queue->backend,
+                      .flags = queue->flags,
+                      .permissions = queue->permissions,
+                      .dtype = text,
+                      .itemsize = 1,
+                      .ndim = 1,
+                      .shape = &size};
+    int code = smem_create(ctx, &spec, &made);
+    if (code != 0)
+        return code;
+    SMEM__POINT("queue.made", "a new queue has its name, and is whole");
+    return smem__queue_opened(made, out);
+}
+
+int smem_queue_attach(smem_context *ctx, const char *name, smem_queue *out)
+{
+    smem_segment *found;
+    int code = smem_attach(ctx, name, SMEM_READ_WRITE, &found);
+    return code ? code : smem__queue_opened(found, out);
 }

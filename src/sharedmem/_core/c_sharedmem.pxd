@@ -121,6 +121,8 @@ cdef extern from "sharedmem.h" nogil:
     smem_segment *smem_retain(smem_segment *segment)
     void smem_detach(smem_segment *segment)
     void *smem_data(const smem_segment *segment)
+    int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
+    void smem_limit_threads(smem_context *ctx, unsigned threads)
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)
     void smem_publish(smem_segment *segment)
@@ -169,16 +171,28 @@ cdef extern from "sharedmem.h" nogil:
     void smem_stats(smem_context *ctx, smem_statistics *out)
 
     ctypedef struct smem_queue:
+        smem_segment *segment
         uint32_t limit
         uint64_t spare
 
-    uint64_t smem_queue_size(uint32_t limit, uint64_t room)
-    int smem_queue_format(smem_segment *segment, uint32_t limit, uint64_t room, uint64_t spare)
+    ctypedef struct smem_queue_spec:
+        const char *name
+        int backend
+        unsigned flags
+        unsigned permissions
+        uint32_t limit
+        uint64_t room
+        uint64_t spare
+
+    int smem_queue_create(smem_context *ctx, const smem_queue_spec *spec, smem_queue *out)
     int smem_queue_open(smem_segment *segment, smem_queue *out)
     int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length,
                        int64_t deadline)
     int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity,
                        uint64_t *length, int64_t deadline)
+    int smem_queue_try_put(const smem_queue *queue, const void *item, uint64_t length)
+    int smem_queue_try_get(const smem_queue *queue, void *buffer, uint64_t capacity,
+                           uint64_t *length)
     uint32_t smem_queue_count(const smem_queue *queue)
     void smem_queue_shut(const smem_queue *queue)
     int smem_queue_done(const smem_queue *queue)

@@ -7,7 +7,7 @@ written as they are in C; everything else is a pickle, made by the caller.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.errno cimport EAGAIN
+from libc.errno cimport EAGAIN, EBUSY
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
@@ -124,8 +124,8 @@ cdef class Ring:
 
     cdef int put_bytes(self, const char *data, Py_ssize_t size, deadline) except -1:
         cdef int64_t until = FOREVER if deadline is None else deadline
-        cdef int code = smem_queue_put(&self.c, data, size, NO_WAIT)
-        while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR:
+        cdef int code = smem_queue_try_put(&self.c, data, size)
+        while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR or code == -EBUSY:
             PyErr_CheckSignals()
             with nogil:
                 code = smem_queue_put(&self.c, data, size, until)
@@ -168,8 +168,9 @@ cdef class Ring:
         cdef char *small = at[0]
         cdef char *larger
         cdef int64_t until = FOREVER if deadline is None else deadline
-        cdef int code = smem_queue_get(&self.c, small, capacity, size, NO_WAIT)
-        while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR or code == SMEM_E_LENGTH:
+        cdef int code = smem_queue_try_get(&self.c, small, capacity, size)
+        while ((code == -EAGAIN and until != NO_WAIT) or code == -EINTR or code == -EBUSY
+               or code == SMEM_E_LENGTH):
             if code == SMEM_E_LENGTH:  # it is still there, or another one is
                 capacity = size[0]
                 larger = <char *>PyMem_Realloc(NULL if at[0] == small else at[0], capacity)
@@ -227,11 +228,3 @@ cdef class Ring:
             with nogil:
                 code = smem_queue_join(&self.c, until)
         return code == 0
-
-
-def format_queue(Segment segment, uint32_t limit, uint64_t room, uint64_t spare):
-    check(smem_queue_format(segment.c, limit, room, spare), None)
-
-
-def queue_size(uint32_t limit, uint64_t room):
-    return smem_queue_size(limit, room)

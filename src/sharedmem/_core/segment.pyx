@@ -3,9 +3,10 @@
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 cimport numpy as cnp
 
 from sharedmem._core.c_sharedmem cimport *
@@ -135,6 +136,11 @@ cdef class Segment:
     def info(self): return make_info(self.facts, NULL)
 
     @property
+    def dtype(self):
+        """The dtype's text in the header."""
+        return self.facts.dtype.decode("latin-1")
+
+    @property
     def name(self):
         smem_publish(self.c)
         return decode(self.facts.name)
@@ -188,26 +194,6 @@ cdef class Segment:
         return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
                 self.facts.family, smem_mode_of(self.c))
 
-    def descriptor(self, cnp.ndarray array, dtype, cls, int flags, ticket):
-        """The picklable facts of an array over this segment, in the order of load()."""
-        cdef int i, ndim = cnp.PyArray_NDIM(array)
-        cdef size_t offset = <size_t>cnp.PyArray_DATA(array) - <size_t>smem_data(self.c)
-        cdef int64_t step = cnp.PyArray_ITEMSIZE(array)
-        cdef bint in_order = True
-        for i in range(ndim - 1, -1, -1):
-            in_order = in_order and cnp.PyArray_STRIDE(array, i) == step
-            step *= cnp.PyArray_DIM(array, i)
-        smem_publish(self.c)
-        if offset > self.facts.nbytes:  # only where there are no elements
-            offset = 0
-        shape = tuple([cnp.PyArray_DIM(array, i) for i in range(ndim)])
-        strides = None
-        if not in_order:
-            strides = tuple([cnp.PyArray_STRIDE(array, i) for i in range(ndim)])
-        return (self.facts.backend, decode(self.facts.name), self.facts.nonce, self.facts.origin,
-                self.facts.family, smem_mode_of(self.c), offset, shape, strides, dtype, cls,
-                flags, ticket)
-
 
 cdef Segment wrap(smem_segment *c):
     cdef Segment segment = Segment.__new__(Segment)
@@ -237,15 +223,16 @@ cdef class Parcel:
     @property
     def nbytes(self): return self.segment.facts.nbytes
 
-    def fill(self, cnp.ndarray array, size_t begin, size_t end):
-        """Copy these bytes of a contiguous array to where they are in it."""
-        cdef const char *source = <const char *>cnp.PyArray_DATA(array)
-        cdef char *target = <char *>smem_data(self.segment.c)
-        if (not begin <= end <= <size_t>cnp.PyArray_NBYTES(array) <= self.segment.facts.nbytes
-                or not cnp.PyArray_ISONESEGMENT(array)):
-            raise ValueError("a parcel takes one run of bytes, no longer than itself")
+    def fill(self, cnp.ndarray array):
+        """Copy the bytes of a contiguous array to its beginning."""
+        cdef const void *source = cnp.PyArray_DATA(array)
+        cdef uint64_t nbytes = cnp.PyArray_NBYTES(array)
+        cdef int code
+        if not cnp.PyArray_ISONESEGMENT(array):
+            raise ValueError("a parcel takes one run of bytes")
         with nogil:
-            memcpy(target + begin, source + begin, end - begin)
+            code = smem_fill(self.segment.c, source, nbytes)
+        check(code, None)
 
     def offset(self, cnp.ndarray array):
         """Where an array over it begins."""
@@ -324,6 +311,30 @@ def segment_of(array):
         return segment
     # A slice without elements may point anywhere.
     return segment if cnp.PyArray_SIZE(<cnp.ndarray>array) == 0 else None
+
+
+def whole(Segment segment not None, cnp.dtype dtype not None, cls):
+    """The array that the header describes, over its segment; `cls` has no __array_finalize__.
+
+    The extents were found to lie in the segment when it was attached. None: that takes more
+    thought, since the header speaks of items of another size, of no bytes, or that are arrays.
+    """
+    cdef const smem_info *facts = segment.facts
+    cdef cnp.npy_intp dims[SMEM_NDIM_MAX]
+    cdef cnp.npy_intp strides[SMEM_NDIM_MAX]
+    cdef int i
+    if (<uint64_t>cnp.PyDataType_ELSIZE(dtype) != facts.itemsize or facts.itemsize == 0
+            or cnp.PyDataType_HASSUBARRAY(dtype)):
+        return None
+    for i in range(facts.ndim):
+        dims[i], strides[i] = facts.shape[i], facts.strides[i]
+    Py_INCREF(dtype)
+    array = PyArray_NewFromDescr(
+        cls, dtype, facts.ndim, dims, strides, <char *>smem_data(segment.c) + facts.start,
+        0 if smem_mode_of(segment.c) == SMEM_READ_ONLY else cnp.NPY_ARRAY_WRITEABLE, NULL)
+    Py_INCREF(segment)
+    cnp.PyArray_SetBaseObject(array, segment)
+    return array
 
 
 def replace_reference(thing):
@@ -546,6 +557,21 @@ cdef class Context:
         check(code, name)
         return wrap(out)
 
+    def make_queue(self, name, int backend, unsigned flags, uint32_t limit, uint64_t room,
+                   uint64_t spare):
+        """A segment that is a queue, from its first moment on."""
+        cdef smem_queue_spec spec
+        cdef smem_queue out
+        cdef bytes text = None if name is None else encode(name)
+        cdef int code
+        spec.name = NULL if name is None else <const char *>text
+        spec.backend, spec.flags, spec.permissions = backend, flags, 0o600
+        spec.limit, spec.room, spec.spare = limit, room, spare
+        with nogil:
+            code = smem_queue_create(self.c, &spec, &out)
+        check(code, name)
+        return wrap(out.segment)
+
     def forget(self, int backend, name, uint64_t nonce, uint64_t ticket):
         cdef bytes text = encode(name)
         cdef const char *c_name = text
@@ -632,12 +658,16 @@ cdef class Context:
             freed = smem_trim(self.c, keep)
         return freed
 
+    def limit_threads(self, unsigned threads):
+        smem_limit_threads(self.c, threads)
+
     def stats(self):
         cdef smem_statistics out
         smem_stats(self.c, &out)
         return out
 
 
+include "descriptor.pxi"
 include "sync.pxi"
 include "queue.pxi"
 include "atomic.pxi"
