@@ -938,6 +938,32 @@ def test_what_a_worker_writes_into_an_item_is_its_own(kind: str) -> None:
     assert not any(item.any() for item in items)
 
 
+def test_many_threads_have_maps_at_once() -> None:
+    """Each of which reaps the others' workers, since multiprocessing does."""
+
+    def work(i: int) -> list[int]:
+        with MapReduce(np=2) as inner:
+            return inner.map(lambda j: i * j, range(3))
+
+    with MapReduce(np=6, workers="thread") as pool:
+        assert pool.map(work, range(24)) == [[0, i, 2 * i] for i in range(24)]
+
+
+def test_exit_codes_that_nobody_gets() -> None:
+    """SIGCHLD ignored: maps go on, deaths are told without their code."""
+    done = run(
+        "import os, signal, sharedmem\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "with sharedmem.MapReduce(np=2) as pool:\n"
+        "    print(pool.map(abs, [-1, 2]))\n"
+        "    try:\n"
+        "        pool.map(lambda i: os._exit(1), [1, 2])\n"
+        "    except sharedmem.WorkerException as error:\n"
+        "        print('exit code was given to somebody else' in str(error))\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\nTrue\n", "")
+
+
 # ---- workers that are kept -----------------------------------------------------------------------
 
 

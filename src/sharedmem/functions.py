@@ -6,7 +6,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -55,24 +55,28 @@ def _cloudpickle() -> Any:
     return cloudpickle
 
 
-@cache
-def _pickler(cloudpickle: Any) -> Any:
+def _new_pickler(cloudpickle: Any) -> Any:
     """cloudpickle's pickler, by which views of shared memory go by name as well."""
+    base = cloudpickle.Pickler
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, obj: Any) -> Any:
-            if type(obj) is np.ndarray:
-                segment = segment_of(obj)
-                if segment is not None and pickling.goes_by_name(segment):
-                    return pickling.reduce_by_name(obj, 5)
-            return super().reducer_override(obj)
+    def reducer_override(self: Any, obj: Any) -> Any:
+        if type(obj) is np.ndarray:
+            segment = segment_of(obj)
+            if segment is not None and pickling.goes_by_name(segment):
+                return pickling.reduce_by_name(obj, 5)
+        return base.reducer_override(self, obj)
 
-    return Pickler
+    return type("Pickler", (base,), {"reducer_override": reducer_override})
+
+
+_picklers: list[Any] = []  # the one, once it was asked for
 
 
 def _by_value(cloudpickle: Any, thing: Any) -> bytes:
+    if not _picklers:
+        _picklers.append(_new_pickler(cloudpickle))
     file = io.BytesIO()
-    _pickler(cloudpickle)(file).dump(thing)
+    _picklers[0](file).dump(thing)
     return file.getvalue()
 
 

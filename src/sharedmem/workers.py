@@ -38,6 +38,7 @@ from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 __all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
+_NOTED = 1.0  # seconds for another thread to note an exit code
 _LENGTH = 8  # bytes in front of each message
 _READ = 1 << 18
 
@@ -50,12 +51,16 @@ class Says(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A worker has ended. [exitcode] as `multiprocessing.Process.exitcode` has it."""
+    """A worker has ended. [exitcode] as `multiprocessing.Process.exitcode` has it; None if it was lost."""
 
     rank: int
-    exitcode: int
+    exitcode: int | None
 
     def __str__(self) -> str:
+        if self.exitcode is None:
+            return (
+                f"worker {self.rank} ended and left its work; its exit code was given to somebody else"
+            )
         if self.exitcode >= 0:
             return f"worker {self.rank} ended with exit code {self.exitcode} and left its work"
         try:
@@ -71,6 +76,19 @@ def level_of_caller() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sharedmem."):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _exitcode(process: BaseProcess) -> int | None:
+    """Of one that has ended.
+
+    Another thread that starts a process reaps it, too, and may not have noted yet what it
+    got. Where SIGCHLD is ignored nobody gets it.
+    """
+    process.join()
+    until = time.monotonic() + (_NOTED if signal.getsignal(signal.SIGCHLD) is not signal.SIG_IGN else 0)
+    while process.exitcode is None and time.monotonic() < until:
+        time.sleep(0.0005)
+    return process.exitcode
 
 
 @contextmanager
@@ -421,11 +439,9 @@ class Workers:
             del heard[:end]
 
     def _death(self, rank: int) -> Death:
-        process = self._processes[rank]
-        process.join()
         self._alive.discard(rank)
         self._selector.unregister(self._deaths[rank])
-        death = Death(rank, process.exitcode or 0)
+        death = Death(rank, _exitcode(self._processes[rank]))
         self._abnormal |= death.exitcode != 0
         return death
 
@@ -480,7 +496,7 @@ class Workers:
         for fd in self._pidfds:
             os.close(fd)
         for rank, process in enumerate(self._processes):
-            if rank not in self._alive:
+            if rank not in self._alive and process.exitcode is not None:
                 process.close()
         if self._abnormal:
             reclaim_marked(self._mark)
