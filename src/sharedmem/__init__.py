@@ -24,6 +24,7 @@ from sharedmem.creation import (
     full_like,
     ones,
     ones_like,
+    wrap,
     zeros,
     zeros_like,
 )
@@ -65,8 +66,9 @@ from sharedmem.mapreduce import (
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
+from sharedmem.pool import Pool, TPool, array_split
 from sharedmem.queue import JoinableQueue, Queue
-from sharedmem.sharedarray import SharedArray
+from sharedmem.sharedarray import SharedArray, SharedMemArray
 from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 from sharedmem.transport import dumps, loads
 from sharedmem.warm import stats, trim
@@ -88,6 +90,7 @@ __all__ = [
     "NotHeldError",
     "OverReleasedError",
     "OwnerDiedError",
+    "Pool",
     "ProcessBackend",
     "ProcessPoolExecutor",
     "Queue",
@@ -105,13 +108,16 @@ __all__ = [
     "Semaphore",
     "ShareLimitError",
     "SharedArray",
+    "SharedMemArray",
     "SharedmemError",
     "ShutDown",
     "SlaveException",
+    "TPool",
     "ThreadBackend",
     "TornFrameError",
     "WorkerException",
     "array",
+    "array_split",
     "asshared",
     "atomic",
     "attach",
@@ -147,6 +153,7 @@ __all__ = [
     "trim",
     "uninstall",
     "unlink",
+    "wrap",
     "zeros",
     "zeros_like",
 ]

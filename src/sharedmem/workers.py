@@ -31,6 +31,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
+from sharedmem.heap import keep_freed
 from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
@@ -221,6 +222,7 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
         _end_with_thread_of(start.parent)
     else:
         _end_with_parent()
+    keep_freed()
     context.limit_threads(start.threads or threads.said())
     limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
