@@ -1045,6 +1045,16 @@ def test_kept_workers_are_replaced_after_a_failure_or_a_death() -> None:
         assert not any(map(alive, pids))
 
 
+def test_what_a_stopped_worker_was_told_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that it never reads holds a lock in flight; the leak guard looks."""
+    pytest.importorskip("cloudpickle")
+    monkeypatch.setattr(workers, "_PATIENCE", 0.2)
+    with MapReduce(np=2, reuse=True) as pool:
+        pids = dict(pool.map(lambda _: (pool.local.rank, os.getpid()), range(2)))
+        os.kill(pids[1], signal.SIGSTOP)
+        assert "raise_own" in failure(pool, raise_own, [3, sharedmem.Lock()]).traceback
+
+
 def test_a_pool_that_keeps_workers_has_one_map_at_a_time() -> None:
     """A second one is refused, and the first goes on."""
     pytest.importorskip("cloudpickle")

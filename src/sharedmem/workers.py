@@ -13,6 +13,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import pickle
 import secrets
 import select
 import selectors
@@ -227,7 +228,8 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
     limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        target(Worker(start.rank, start.speaks, start.hears, start.mark), *args)
+        worker = Worker(start.rank, start.speaks, start.hears, start.mark)
+        target(worker, *(args if start.forked else pickle.loads(worker.hear())))
     del limits
 
 
@@ -273,7 +275,7 @@ class Workers:
     count : int
     target : callable
     args : tuple
-        Inherited where `how` forks, else pickled.
+        Inherited where `how` forks, else pickled, shared things by name.
     how : context of multiprocessing
     listen : bool
         Whether they are told something, by `tell`.
@@ -300,6 +302,8 @@ class Workers:
         self._processes: list[BaseProcess] = []
         self._hearing: list[Connection] = []
         self._telling: list[Connection] = []
+        self._args = args
+        self._told: dict[int, bytes] = {}  # the latest message to each
         self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
         self._heard: list[bytearray] = []  # the beginnings of messages
@@ -318,7 +322,8 @@ class Workers:
         try:
             with _limiting(how.get_start_method(), limit):
                 for rank in range(count):
-                    self._start(rank, target, args, how, listen, limit)
+                    self._start(rank, target, args, how, listen or not self._forks, limit)
+            self._tell_arguments()
         except BaseException:
             self.kill()
             raise
@@ -344,7 +349,9 @@ class Workers:
         parent = self._owner if self._thread_bound else 0
         start = _Start(rank, self._forks, speaks, hears, not_its, parent, limit, self._mark)
         process = how.Process(  # type: ignore[attr-defined]
-            target=_run, args=(start, target, args), name=f"sharedmem-worker-{rank}"
+            target=_run,
+            args=(start, target, args if self._forks else ()),
+            name=f"sharedmem-worker-{rank}",
         )
         try:
             with _uninterrupted(), warnings.catch_warnings():
@@ -372,6 +379,14 @@ class Workers:
             return process.sentinel
         return self._pidfds[-1]
 
+    def _tell_arguments(self) -> None:
+        # By name, without tickets, which are kept meanwhile: multiprocessing would take tickets,
+        # and nobody would free those of a worker that is killed while it begins.
+        if not self._forks:
+            data = pickle.dumps(self._args)
+            for rank in range(len(self)):
+                self.tell(rank, data)
+
     def __len__(self) -> int:
         return len(self._processes)
 
@@ -379,6 +394,7 @@ class Workers:
 
     def tell(self, rank: int, data: bytes) -> None:
         """Send a message to one worker. Its death is heard of, not raised here."""
+        self._told[rank] = data
         fd = self._telling[rank].fileno()
         view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
         poll = select.poll()
@@ -500,3 +516,6 @@ class Workers:
                 process.close()
         if self._abnormal:
             reclaim_marked(self._mark)
+            for data in filter(None, self._told.values()):
+                pickling.forget(data)  # what of it was not received
+        self._args, self._told = (), {}
