@@ -1048,11 +1048,17 @@ def test_kept_workers_are_replaced_after_a_failure_or_a_death() -> None:
 def test_what_a_stopped_worker_was_told_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that it never reads holds a lock in flight; the leak guard looks."""
     pytest.importorskip("cloudpickle")
-    monkeypatch.setattr(workers, "_PATIENCE", 0.2)
-    with MapReduce(np=2, reuse=True) as pool:
-        pids = dict(pool.map(lambda _: (pool.local.rank, os.getpid()), range(2)))
-        os.kill(pids[1], signal.SIGSTOP)
-        assert "raise_own" in failure(pool, raise_own, [3, sharedmem.Lock()]).traceback
+    tell = workers.Workers.tell
+
+    def tell_and_kill(self: workers.Workers, rank: int, data: bytes) -> None:
+        tell(self, rank, data)
+        os.kill(pid, signal.SIGKILL)
+
+    with MapReduce(np=1, reuse=True) as pool:
+        (pid,) = pool.map(lambda _: os.getpid(), [0])
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(workers.Workers, "tell", tell_and_kill)
+        assert "SIGKILL" in str(failure(pool, str, [sharedmem.Lock()]))
 
 
 def test_a_pool_that_keeps_workers_has_one_map_at_a_time() -> None:
