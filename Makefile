@@ -28,6 +28,10 @@ $(VENV)/.demo: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group demo
 	touch $@
 
+$(VENV)/.interop: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --group interop
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.tools
 	$(BIN)/python -m pip install -q --group docs
 	touch $@
@@ -130,7 +134,7 @@ test-storm: build  ## a minute of both storms
 	$(STORM) --seconds 40 || [ $$? = 77 ]
 	$(STORM) --seconds 20 --warm || [ $$? = 77 ]
 
-test-python: build $(VENV)/.demo  ## run the Python tests
+test-python: build $(VENV)/.demo $(VENV)/.interop  ## run the Python tests
 	$(BIN)/python -m pytest
 
 test: test-c test-death model asan-short test-storm test-python  ## set up all that is needed and run every test
@@ -165,10 +169,18 @@ bench: build $(VENV)/.bench  ## measure beside peers, and renew the figures of R
 bench-quick: build $(VENV)/.bench  ## fewer rounds and cases; writes build/bench/figures.json only
 	$(BIN)/python benchmarks/run.py --quick
 
+# asv keeps what it knows of the machine in the home directory.
+ASV = HOME="$(CURDIR)/build/asv" $(CURDIR)/$(BIN)/asv
+bench-asv: build $(VENV)/.bench  ## run our own cases once each in asv, with the package in .venv
+	mkdir -p build/asv
+	cd benchmarks && $(ASV) machine --yes
+	cd benchmarks && $(ASV) check -E existing:$(CURDIR)/$(BIN)/python
+	cd benchmarks && $(ASV) run --quick --dry-run --show-stderr -E existing:$(CURDIR)/$(BIN)/python
+
 docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean model-long asan-python test-poor
+.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor

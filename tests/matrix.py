@@ -104,7 +104,7 @@ def set_up(version: str, interpreter: Path, rows: list[Row]) -> None:
         run(interpreter, "-m", "venv", row.python.parent.parent)
         numpy = "numpy" if row.numpy == "newest" else f"numpy=={row.numpy}.*"
         install = (*pip, "--python", row.python, "install", "--upgrade")
-        run(*install, "--group", "test", "--group", "demo", numpy)
+        run(*install, "--group", "test", "--group", "demo", "--group", "interop", numpy)
         run(*install, "--force-reinstall", "--no-deps", wheel)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -227,8 +228,26 @@ def test_arrays_in_chunks_do_not_stand_in_pickles(ours: Make) -> None:
 # ---- memory that is lent -----------------------------------------------------------
 
 
-def fill(length: int) -> np.ndarray:
-    return np.full(length, 3.0)
+def test_lent_memory_goes_back_without_a_ticket() -> None:
+    """A worker that is killed before its answer is read must not leave it in flight."""
+    call = module._Call(module._Desk(1000, 1), True, add_in_place, (np.zeros(N),), {})
+    opened, arguments = call.reduce(1)
+    item = opened(*arguments)
+    message = pickle.dumps(item.fn(*item.args))
+    assert [info.tickets for info in sharedmem.list_segments()] == [0]
+    assert pickle.loads(message).sum() == N
+
+
+def test_what_needs_no_packer() -> None:
+    """Atoms, and a few of them together; nothing else, wherever it is."""
+    endless: list[Any] = []
+    endless.append(endless)
+    for simple in (1, "text" * N, (), [1, (2.0, None)], {"a": [b"x", True]}):
+        assert module._is_simple(simple)
+    array = np.zeros(1)
+    others = (array, [array], {"a": (array,)}, {(frozenset(),): 1}, range(3), endless, [0] * N)
+    for other in others:
+        assert not module._is_simple(other)
 
 
 def test_memory_is_lent_for_results(tmp_path: Any) -> None:
@@ -390,10 +409,14 @@ def kill_oneself(array: np.ndarray) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_killed_workers(make: Make) -> None:
+def test_killed_workers(make: Make, request: pytest.FixtureRequest) -> None:
     """BrokenProcessPool for all that is pending, and nothing is left."""
+    if "stdlib" in request.node.name and sys.version_info < (3, 11, 6):
+        pytest.skip("hangs when a worker dies while a long call is written (gh-94777)")
     with make(2) as pool:
-        futures = [pool.submit(kill_oneself, np.ones(N)) for _ in range(6)]
+        futures = [pool.submit(kill_oneself, np.ones(N))]
+        with contextlib.suppress(BrokenProcessPool):  # it may be known already
+            futures += [pool.submit(kill_oneself, np.ones(N)) for _ in range(5)]
         for future in futures:
             with pytest.raises(BrokenProcessPool):
                 future.result()

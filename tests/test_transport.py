@@ -429,3 +429,15 @@ def test_tensors(dtype: str) -> None:
     assert arrived.dtype == tensor.dtype and torch.equal(arrived, tensor)
     arrived.zero_()
     assert tensor.any()
+
+
+def test_a_tensor_that_has_no_way_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a torch that was built without NumPy: it goes torch's way."""
+    torch = pytest.importorskip("torch")
+
+    def refuse(tensor: Any) -> None:
+        raise RuntimeError("Numpy is not available")
+
+    tensor = torch.arange(N)
+    monkeypatch.setattr(torch.Tensor, "numpy", refuse)
+    assert torch.equal(sent(tensor), tensor)

@@ -41,7 +41,7 @@ def try_out(wheel: Path, folder: Path, arguments: list[str]) -> int:
     python = folder / "venv" / "bin" / "python"
     install = (python, "-m", "pip", "-q", "--disable-pip-version-check", "install")
     run(*install, "--upgrade", "pip>=25.1")
-    groups = [f"--group={ROOT / 'pyproject.toml'}:{group}" for group in ("test", "demo")]
+    groups = [f"--group={ROOT / 'pyproject.toml'}:{group}" for group in ("test", "demo", "interop")]
     run(*install, wheel, *groups, cwd=folder)
     where = "import sharedmem; print(sharedmem.__file__)"
     said = subprocess.run((python, "-c", where), check=True, cwd=folder, capture_output=True, text=True)

@@ -118,8 +118,8 @@ class _Call:
         self._content: Any = fn, args, kwargs
         self._lent: list[Parcel] = []  # until the answer has come
 
-    def release(self, future: Any) -> None:
-        """The future is done, in whatever way: nobody needs the arguments any more."""
+    def release(self) -> None:
+        """The answer has come, or will not: nobody needs the arguments any more."""
         self._content = None
         self._lent = []
 
@@ -158,10 +158,22 @@ def _open_answer(
 
 
 class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, misc, unused-ignore]
-    """The thread that manages a pool, which frees what a broken one left in flight."""
+    """The thread that manages a pool. What was lent comes back, what a broken one sent is freed."""
+
+    def process_result_item(self, result_item: Any) -> None:
+        """As the standard library's; memory that was lent is idle before the future is done."""
+        if isinstance(result_item, process._ResultItem):
+            # An executor that was shut down may go on holding its calls.
+            work: Any = self.pending_work_items.get(result_item.work_id)
+            if work is not None:
+                work.fn.release()
+        super().process_result_item(result_item)
 
     def terminate_broken(self, cause: Any) -> None:
         """As the standard library's; the workers are gone after that."""
+        pending: list[Any] = list(self.pending_work_items.values())
+        while pending:
+            pending.pop().fn.release()
         super().terminate_broken(cause)
         queue: Any = self.call_queue
         queue.desk.sweep()
@@ -299,26 +311,20 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
         return watch
 
 
-class _ResultItem(process._ResultItem):
-    """The standard library's, in fewer words when it is pickled."""
-
-    def __reduce__(self) -> Any:
-        return _open_result, (self.work_id, self.result)
-
-
-def _open_result(work_id: int, result: Any) -> Any:
-    return process._ResultItem(work_id, result=result)
-
-
 class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
     """The queue of answers."""
 
     def put(self, obj: Any) -> None:
         """As the standard library's; exit without a word if the parent has ended."""
-        if type(obj) is process._ResultItem and not (obj.exception or getattr(obj, "exit_pid", None)):
-            obj.__class__ = _ResultItem
+        queue: Any = self
         try:
-            super().put(obj)
+            if type(obj) is not process._ResultItem or obj.exception or type(obj.result) is _Answer:
+                super().put(obj)
+                return
+            # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
+            data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+            with queue._wlock:
+                queue._writer.send_bytes(data)
         except BrokenPipeError:
             sys.exit(1)
 
@@ -431,10 +437,11 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     min_bytes : int, default 262144
         From which size on an array or buffer goes through shared memory.
     threads_per_worker : int, optional
-        How many threads BLAS and OpenMP libraries use in a worker, so that the
-        workers together use each CPU once: by default the number of CPUs that this
-        process may use, divided by the number of workers. Where the environment
-        says it already (``OMP_NUM_THREADS``), the default is that.
+        How many threads BLAS and OpenMP libraries use in a worker, and copies of large
+        arrays (two at most), so that the workers together use each CPU once: by
+        default the number of CPUs that this process may use, divided by the number of
+        workers. Where the environment says it already (``OMP_NUM_THREADS``), the
+        default is that.
     **options
         Further ones of the standard library's class, as ``max_tasks_per_child``.
 
@@ -560,9 +567,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         """
         by_name = functions.check(fn, self._method == "fork")
         call: Any = _Call(self._desk, by_name, fn, args, kwargs)
-        future: Future[T] = super().submit(call)
-        future.add_done_callback(call.release)
-        return future
+        return super().submit(call)
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.

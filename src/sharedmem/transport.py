@@ -429,7 +429,10 @@ class Packer:
             or tensor._backward_hooks
         ):
             return NotImplemented
-        data = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        try:
+            data = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        except RuntimeError:  # this torch was built without NumPy, or for another one
+            return NotImplemented
         parameter = cls if cls is not torch.Tensor else None
         return rebuild_tensor, (data, tensor.dtype, tuple(tensor.shape), parameter, tensor.requires_grad)
 
