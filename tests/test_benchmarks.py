@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,18 @@ def test_case_runs_and_leaves_nothing(case: Any, method: str, params: tuple[Any,
     one.setup(*tiny)
     getattr(one, method)(*tiny)
     one.teardown(*tiny) if hasattr(one, "teardown") else None
+
+
+@pytest.mark.parametrize("contestant", ["ours", "stdlib", "threads"])
+def test_maps_run_and_leave_nothing(contestant: str) -> None:
+    """Each row of the page on maps, once and small, with each kind of memory in the parent."""
+    maps = load(OURS.parent / "mapreduce.py")
+    chosen = Namespace(tasks=20, terms=5000, memory=16_384)
+    with ExitStack() as keep:
+        for case in maps.CONTESTANTS[contestant](chosen, keep).values():
+            assert maps.timed(case)[0] > 0
+    for hold in maps.MEMORY.values():
+        hold(chosen.memory)
 
 
 # ---- rows and rivals --------------------------------------------------------

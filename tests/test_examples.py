@@ -51,6 +51,23 @@ def test_unrelated_programs_meet_by_name(tmp_path: Path) -> None:
     assert writer.returncode == 0
 
 
+def test_integration_has_three_equal_sums(tmp_path: Path) -> None:
+    """The array that workers fill, what they add up and what they return: x over [0, 1) is 1/2."""
+    printed = run(sys.executable, "-W", "error", EXAMPLES / "integrate.py", "3000000", cwd=tmp_path)
+    assert [line.split()[-1] for line in printed.splitlines()] == ["0.500000"] * 3
+
+
+def test_words_are_counted_as_without_workers(tmp_path: Path) -> None:
+    """A given text, and the one that comes with Python."""
+    text = tmp_path / "text"
+    text.write_text("the statement is. the end\n" * 1000 + "sharedmem\n", "utf-8")
+    script = EXAMPLES / "wordcount.py"
+    printed = run(sys.executable, "-W", "error", script, text, cwd=tmp_path).split()
+    assert printed == ["the", "2000", "statement", "1000", "object", "0", "sharedmem", "1"]
+    printed = run(sys.executable, "-W", "error", script, cwd=tmp_path).split()
+    assert int(printed[1]) > 1000
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_hillshade_by_workers_is_the_serial_one(method: str, tmp_path: Path) -> None:
     """The demo's workers compute what one process does, and leave nothing."""

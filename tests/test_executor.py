@@ -22,6 +22,7 @@ import pytest
 
 import sharedmem
 from sharedmem import executor as module
+from sharedmem import threads
 
 N = 50_000  # of eight bytes each: large
 Make = Callable[..., Any]
@@ -655,7 +656,7 @@ def variables() -> tuple[str | None, str | None]:
 
 def test_workers_do_not_oversubscribe(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its part of the CPUs, or what was asked for; the parent's environment is as it was."""
-    for name in module._VARIABLES:
+    for name in threads._VARIABLES:
         monkeypatch.delenv(name, raising=False)
     part = str(max(1, len(os.sched_getaffinity(0)) // 2))
     with ours(2) as pool:

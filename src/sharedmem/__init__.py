@@ -11,6 +11,7 @@ import os
 
 from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
+from sharedmem.calls import background
 from sharedmem.creation import (
     array,
     asshared,
@@ -23,6 +24,7 @@ from sharedmem.creation import (
     full_like,
     ones,
     ones_like,
+    wrap,
     zeros,
     zeros_like,
 )
@@ -49,12 +51,24 @@ from sharedmem.errors import (
     TornFrameError,
 )
 from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.failures import LostExceptionType, SlaveException, WorkerException
 from sharedmem.installation import install, uninstall
+from sharedmem.machine import cpu_count, total_memory
+from sharedmem.mapreduce import (
+    MapReduce,
+    MapReduceByThread,
+    ProcessBackend,
+    ThreadBackend,
+    get_debug,
+    set_debug,
+    set_timeout,
+)
 from sharedmem.names import SegmentInfo, attach, exists, list_segments, stat, unlink
 from sharedmem.participant import family, new_family, reclaim
 from sharedmem.pickling import by_content, forget, register
+from sharedmem.pool import Pool, TPool, array_split
 from sharedmem.queue import JoinableQueue, Queue
-from sharedmem.sharedarray import SharedArray
+from sharedmem.sharedarray import SharedArray, SharedMemArray
 from sharedmem.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 from sharedmem.transport import dumps, loads
 from sharedmem.warm import stats, trim
@@ -69,10 +83,15 @@ __all__ = [
     "LayoutMismatchError",
     "Lock",
     "LocksHeldError",
+    "LostExceptionType",
+    "MapReduce",
+    "MapReduceByThread",
     "NoRoomError",
     "NotHeldError",
     "OverReleasedError",
     "OwnerDiedError",
+    "Pool",
+    "ProcessBackend",
     "ProcessPoolExecutor",
     "Queue",
     "RLock",
@@ -89,16 +108,24 @@ __all__ = [
     "Semaphore",
     "ShareLimitError",
     "SharedArray",
+    "SharedMemArray",
     "SharedmemError",
     "ShutDown",
+    "SlaveException",
+    "TPool",
+    "ThreadBackend",
     "TornFrameError",
+    "WorkerException",
     "array",
+    "array_split",
     "asshared",
     "atomic",
     "attach",
     "attach_or_create",
+    "background",
     "by_content",
     "copy",
+    "cpu_count",
     "dumps",
     "empty",
     "empty_like",
@@ -109,6 +136,7 @@ __all__ = [
     "fromiter",
     "full",
     "full_like",
+    "get_debug",
     "get_include",
     "install",
     "list_segments",
@@ -117,11 +145,15 @@ __all__ = [
     "ones",
     "ones_like",
     "reclaim",
+    "set_debug",
+    "set_timeout",
     "stat",
     "stats",
+    "total_memory",
     "trim",
     "uninstall",
     "unlink",
+    "wrap",
     "zeros",
     "zeros_like",
 ]

@@ -49,6 +49,7 @@ __all__ = [
     "full_like",
     "ones",
     "ones_like",
+    "wrap",
     "zeros",
     "zeros_like",
 ]
@@ -785,6 +786,28 @@ def copy(a: ArrayLike, order: OrderLike = "K", subok: bool = False, **sharing: A
     [[1, 3], [2, 4]]
     """
     return _copied(np.asanyarray(a), order, sharing)
+
+
+def wrap(a: ArrayLike) -> SharedArray:
+    """`copy`, as rainwoodman's package called it in 2012.
+
+    Parameters
+    ----------
+    a : array_like
+        What to copy, shared or not.
+
+    Returns
+    -------
+    SharedArray
+        Freed when its last user anywhere is gone; independent of `a`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.wrap([1, 2]).tolist()
+    [1, 2]
+    """
+    return copy(a)
 
 
 def _has_order(array: np.ndarray, order: str) -> bool:

@@ -21,20 +21,20 @@ import secrets
 import select
 import signal
 import sys
-import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, process
-from contextlib import contextmanager
-from multiprocessing import parent_process, queues
+from multiprocessing import queues
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from sharedmem import functions
 from sharedmem._core.segment import Parcel, sole_parcels
 from sharedmem.participant import context
-from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel
+from sharedmem.threads import environment, limit, per_worker, said
+from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel, reclaim_marked
+from sharedmem.workers import parent_fd
 
 __all__ = ["ProcessPoolExecutor"]
 
@@ -98,10 +98,7 @@ class _Desk:
 
     def sweep(self) -> None:
         """Free what workers that are dead had put in flight."""
-        mark = self.mark.decode()
-        for info in context.list():
-            if info.dtype == mark and not info.mapped:
-                context.reclaim_segment(info, True)
+        reclaim_marked(self.mark)
 
 
 _desks: weakref.WeakValueDictionary[str, _Desk] = weakref.WeakValueDictionary()
@@ -305,7 +302,7 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
         self.answers.close()
         watch = select.poll()
         watch.register(reader.fileno(), select.POLLIN)
-        parent = _parent_fd()
+        parent = parent_fd()
         if parent is not None:
             watch.register(parent, select.POLLIN)
         return watch
@@ -329,75 +326,7 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
             sys.exit(1)
 
 
-def _parent_fd() -> int | None:
-    """What can be read when the parent has ended.
-
-    Of its sentinel forked siblings may hold the other end, so that it is the second choice.
-    """
-    parent = parent_process()
-    if parent is None or parent.pid is None:
-        return None
-    if not parent.is_alive():
-        sys.exit(1)
-    try:
-        return os.pidfd_open(parent.pid)
-    except (AttributeError, OSError):  # before Linux 5.3
-        return parent.sentinel
-
-
-# ---- threads of libraries ------------------------------------------------------
-
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-_environment_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _environment_lock
-    _environment_lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)  # a forked worker may have been made under it
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    """What is started meanwhile has these variables."""
-    with _environment_lock:
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-
-def _threads_said() -> int:
-    """How many threads the environment allows; 0 if it does not say."""
-    said = (os.environ.get(name, "").partition(",")[0].strip() for name in _VARIABLES)
-    return next((int(number) for number in said if number.isdecimal()), 0)
-
-
-def _limit_threads(threads: int) -> Any:
-    """Limit the libraries that are loaded; others read the environment."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return None
-    return threadpool_limits(threads)
+# ---- how a worker begins ------------------------------------------------------------
 
 
 def _begin_work(
@@ -411,9 +340,7 @@ def _begin_work(
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     context.limit_threads(copies)
-    if threads is not None:
-        os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
-        _Worker.limits = _limit_threads(threads)
+    _Worker.limits = limit(threads)
     if initializer is not None:
         initializer(*initargs)
 
@@ -511,10 +438,10 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         ours: Any = self
         self._method = ours._mp_context.get_start_method(allow_none=False)
         self._desk = desk = _Desk(min_bytes, ours._max_workers)
-        if threads_per_worker is None and not any(name in os.environ for name in _VARIABLES):
-            threads_per_worker = max(1, _cpu_count() // ours._max_workers)
+        if threads_per_worker is None:
+            threads_per_worker = per_worker(ours._max_workers)
         self._threads = threads_per_worker
-        worker = desk.token, desk.mark, min_bytes, self._threads or _threads_said()
+        worker = desk.token, desk.mark, min_bytes, self._threads or said()
         ours._initializer, ours._initargs = _begin_work, (worker, self._threads, initializer, initargs)
         ours._call_queue.__class__ = _CallQueue
         ours._call_queue.desk = desk
@@ -530,10 +457,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
 
     def _spawn_process(self) -> None:
         # A fork has its libraries already, and a fork server would keep them for later pools.
-        variables = {} if self._threads is None else dict.fromkeys(_VARIABLES, str(self._threads))
-        if self._method != "spawn":
-            variables = {}
-        with _environment(variables):
+        with environment(self._threads if self._method == "spawn" else None):
             super()._spawn_process()  # type: ignore[misc]
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

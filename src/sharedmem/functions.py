@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,12 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ["check", "is_importable", "reduce_by_value"]
+import numpy as np
+
+from sharedmem import pickling
+from sharedmem._core.segment import segment_of
+
+__all__ = ["check", "dump", "is_importable", "reduce_by_value"]
 
 
 def _is_interactive() -> bool:
@@ -49,12 +55,58 @@ def _cloudpickle() -> Any:
     return cloudpickle
 
 
+def _new_pickler(cloudpickle: Any) -> Any:
+    """cloudpickle's pickler, by which views of shared memory go by name as well."""
+    base = cloudpickle.Pickler
+
+    def reducer_override(self: Any, obj: Any) -> Any:
+        if type(obj) is np.ndarray:
+            segment = segment_of(obj)
+            if segment is not None and pickling.goes_by_name(segment):
+                return pickling.reduce_by_name(obj, 5)
+        return base.reducer_override(self, obj)
+
+    return type("Pickler", (base,), {"reducer_override": reducer_override})
+
+
+_picklers: list[Any] = []  # the one, once it was asked for
+
+
+def _by_value(cloudpickle: Any, thing: Any) -> bytes:
+    if not _picklers:
+        _picklers.append(_new_pickler(cloudpickle))
+    file = io.BytesIO()
+    _picklers[0](file).dump(thing)
+    return file.getvalue()
+
+
 def reduce_by_value(thing: Any) -> Any:
-    """What to pickle for a function or class; NotImplemented if its name will do."""
+    """What to pickle for a function or class; NotImplemented if its name will do.
+
+    Shared arrays that a function has closed over go by name, without a ticket: the
+    sender keeps it.
+    """
     if is_importable(thing):
         return NotImplemented
-    by_value = _cloudpickle()
-    return NotImplemented if by_value is None else (pickle.loads, (by_value.dumps(thing),))
+    cloudpickle = _cloudpickle()
+    return NotImplemented if cloudpickle is None else (pickle.loads, (_by_value(cloudpickle, thing),))
+
+
+def dump(function: Any, forked: bool) -> bytes:
+    """Pickle a callable for a worker that was started before, or is started anew.
+
+    What is of ``__main__`` goes by value, too: the worker may have an older one.
+
+    Raises
+    ------
+    pickle.PicklingError
+        If it would have to go by value, and there is no cloudpickle.
+    """
+    cloudpickle = _cloudpickle()
+    if cloudpickle is not None:
+        return _by_value(cloudpickle, function)
+    check(function, forked)
+    return pickle.dumps(function)
 
 
 def _within(function: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from sharedmem._core.segment import Frame, Segment, segment_of
 if TYPE_CHECKING:
     from sharedmem import sync
 
-__all__ = ["SharedArray", "over"]
+__all__ = ["SharedArray", "SharedMemArray", "over"]
 
 _NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 
@@ -368,6 +368,9 @@ class SharedArray(np.ndarray):
 
     def __reduce__(self) -> Any:
         return pickling.reduce_by_name(self, 2)
+
+
+SharedMemArray = SharedArray  # as rainwoodman's package called it in 2012
 
 
 @cache

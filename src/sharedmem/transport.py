@@ -81,6 +81,16 @@ def new_parcel(nbytes: int, mark: bytes = b"|u1") -> Parcel | None:
         return None  # as after the process has left its family: by content, then
 
 
+def reclaim_marked(mark: bytes) -> None:
+    """Free the parcels with this mark that nobody maps, though they are in flight.
+
+    For who knows that those who would receive them, or have made them, are dead.
+    """
+    for info in context.list():
+        if info.dtype == mark.decode() and not info.mapped:
+            context.reclaim_segment(info, True)
+
+
 class _Sent:
     """Stands for a parcel in a pickle."""
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from protocol.kernel import held
 
+from sharedmem import machine
 from sharedmem.cli import doctor, probes, system
 
 from .commands import COMMAND, document, output, run
@@ -170,8 +171,10 @@ def test_memory_limit(tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{use}\n")
-    monkeypatch.setattr(system, "_cgroups", lambda: [tmp_path / "a/b", tmp_path / "a", tmp_path])
-    assert system.cgroup_memory() == (1000, 900)
+    monkeypatch.setattr(
+        machine, "_cgroups", lambda controller: [tmp_path / "a/b", tmp_path / "a", tmp_path]
+    )
+    assert machine.cgroup_memory() == (1000, 900)
     assert next(doctor._memory()).state == "ok"
     (tmp_path / "a/memory.current").write_text("950\n")
     assert next(doctor._memory()).state == "warning"

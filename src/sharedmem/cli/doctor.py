@@ -16,6 +16,7 @@ from sharedmem._core.segment import FORMAT, VERSION
 from sharedmem.cli import probes, system
 from sharedmem.cli.output import Cell, Column, print_json, print_table, size, visible
 from sharedmem.cli.segments import rows, summary
+from sharedmem.machine import cgroup_memory
 from sharedmem.participant import context
 
 __all__ = ["DESCRIPTION", "run"]
@@ -77,7 +78,7 @@ def _room() -> Findings:
 
 
 def _memory() -> Findings:
-    found = system.cgroup_memory()
+    found = cgroup_memory()
     if found is None:
         yield Finding("room", "memory cgroup", "ok", "no limit")
         return

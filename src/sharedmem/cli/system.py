@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["cgroup_memory", "login_defs_uid", "namespace", "read", "remove_ipc", "shm_in_use"]
+__all__ = ["login_defs_uid", "namespace", "read", "remove_ipc", "shm_in_use"]
 
 _LOGIND = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
 
@@ -31,32 +31,6 @@ def shm_in_use() -> int | None:
     """How many SysV segments there are, of all users."""
     table = read("/proc/sysvipc/shm")
     return None if table is None else len(table.splitlines()) - 1
-
-
-def _cgroups() -> list[Path]:
-    """The groups of this process from its own up to the root, of version 2 or 1."""
-    for line in (read("/proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        root = Path("/sys/fs/cgroup") / controllers
-        own = root / path.lstrip("/")
-        return [own, *(parent for parent in own.parents if root in (parent, *parent.parents))]
-    return []
-
-
-def cgroup_memory() -> tuple[int, int] | None:
-    """The tightest memory limit of this process's groups, and what that group uses."""
-    found = []
-    for group in _cgroups():
-        for limit_file, use_file in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
-            limit, use = read(group / limit_file), read(group / use_file)
-            if limit and limit.isdecimal() and use and use.isdecimal() and int(limit) < 1 << 60:
-                found.append((int(limit), int(use)))
-    return min(found, key=lambda pair: pair[0] - pair[1], default=None)
 
 
 def _logind_files() -> list[Path]:
