@@ -651,6 +651,32 @@ def test_large_results_of_a_map_that_fails_are_freed() -> None:
             failure(pool, work, range(40))
 
 
+class Tells:
+    """Sets an event when it is pickled."""
+
+    def __init__(self, event: sharedmem.Event) -> None:
+        self.event = event
+
+    def __reduce__(self) -> Any:
+        self.event.set()
+        return str, ()
+
+
+def test_a_message_that_is_half_sent_is_taken_back() -> None:
+    """A worker that is stopped while the pipe is full ends after it; the leak guard looks."""
+    sending = sharedmem.Event()
+
+    def work(i: int) -> Any:
+        return i and (sharedmem.zeros(3), Tells(sending), "x" * 1_000_000)
+
+    def reduce(_: Any) -> None:
+        assert sending.wait(60)
+        raise Own
+
+    with MapReduce(np=2) as pool, pytest.raises(Own):
+        pool.map(work, range(2), reduce=reduce)
+
+
 def test_a_message_that_fills_the_pipe_arrives(processes: Make) -> None:
     """Results of megabytes that are no arrays, and many of them."""
     with processes() as pool:
@@ -668,10 +694,22 @@ def test_an_exception_of_reduce_comes_as_it_is(every: Make) -> None:
         raise Own
 
     with every() as pool:
-        with pytest.raises(Own):
+        with pytest.raises(Own) as kept:
             pool.map(lambda i: i, range(1000), reduce=reduce)
-        assert multiprocessing.active_children() == []
+        assert multiprocessing.active_children() == [] and kept.type is Own
         assert pool.map(lambda i: i, range(3)) == [0, 1, 2]
+
+
+def test_interrupts_are_not_for_workers(processes: Make) -> None:
+    """SIGINT that reaches one of them changes nothing; what it starts has the default again."""
+
+    def work(i: int) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        code = "import signal; print(signal.getsignal(2) is signal.default_int_handler)"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+
+    with processes() as pool:
+        assert pool.map(work, range(2)) == ["True\n"] * 2
 
 
 def test_maps_nest(parallel: Make) -> None:

@@ -160,11 +160,25 @@ static uint64_t smem__queue_bytes(uint32_t limit, uint64_t room, uint64_t spare)
 
 enum { SMEM__QUEUE_TEXT = 96 };
 
+static const char smem__queue_dtype[] = "[('queue-2 ";
+
 static void smem__queue_text(uint32_t limit, uint64_t room, uint64_t spare,
                              char out[SMEM__QUEUE_TEXT])
 {
-    snprintf(out, SMEM__QUEUE_TEXT, "[('queue-2 %" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
-             limit, room, spare);
+    snprintf(out, SMEM__QUEUE_TEXT, "%s%" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
+             smem__queue_dtype, limit, room, spare);
+}
+
+static bool smem__queue_numbers(const char *text, smem_queue *out)
+{
+    if (strncmp(text, smem__queue_dtype, sizeof smem__queue_dtype - 1) != 0)
+        return false;
+    char *end;
+    unsigned long long limit = strtoull(text + sizeof smem__queue_dtype - 1, &end, 10);
+    out->room = strtoull(end, &end, 10);
+    out->spare = strtoull(end, &end, 10);
+    out->limit = (uint32_t)limit;
+    return limit <= UINT32_MAX;
 }
 
 /* Nothing but the very text that would be written is taken. */
@@ -173,8 +187,7 @@ int smem_queue_open(smem_segment *segment, smem_queue *out)
     const smem_info *info = smem_info_of(segment);
     smem_queue found = {.segment = segment};
     char text[SMEM__QUEUE_TEXT];
-    if (sscanf(info->dtype, "[('queue-2 %" SCNu32 " %" SCNu64 " %" SCNu64, &found.limit,
-               &found.room, &found.spare) != 3)
+    if (!smem__queue_numbers(info->dtype, &found))
         return SMEM_E_KIND;
     smem__queue_text(found.limit, found.room, found.spare, text);
     uint64_t needed = smem__queue_bytes(found.limit, found.room, found.spare);
