@@ -169,10 +169,18 @@ bench: build $(VENV)/.bench  ## measure beside peers, and renew the figures of R
 bench-quick: build $(VENV)/.bench  ## fewer rounds and cases; writes build/bench/figures.json only
 	$(BIN)/python benchmarks/run.py --quick
 
+# asv keeps what it knows of the machine in the home directory.
+ASV = HOME="$(CURDIR)/build/asv" $(CURDIR)/$(BIN)/asv
+bench-asv: build $(VENV)/.bench  ## run our own cases once each in asv, with the package in .venv
+	mkdir -p build/asv
+	cd benchmarks && $(ASV) machine --yes
+	cd benchmarks && $(ASV) check -E existing:$(CURDIR)/$(BIN)/python
+	cd benchmarks && $(ASV) run --quick --dry-run --show-stderr -E existing:$(CURDIR)/$(BIN)/python
+
 docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings being errors
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/doctrees doc build/docs
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench docs clean model-long asan-python test-poor
+.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor

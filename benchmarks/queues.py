@@ -13,13 +13,14 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 import threading
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def round_trips(nbytes: int, rounds: int, n: int) -> dict[str, list[float]]:
         "SimpleQueue": (context.SimpleQueue, array, array[:0]),
         "multiprocessing.Queue": (context.Queue, array, array[:0]),
         "pipe, 100 bytes": (BytesEnds, b"x" * 100, b""),
+        "ours, 100 bytes": (sharedmem.Queue, b"x" * 100, b""),
     }
     with ExitStack() as stack:
         cases: Runs = {}
@@ -172,7 +174,7 @@ def make_faster_fifo() -> None:
 
 
 def locks(rounds: int) -> dict[str, list[float]]:
-    """Lock and unlock when nobody else wants it."""
+    """Lock and unlock when nobody else wants it, in the processor's time: nobody waits."""
     import sharedmem
 
     array = sharedmem.zeros(1)
@@ -186,11 +188,27 @@ def locks(rounds: int) -> dict[str, list[float]]:
         "multiprocessing.Lock, with": ("with lock: pass", {"lock": context.Lock()}),
     }
     n = 20_000
-    cases: Runs = {
-        name: lambda timer=timeit.Timer(code, globals=known): timer.timeit(n) / n  # type: ignore[misc]
-        for name, (code, known) in names.items()
-    }
+
+    def case(code: str, known: dict[str, Any]) -> Callable[[], float]:
+        timer = timeit.Timer(code, timer=process_time, globals=known)
+        return lambda: timer.timeit(n) / n
+
+    cases: Runs = {name: case(*each) for name, each in names.items()}
     return interleaved(cases, rounds)
+
+
+def lock_in_c(rounds: int) -> list[float]:
+    """The same from C: a program over the library of `make build/c/build.ninja` and Ninja."""
+    library = ROOT / "build" / "c" / "src" / "c" / "libsmem_core.a"
+    if not library.exists():
+        print("a lock in C: no library (make test-c builds it)")
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "lock"
+        source = [ROOT / "benchmarks" / "lock.c", library, "-I", ROOT / "src" / "c" / "include"]
+        subprocess.run(["cc", "-O2", "-std=c11", *source, "-lpthread", "-o", program], check=True)
+        said = subprocess.run([program, str(rounds)], check=True, capture_output=True, text=True).stdout
+    return [float(line) * 1e-9 for line in said.split()]
 
 
 def show(title: str, found: dict[str, list[float]], base: str) -> None:
@@ -220,7 +238,11 @@ def main() -> None:
     old = faster_fifo(chosen.rounds, chosen.items)
     if old:
         show(f"{title}, in faster-fifo's environment", old, "SimpleQueue")
-    show("a lock that nobody else wants", locks(chosen.rounds), "multiprocessing.Lock, with")
+    found = locks(chosen.rounds)
+    in_c = lock_in_c(chosen.rounds)
+    if in_c:
+        found["in C, acquire and release"] = in_c
+    show("a lock that nobody else wants", found, "multiprocessing.Lock, with")
 
 
 if __name__ == "__main__":

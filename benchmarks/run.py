@@ -1,6 +1,7 @@
 """Runs every case of every contestant and writes the figures: `make bench`, `make bench-quick`.
 
-Each contestant is one process, of an environment of its own under build/bench.
+Each contestant is one process, with the packages that it needs in an environment of its own
+under build/bench; those that need NumPy only have one together.
 The rounds of all contestants of a case are interleaved, so that a machine whose
 speed drifts is the same for all; a ratio is the median of the ratios of rounds.
 """
@@ -31,11 +32,11 @@ OURS = ("sharedmem warm", "sharedmem cold")
 
 
 class Contestant(NamedTuple):
-    """A file under peers, and what pip installs for it."""
+    """A file under peers, what pip installs for it, and how many GB that takes on the disk."""
 
     file: str
     packages: tuple[str, ...] = ()
-    python: str = sys.executable
+    gigabytes: int = 1
 
 
 PEERS = {
@@ -48,7 +49,7 @@ PEERS = {
     "npshmex": Contestant("npshmex_peer.py", ("npshmex",)),
     "joblib": Contestant("joblib_peer.py", ("joblib",)),
     "sysv_ipc": Contestant("sysv_ipc_peer.py", ("sysv_ipc",)),
-    "torch": Contestant("torch_peer.py", ("torch",)),
+    "torch": Contestant("torch_peer.py", ("torch",), 6),
 }
 
 
@@ -71,14 +72,14 @@ def cases() -> Iterator[Case]:
     """Every row, in the order of the table. A new case is a class under ours and a line here."""
     small, large = 8192, 160_000_000
     idle = "from an idle segment"
-    for backend in ("posix", "sysv"):
+    for backend, rival in (("posix", "bare mmap"), ("sysv", "sysv_ipc")):
         yield Case(
             f"create + drop 8 KB, {backend}", "Create.time_drop", (small, backend), "Create.time_drop", (small,), 300,
-            "bare mmap", idle,
+            rival, idle,
         )  # fmt: skip
         yield Case(
             f"the same, published, {backend}", "CreatePublished.time_drop", (small, backend), "Create.time_drop",
-            (small,), 300, "bare mmap", idle,
+            (small,), 300, rival, idle if backend == "posix" else "",
         )  # fmt: skip
     for backend in ("posix", "sysv"):
         yield Case(
@@ -153,15 +154,20 @@ class Runner:
         self.process.communicate()
 
 
-def environment_of(name: str, contestant: Contestant) -> tuple[str, str]:
+def environment_of(name: str, contestant: Contestant, quick: bool) -> tuple[str, str]:
     """The contestant's Python, made when it is first asked for; and why there is none."""
-    folder = BUILD / name.replace(" ", "-").lower()
+    folder = BUILD / (name.lower() if contestant.packages else "numpy")
     python = folder / "bin" / "python"
     if (folder / ".done").exists():
         return str(python), ""
+    if quick and contestant.gigabytes > 1:
+        return "", f"{contestant.gigabytes} GB to install: make bench does it"
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(BUILD).free < (contestant.gigabytes + 2) << 30:
+        return "", f"no room on the disk to install it: {contestant.gigabytes} GB"
     shutil.rmtree(folder, ignore_errors=True)
     commands = [
-        [contestant.python, "-m", "venv", str(folder)],
+        [sys.executable, "-m", "venv", str(folder)],
         [
             str(python),
             "-m",
@@ -177,13 +183,14 @@ def environment_of(name: str, contestant: Contestant) -> tuple[str, str]:
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            shutil.rmtree(folder, ignore_errors=True)
             last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
             return "", f"pip could not install it: {''.join(last)[:150]}"
     (folder / ".done").touch()
     return str(python), ""
 
 
-def start_all() -> tuple[dict[str, Runner], dict[str, str]]:
+def start_all(quick: bool) -> tuple[dict[str, Runner], dict[str, str]]:
     """Every contestant that runs, and the others with the reason."""
     ours = sorted((HERE / "ours").glob("[a-z]*.py"))
     running = {}
@@ -191,10 +198,7 @@ def start_all() -> tuple[dict[str, Runner], dict[str, str]]:
         running[name] = Runner(sys.executable, ours, SHAREDMEM_CACHE=cache)
     absent = {}
     for name, contestant in PEERS.items():
-        if name == "torch" and not os.environ.get("TORCH"):
-            absent[name] = "large: only with TORCH=1"
-            continue
-        python, why = environment_of(name, contestant)
+        python, why = environment_of(name, contestant, quick)
         if why:
             absent[name] = why
             continue
@@ -293,7 +297,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose title has this")
     quick, only = (arguments := parser.parse_args()).quick, arguments.only
     before = in_kernel()
-    running, absent = start_all()
+    begun = time.monotonic()
+    running, absent = start_all(quick)
+    made = time.monotonic() - begun
+    begun += made
     rows = []
     for case in cases():
         if (quick and not case.quick) or only not in case.title:
@@ -315,7 +322,8 @@ def main() -> None:
     for name, why in absent.items():
         print(f"{name} did not run: {why}")
     left = left_since(before)
-    print("\nleft in the kernel:", ", ".join(left) or "nothing")
+    print(f"\nenvironments: {made:.0f} s, measuring: {time.monotonic() - begun:.0f} s")
+    print("left in the kernel:", ", ".join(left) or "nothing")
     report = {
         "machine": machine(),
         "rounds": 5 if quick else 11,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -43,3 +44,53 @@ def test_case_runs_and_leaves_nothing(case: Any, method: str, params: tuple[Any,
     one.setup(*tiny)
     getattr(one, method)(*tiny)
     one.teardown(*tiny) if hasattr(one, "teardown") else None
+
+
+# ---- rows and rivals --------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """benchmarks/run.py, which finds report.py beside itself."""
+    monkeypatch.syspath_prepend(str(OURS.parent))
+    return load(OURS.parent / "run.py")
+
+
+def methods_of(path: Path) -> dict[str, set[str]]:
+    """The classes of a file and their methods, without importing what it measures."""
+    classes: dict[str, set[str]] = {}
+    for each in ast.parse(path.read_text("utf-8")).body:
+        if not isinstance(each, ast.ClassDef):
+            continue
+        found = {part.name for part in each.body if isinstance(part, ast.FunctionDef)}
+        for base in each.bases:
+            name = ast.unparse(base)
+            beside = path.parent / f"{name.lower()}.py"
+            if name not in classes and beside.exists():
+                classes |= methods_of(beside)
+            found |= classes.get(name, set())
+        classes[each.name] = found
+    return classes
+
+
+def test_every_row_has_its_case_and_its_rival(run: Any) -> None:
+    """What a row names is there: our class, and the class of the peer that it is measured against."""
+    ours = {name: found for path in OURS.glob("[a-z]*.py") for name, found in methods_of(path).items()}
+    peers = {name: methods_of(OURS.parent / "peers" / each.file) for name, each in run.PEERS.items()}
+    for case in run.cases():
+        for which, classes in ((case.ours, ours), (case.theirs, peers.get(case.rival))):
+            name, _, method = which.partition(".")
+            if which and classes is not None:
+                assert method in classes.get(name, ()), (case.title, which)
+        assert not case.rival or case.rival in peers, case.title
+
+
+def test_who_cannot_be_installed_is_named(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A contestant without room on the disk, or too large for a quick run, is absent with the reason."""
+    monkeypatch.setattr(run, "BUILD", tmp_path)
+    large = run.Contestant("torch_peer.py", ("torch",), 1 << 20)
+    python, why = run.environment_of("torch", large, True)
+    assert not python and "make bench" in why
+    python, why = run.environment_of("torch", large, False)
+    assert not python and "no room" in why
+    assert list(tmp_path.iterdir()) == []

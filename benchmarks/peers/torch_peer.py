@@ -1,10 +1,16 @@
-"""torch on the CPU; large, so only TORCH=1 installs it."""
+"""torch on the CPU. PyPI's wheel brings CUDA along: gigabytes."""
 
 import torch
+import torch.multiprocessing  # its reducers send the fd of the memory
+from trip import Trip
 
 
 class About:
     version = "torch " + torch.__version__
+
+
+def shared(nbytes):
+    return torch.empty(nbytes // 8, dtype=torch.float64).share_memory_()
 
 
 class Create:
@@ -12,7 +18,7 @@ class Create:
         pass
 
     def time_drop(self, nbytes):
-        torch.empty(nbytes // 8, dtype=torch.float64).share_memory_()[0] = 1
+        shared(nbytes)[0] = 1
 
 
 class Fill:
@@ -21,3 +27,8 @@ class Fill:
 
     def time_copy(self, nbytes):
         torch.empty_like(self.source).share_memory_().copy_(self.source)
+
+
+class RoundTrip(Trip):
+    def item(self, nbytes):
+        return shared(nbytes)

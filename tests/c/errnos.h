@@ -252,6 +252,16 @@
     X(getrandom, ENOSYS, LASTS, ())                                                            \
     X(getrandom, EPERM, LASTS, ()) /* not on the page: a filter of system calls */             \
     X(getrandom, EINTR, RETRY, ())                                                             \
+    /* futex(2), FUTEX_WAIT_BITSET and FUTEX_WAKE. ETIMEDOUT is a lie here: the deadline is    \
+       looked at; EFAULT: there is no memory for a page that was never touched */              \
+    X(futex, EFAULT, LASTS, (SAME))                                                            \
+    X(futex, EACCES, LASTS, (SAME))                                                            \
+    X(futex, EINVAL, LASTS, (SAME))                                                            \
+    X(futex, ENOSYS, LASTS, (SAME))                                                            \
+    X(futex, EPERM, LASTS, (SAME)) /* not on the page: a filter of system calls */             \
+    X(futex, EAGAIN, RETRY, ())                                                                \
+    X(futex, ETIMEDOUT, RETRY, ())                                                             \
+    X(futex, EINTR, ONCE, (SAME))                                                              \
     /* posix_spawn(3): those of fork(2) and of execve(2). The reaper's; nobody waits for it */ \
     X(spawn, EAGAIN, LASTS, ())                                                                \
     X(spawn, ENOMEM, LASTS, ())                                                                \

@@ -101,30 +101,44 @@ TEST(compare_exchange_says_what_is_there)
 }
 
 enum { THREADS = 3,
-       TIMES = 50000 };
+       MEETINGS = 10000,
+       MOST = 20000000 };
 
 static double sum;
 static uint16_t count;
+static pthread_barrier_t all_there;
 
+/* Until it has often met another one in between; on one processor that takes long. */
 static void *add(void *arg)
 {
-    uint64_t ignored;
-    for (int i = 0; i < TIMES; i++) {
-        smem_atomic(&sum, 'f', 8, SMEM_FETCH_ADD, SMEM_RELAXED, bits_of(0.5, 8), &ignored);
-        smem_atomic(&count, 'u', 2, SMEM_FETCH_ADD, SMEM_SEQ_CST, 1, &ignored);
+    uint64_t before, last = 0, *times = arg;
+    unsigned met = 0;
+    double seen;
+    pthread_barrier_wait(&all_there);
+    for (; met < MEETINGS && *times < MOST; ++*times) {
+        smem_atomic(&sum, 'f', 8, SMEM_FETCH_ADD, SMEM_RELAXED, bits_of(0.5, 8), &before);
+        met += before != last;
+        memcpy(&seen, &before, sizeof seen);
+        last = bits_of(seen + 0.5, 8);
+        smem_atomic(&count, 'u', 2, SMEM_FETCH_ADD, SMEM_SEQ_CST, 1, &before);
     }
-    return arg;
+    return NULL;
 }
 
 TEST(nothing_is_lost_between_threads)
 {
     pthread_t threads[THREADS];
+    uint64_t times[THREADS] = {0}, all = 0;
+    CHECK_EQ(pthread_barrier_init(&all_there, NULL, THREADS), 0);
     for (int i = 0; i < THREADS; i++)
-        CHECK_EQ(pthread_create(&threads[i], NULL, add, NULL), 0);
-    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, add, &times[i]), 0);
+    for (int i = 0; i < THREADS; i++) {
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
-    CHECK(sum == 0.5 * THREADS * TIMES);
-    CHECK_EQ(count, (uint16_t)(THREADS * TIMES));
+        all += times[i];
+    }
+    pthread_barrier_destroy(&all_there);
+    CHECK(sum == 0.5 * (double)all);
+    CHECK_EQ(count, (uint16_t)all);
 }
 
 int main(int argc, char **argv)

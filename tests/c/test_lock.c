@@ -10,6 +10,7 @@
 #include "segment/context.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -112,6 +113,59 @@ TEST(an_uncontended_lock_makes_no_system_call)
         CHECK_OK(give(&f));
     }
     CHECK_EQ(waited, 0);
+    end(&f);
+}
+
+static uint32_t offered;
+
+static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
+                       const struct timespec *timeout, uint32_t bits)
+{
+    (void)word, (void)timeout, (void)bits;
+    if (operation == FUTEX_WAKE)
+        offered += value;
+    return 0;
+}
+
+static const uint64_t somebody_waits = (uint64_t)1 << 31;
+
+/* Without it he would find out by himself, a slice later. */
+TEST(who_gives_a_lock_back_wakes_one_who_waits)
+{
+    fixture f = begin();
+    smem__syscalls real = smem__sys;
+    smem__sys.futex = note_wakes;
+    CHECK_OK(take(&f));
+    atomic_fetch_or((_Atomic uint64_t *)&f.lock->state, somebody_waits);
+    CHECK_OK(give(&f));
+    CHECK_EQ(offered, 1);
+    CHECK_OK(take(&f)); /* nobody is there any more, for all that is known */
+    CHECK_OK(give(&f));
+    CHECK_EQ(offered, 1);
+    smem__sys = real;
+    end(&f);
+}
+
+static void *take_in_a_thread(void *arg)
+{
+    CHECK_OK(smem_lock_acquire(((fixture *)arg)->segment, ((fixture *)arg)->lock, SMEM_FOREVER));
+    return NULL;
+}
+
+TEST(who_has_waited_knows_that_others_may_wait)
+{
+    fixture f = begin();
+    pthread_t thread;
+    _Atomic uint64_t *state = (_Atomic uint64_t *)&f.lock->state;
+    CHECK_OK(take(&f));
+    CHECK_OK(pthread_create(&thread, NULL, take_in_a_thread, &f));
+    while (!(atomic_load(state) & somebody_waits))
+        sched_yield();
+    CHECK_OK(give(&f));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK(atomic_load(state) & somebody_waits);
+    CHECK_OK(give(&f));
+    CHECK_EQ(atomic_load(state), 0);
     end(&f);
 }
 

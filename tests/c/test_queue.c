@@ -158,6 +158,39 @@ TEST(a_buffer_that_is_too_small_leaves_the_item)
     end(&queue);
 }
 
+static smem_queue *copied;
+static void *copy_of_it;
+static bool positions_have_moved;
+
+/* In the middle of the copy. */
+static void look_at_the_copy(int number)
+{
+    (void)number;
+    smem__queue *queue = shared(copied);
+    positions_have_moved = queue->put.position != 1 || queue->get.position != 0;
+    if (mprotect(copy_of_it, 4096, PROT_READ | PROT_WRITE) != 0)
+        _exit(EXIT_FAILURE);
+}
+
+TEST(an_item_is_the_first_one_until_it_was_copied)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    struct sigaction look = {.sa_handler = look_at_the_copy}, before;
+    uint64_t length;
+    copied = &queue;
+    copy_of_it = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(copy_of_it != MAP_FAILED);
+    CHECK_OK(put(&queue, "x"));
+    positions_have_moved = true;
+    CHECK_OK(sigaction(SIGSEGV, &look, &before));
+    CHECK_OK(smem_queue_get(&queue, copy_of_it, 4096, &length, SMEM_NO_WAIT));
+    CHECK_OK(sigaction(SIGSEGV, &before, NULL));
+    CHECK_STR(copy_of_it, "x");
+    CHECK(!positions_have_moved);
+    CHECK_OK(munmap(copy_of_it, 4096));
+    end(&queue);
+}
+
 /* ---- waiting ----------------------------------------------------------------- */
 
 TEST(waiting_ends_at_its_deadline)
@@ -381,6 +414,43 @@ TEST(who_is_killed_asleep_takes_no_item_with_it)
     end(&queue);
 }
 
+static check_peer *who_puts;
+static smem__syscalls real_calls;
+
+/* Asleep before the item comes, and not woken. */
+static long sleep_on(const _Atomic uint32_t *word, int operation, uint32_t value,
+                     const struct timespec *timeout, uint32_t bits)
+{
+    static const _Atomic uint32_t never;
+    (void)word, (void)value, (void)bits;
+    CHECK(operation != FUTEX_WAKE && timeout);
+    check_tell(who_puts, 0);
+    check_hear(who_puts);
+    return real_calls.futex(&never, operation, 0, timeout, bits);
+}
+
+static void take_one(check_peer *parent, void *arg)
+{
+    char got[ROOM];
+    uint64_t length;
+    who_puts = parent;
+    real_calls = smem__sys;
+    smem__sys.futex = sleep_on;
+    CHECK_OK(smem_queue_get(arg, got, sizeof got, &length, SMEM_FOREVER));
+}
+
+/* The one that was woken for it was killed. */
+TEST(who_sleeps_finds_an_item_that_it_was_not_woken_for)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    check_peer sleeper = check_fork(take_one, &queue);
+    check_hear(&sleeper);
+    CHECK_OK(put(&queue, "x"));
+    check_tell(&sleeper, 0);
+    CHECK_EQ(check_wait(&sleeper), 0);
+    end(&queue);
+}
+
 static void hold_both_locks(check_peer *parent, void *arg)
 {
     smem__queue *held = shared(arg);
@@ -564,23 +634,23 @@ static void spoil(unsigned char *at)
         queue->get.position = (uint64_t)random() % 16;
         queue->put.far = (uint64_t)random() % 16;
         queue->get.far = (uint64_t)random() % 16;
-        queue->ends[random() % 8] = (uint64_t)random() % (3 * PAGE);
+        queue->ends[random() % 8] = (uint64_t)random() % (5 * PAGE);
     }
 }
 
-/* Whatever another process writes there, no byte outside of the data is touched: it
-   ends with a page, and the pages beside cannot be written to. */
+/* Whatever another process writes there, no byte outside of the queue is touched: it
+   ends in its second page, and the pages beside cannot be. */
 TEST(random_bytes_in_a_queue_make_no_access_outside)
 {
     uint64_t length, put = 0, got = 0;
-    smem_segment *segment = memory("[('queue-2 4 4096 0', '|V1')]", 2 * PAGE);
-    unsigned char *at = smem_data(segment), *wall = at + 2 * PAGE;
-    void *guard = mmap(wall, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    char item[PAGE] = {0};
+    smem_segment *segment = memory("[('queue-2 4 4096 0', '|V1')]", 8 * PAGE);
+    unsigned char *at = smem_data(segment);
+    static char item[4 * PAGE]; /* more than there is room for */
     smem_queue queue;
     srandom(1);
     CHECK_OK(smem_queue_open(segment, &queue));
     CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ));
+    CHECK_OK(mprotect(at + 2 * PAGE, 6 * PAGE, PROT_NONE));
     for (int turn = 0; turn < 200000; turn++) {
         memset(at, 0, sizeof(smem__queue) + 8 * sizeof(uint64_t));
         spoil(at);
@@ -591,8 +661,7 @@ TEST(random_bytes_in_a_queue_make_no_access_outside)
     CHECK(put > 10000);
     CHECK(got > 10000);
     CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ | PROT_WRITE));
-    if (guard != MAP_FAILED)
-        CHECK_OK(munmap(guard, PAGE));
+    CHECK_OK(mprotect(at + 2 * PAGE, 6 * PAGE, PROT_READ | PROT_WRITE));
     smem_detach(segment);
     smem_close(ctx);
 }

@@ -6,9 +6,11 @@
 #include "check.h"
 
 #include "os/backend.h"
+#include "os/syscalls.h"
 #include "segment/context.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -94,6 +96,29 @@ TEST(one_is_found_by_name_and_kind)
     CHECK_EQ(limit, 5);
     smem_detach(found);
     end(&f);
+}
+
+TEST(what_is_said_otherwise_is_no_kind)
+{
+    static const char *const others[] = {
+        "[('semaphore-1 3 10 1', '|V16')]",
+        "[('semaphore-1 03 10', '|V16')]",
+        "[('semaphore-1 3', '|V16')]",
+        "[('semaphore-1 3 10', '|V8')]",
+        "[('semaphore-2 3 10', '|V16')]",
+        "[('semaphore-1 3 4294967306', '|V16')]", /* 10, were it cut to 32 bits */
+        "'|V16'",
+    };
+    smem_context *ctx = check_open(NULL);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        smem_spec spec = {.backend = backend, .dtype = others[i], .itemsize = 16};
+        smem_segment *segment;
+        uint32_t value, limit;
+        CHECK_OK(smem_create(ctx, &spec, &segment));
+        CHECK_CODE(smem_sync_check(segment, SMEM_KIND_SEMAPHORE, &value, &limit), SMEM_E_KIND);
+        smem_detach(segment);
+    }
+    smem_close(ctx);
 }
 
 TEST(one_that_is_there_keeps_its_value)
@@ -483,6 +508,73 @@ TEST(the_death_of_the_last_one_breaks_a_barrier)
         CHECK_EQ(check_wait(&peers[i]), 0);
     }
     end(&f);
+}
+
+/* ---- waking ------------------------------------------------------------------------ */
+
+static uint32_t offered;
+
+static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
+                       const struct timespec *timeout, uint32_t bits)
+{
+    (void)word, (void)timeout, (void)bits;
+    offered = operation == FUTEX_WAKE ? value : 0;
+    return 0;
+}
+
+static void use_condition(fixture *f)
+{
+    smem_wait wait;
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(smem_condition_begin(f->segment, f->condition, &wait));
+    CHECK_OK(smem_condition_notify(f->segment, f->condition, 1));
+    CHECK_EQ(offered, 1);
+    CHECK_OK(smem_condition_notify(f->segment, f->condition, UINT32_MAX));
+    CHECK_EQ(offered, 2);
+}
+
+static void use_event(fixture *f)
+{
+    CHECK_OK(smem_event_set(f->segment, f->it));
+    CHECK_EQ(offered, INT32_MAX);
+}
+
+static void use_semaphore(fixture *f)
+{
+    ((smem_semaphore *)f->it)->waiters = 1;
+    CHECK_OK(smem_semaphore_release(f->segment, f->it, 2));
+    CHECK_EQ(offered, 2);
+}
+
+static void use_barrier(fixture *f)
+{
+    uint32_t phase;
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(smem_barrier_arrive(f->segment, f->it, &phase, SMEM_NO_WAIT), i);
+    CHECK_OK(smem_barrier_open(f->segment, f->it, 0));
+    CHECK_EQ(offered, INT32_MAX);
+}
+
+/* Who sleeps finds by himself what he waits for, but later. */
+TEST(who_changes_what_is_waited_for_wakes_who_waits)
+{
+    static const struct {
+        int kind;
+        uint32_t value;
+        void (*use)(fixture *f);
+    } uses[] = {
+        {SMEM_KIND_CONDITION, 0, use_condition},
+        {SMEM_KIND_EVENT, 0, use_event},
+        {SMEM_KIND_SEMAPHORE, 0, use_semaphore},
+        {SMEM_KIND_BARRIER, 2, use_barrier},
+    };
+    smem__sys.futex = note_wakes;
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        fixture f = begin(uses[i].kind, uses[i].value, 0);
+        offered = 0;
+        uses[i].use(&f);
+        end(&f);
+    }
 }
 
 int main(int argc, char **argv)

@@ -41,6 +41,7 @@
 
 byte put_lock = FREE, get_lock = FREE;
 byte put_position, get_position; /* never wrap here */
+byte put_far, get_far;           /* where the other side was at the last look */
 byte ends[SLOTS];                /* of the item before the first one: 0 */
 byte tape[ROOM];
 bool shut, ended;
@@ -77,7 +78,13 @@ inline append(who, number, done) {
     if
     :: shut -> refused = true
     :: else ->
-        at = get_position;
+        at = put_far;
+        if
+        :: put_position - at == LIMIT ->
+            at = get_position;
+            put_far = at
+        :: else -> skip
+        fi;
         if
         :: put_position - at == LIMIT -> skip
         :: else ->
@@ -109,8 +116,14 @@ inline receive() {
 /* The holder's, between enter and leave; [done] when it has one. */
 inline take(done) {
     done = false;
-    was_shut = shut;
-    at = put_position;
+    at = get_far;
+    if
+    :: at == get_position ->
+        was_shut = shut;
+        at = put_position;
+        get_far = at
+    :: else -> skip
+    fi;
     if
     :: at == get_position -> skip
     :: else ->

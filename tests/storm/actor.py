@@ -49,7 +49,7 @@ WEIGHTS = {
     "lock": 50, "notify": 25, "await_notice": 25, "put": 60, "get": 70,
 }  # fmt: skip
 DEADLY = {
-    "fork": 12, "worker": 1, "execute": 0.5, "daemonise": 0.5, "leave_family": 0.5,
+    "fork": 12, "kill_sharing": 8, "worker": 1, "execute": 0.5, "daemonise": 0.5, "leave_family": 0.5,
     "exit": 2, "die": 2, "kill": 3,
 }  # fmt: skip
 # Aimed at what is dropped and made anew: few sizes, so that each drop is the next one's memory.

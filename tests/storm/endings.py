@@ -21,6 +21,7 @@ from storm.ledger import FAMILY, MAIN_FAMILY, PID
 
 DAEMONS = 8
 CHILD = frozenset(WEIGHTS) | frozenset(WARM) | {"exit", "die", "kill"}
+SHARING = frozenset(("lock", "notify", "await_notice", "put", "get"))
 DAEMON = CHILD | {"fork", "leave_family"}
 
 
@@ -143,6 +144,21 @@ def fork(actor: Actor, draw: random.Random) -> None:
     actor.forked.add(pid)
     if wait:
         await_children(actor)
+
+
+def kill_sharing(actor: Actor, draw: random.Random) -> None:
+    """A child that does nothing but what several do at once, killed wherever it is."""
+    if actor.ledger.crowded:
+        return
+    path = _branch(actor)
+    pid = os.fork()
+    if pid == 0:
+        actor.close_files()
+        _go_on(actor, path, 100_000, SHARING, draw)
+    time.sleep(draw.choice((0.01, 0.05, 0.2)) * (1 + draw.random()))
+    os.kill(pid, signal.SIGKILL)
+    actor.judge_end(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    actor.count("killed")
 
 
 def daemonise(actor: Actor, draw: random.Random) -> None:
@@ -348,5 +364,6 @@ def _converse(
 
 
 DEEDS.update(
-    (deed.__name__, deed) for deed in (exit, die, leave_family, execute, kill, fork, daemonise, worker)
+    (deed.__name__, deed)
+    for deed in (exit, die, leave_family, execute, kill, fork, kill_sharing, daemonise, worker)
 )

@@ -31,8 +31,8 @@ RECORD = 2048  # bytes of a message, whole: at most PIPE_BUF, so written and rea
 
 OPERATIONS = tuple(
     "create zeros create_named replace attach_or_create create_persistent attach send receive view drop "
-    "unlink verify look reclaim trim lock notify await_notice put get fork worker execute daemonise "
-    "leave_family exit die kill".split()
+    "unlink verify look reclaim trim lock notify await_notice put get fork kill_sharing worker execute "
+    "daemonise leave_family exit die kill".split()
 )
 OUTCOMES = tuple(
     "arrays received_by_name received_by_content words exists missing excused mailbox_full forgotten too_large "

@@ -116,8 +116,13 @@ int smem__holder_lives(smem_context *ctx, uint64_t state)
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
-    if (query.tag == ctx->family.tag) /* mostly; without a look at all files there are */
+    if (query.tag == ctx->family.tag) { /* mostly; without a look at all files there are */
         rc = smem__holder_look(&query, ctx->family.name);
+        /* A member's own file that cannot be had is there, or was removed and is
+           mapped: whatever is said of it proves no death. */
+        if (rc == 0 && ctx->family.pin)
+            rc = 1;
+    }
     if (rc == 0)
         rc = smem__place_each(&ctx->place, 'f', smem__holder_look, &query);
     if (rc == 0)
