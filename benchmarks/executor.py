@@ -2,8 +2,8 @@
 
 npshmex's own case is `submit(add_one, np.ones(int(2e7)))`. In-process is `x + 1` into
 a fresh private array. All take turns in one run, and the medians are compared.
-npshmex patches the whole process and needs an old NumPy, so it runs in an
-environment of its own, and its ratio is to the in-process figure measured there:
+npshmex patches the whole process, so it runs in an environment of its own, with the
+same NumPy, and its ratio is to the in-process figure measured there:
 ``--make-npshmex`` makes that environment under build/npshmex.
 """
 
@@ -172,7 +172,7 @@ def npshmex(n: int, rounds: int) -> dict[str, float]:
 def make_npshmex() -> None:
     subprocess.run([sys.executable, "-m", "venv", NPSHMEX], check=True)
     pip = [NPSHMEX / "bin" / "python", "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "setuptools<70", "wheel", "numpy<2"], check=True)
+    subprocess.run([*pip, "setuptools<70", "wheel", f"numpy=={np.__version__}"], check=True)
     subprocess.run([*pip, "--no-build-isolation", "SharedArray", "npshmex"], check=True)
 
 

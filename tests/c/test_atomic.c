@@ -101,8 +101,8 @@ TEST(compare_exchange_says_what_is_there)
 }
 
 enum { THREADS = 3,
-       MEETINGS = 10000,
-       MOST = 20000000 };
+       MEETINGS = 1000,
+       MOST = 2000000 };
 
 static double sum;
 static uint16_t count;

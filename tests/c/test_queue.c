@@ -174,6 +174,7 @@ static void look_at_the_copy(int number)
 
 TEST(an_item_is_the_first_one_until_it_was_copied)
 {
+    check_skip_in_valgrind("it takes the write that is to fail for an error");
     smem_queue queue = make(LIMIT, ROOM, 0);
     struct sigaction look = {.sa_handler = look_at_the_copy}, before;
     uint64_t length;

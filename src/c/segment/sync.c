@@ -160,41 +160,38 @@ static uint64_t smem__queue_bytes(uint32_t limit, uint64_t room, uint64_t spare)
 
 enum { SMEM__QUEUE_TEXT = 96 };
 
-static const char smem__queue_dtype[] = "[('queue-2 ";
-
 static void smem__queue_text(uint32_t limit, uint64_t room, uint64_t spare,
                              char out[SMEM__QUEUE_TEXT])
 {
-    snprintf(out, SMEM__QUEUE_TEXT, "%s%" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
-             smem__queue_dtype, limit, room, spare);
-}
-
-static bool smem__queue_numbers(const char *text, smem_queue *out)
-{
-    if (strncmp(text, smem__queue_dtype, sizeof smem__queue_dtype - 1) != 0)
-        return false;
-    char *end;
-    unsigned long long limit = strtoull(text + sizeof smem__queue_dtype - 1, &end, 10);
-    out->room = strtoull(end, &end, 10);
-    out->spare = strtoull(end, &end, 10);
-    out->limit = (uint32_t)limit;
-    return limit <= UINT32_MAX;
+    snprintf(out, SMEM__QUEUE_TEXT, "[('queue-2 %" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
+             limit, room, spare);
 }
 
 /* Nothing but the very text that would be written is taken. */
+static int smem__queue_parse(const smem_info *info, smem_queue *out)
+{
+    static const char begin[] = "[('queue-2 ";
+    char text[SMEM__QUEUE_TEXT], *end;
+    if (strncmp(info->dtype, begin, sizeof begin - 1) != 0)
+        return SMEM_E_KIND;
+    out->limit = (uint32_t)strtoull(info->dtype + sizeof begin - 1, &end, 10);
+    out->room = strtoull(end, &end, 10);
+    out->spare = strtoull(end, NULL, 10);
+    out->slots = smem__slots_for(out->limit);
+    smem__queue_text(out->limit, out->room, out->spare, text);
+    uint64_t needed = smem__queue_bytes(out->limit, out->room, out->spare);
+    return strcmp(text, info->dtype) == 0 && needed != 0 && info->nbytes >= needed &&
+                   info->start == 0
+               ? 0
+               : SMEM_E_KIND;
+}
+
 int smem_queue_open(smem_segment *segment, smem_queue *out)
 {
-    const smem_info *info = smem_info_of(segment);
     smem_queue found = {.segment = segment};
-    char text[SMEM__QUEUE_TEXT];
-    if (!smem__queue_numbers(info->dtype, &found))
-        return SMEM_E_KIND;
-    smem__queue_text(found.limit, found.room, found.spare, text);
-    uint64_t needed = smem__queue_bytes(found.limit, found.room, found.spare);
-    if (strcmp(text, info->dtype) != 0 || needed == 0 || info->nbytes < needed || info->start != 0)
-        return SMEM_E_KIND;
-    found.slots = smem__slots_for(found.limit);
-    int code = smem__may_change(segment, smem_data(segment));
+    int code = smem__queue_parse(smem_info_of(segment), &found);
+    if (code == 0)
+        code = smem__may_change(segment, smem_data(segment));
     if (code == 0)
         *out = found;
     return code;
