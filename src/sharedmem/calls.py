@@ -49,6 +49,7 @@ class background:
     Parameters
     ----------
     function : callable
+        What to call.
     *args
         What it is called with.
     backend : {ProcessBackend, ThreadBackend}, default ProcessBackend

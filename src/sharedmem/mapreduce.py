@@ -94,6 +94,7 @@ def get_debug() -> bool:
     Returns
     -------
     bool
+        True: maps do their work in the calling process.
 
     Examples
     --------
@@ -173,14 +174,14 @@ class MapReduce:
     local : namespace or None
         ``pool.local.rank`` is the worker's number, from 0; None outside of a map.
 
-    See Also
-    --------
-    background : One call, while the caller goes on.
-
     Raises
     ------
     ValueError, TypeError
         If a parameter is out of range, or there is no such backend or start method.
+
+    See Also
+    --------
+    background : One call, while the caller goes on.
 
     Notes
     -----
@@ -430,7 +431,13 @@ class MapReduce:
 
         Parameters
         ----------
-        func, sequence, star, minlength
+        func : callable
+            As for `map`.
+        sequence : sized
+            As for `map`.
+        star : bool, default False
+            As for `map`.
+        minlength : int, default 0
             As for `map`.
 
         Returns
