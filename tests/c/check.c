@@ -269,6 +269,22 @@ unsigned check_fds(void)
     return count;
 }
 
+/* The linker leads all calls of pthread_create() here (--wrap). */
+static _Atomic unsigned threads;
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attributes, void *(*start)(void *), void *arg)
+{
+    threads++;
+    return __real_pthread_create(out, attributes, start, arg);
+}
+
+unsigned check_threads(void)
+{
+    return threads;
+}
+
 void check_needs_proc(void)
 {
     if (access("/proc/self/stat", R_OK) != 0)

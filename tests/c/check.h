@@ -71,6 +71,7 @@ unsigned check_files(char kind);
 /* Does the kernel object still have a name? */
 bool check_exists(const smem_info *info);
 unsigned check_fds(void);
+unsigned check_threads(void); /* started so far by this program */
 /* What is left of the library: files, and SysV segments made since the start of
    the test. Says what on stderr when [say]. */
 unsigned check_left(bool say);

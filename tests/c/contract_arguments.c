@@ -1,7 +1,6 @@
 /* Contract: sizes, names and other arguments, at and beyond their limits. */
 #include "contract.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -308,34 +307,11 @@ TEST(filling)
     smem_close(ctx);
 }
 
-static void *own_number(void *out)
-{
-    *(pid_t *)out = gettid();
-    return NULL;
-}
-
-/* That the kernel gives to the next thread. */
-static pid_t next_number(void)
-{
-    pthread_t thread;
-    pid_t number = 0;
-    CHECK_EQ(pthread_create(&thread, NULL, own_number, &number), 0);
-    pthread_join(thread, NULL);
-    return number;
-}
-
-/* How many threads a copy of 40 MB starts; others may start some, but not each time. */
 static int threads_of_a_copy(smem_segment *segment, const void *contents, uint64_t nbytes)
 {
-    int least = 1000;
-    for (int i = 0; i < 20; i++) {
-        pid_t before = next_number();
-        CHECK_OK(smem_fill(segment, contents, nbytes));
-        int started = (int)(next_number() - before) - 1;
-        if (started >= 0 && started < least)
-            least = started;
-    }
-    return least;
+    unsigned before = check_threads();
+    CHECK_OK(smem_fill(segment, contents, nbytes));
+    return (int)(check_threads() - before);
 }
 
 /* A large copy is made by two threads where there are two processors, unless one is the limit. */
