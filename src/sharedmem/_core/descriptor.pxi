@@ -60,7 +60,8 @@ def pack_descriptor(Segment segment not None, cnp.ndarray array not None, str dt
     at = PyBytes_AS_STRING(packed)
     memcpy(at, &head, sizeof(head))
     at += sizeof(head)
-    memcpy(at, cnp.PyArray_DIMS(array), extents)
+    if extents:  # those of no dimensions are at NULL
+        memcpy(at, cnp.PyArray_DIMS(array), extents)
     at += extents
     if strided:
         memcpy(at, cnp.PyArray_STRIDES(array), extents)
