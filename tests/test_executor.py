@@ -483,15 +483,24 @@ def test_shutdown_with_work_pending(make: Make, tmp_path: Any, cancel: bool) -> 
 
 
 PARENT = """
-import os, sys, time
+import os, select, sys, threading
 import numpy as np, sharedmem, multiprocessing
 
 def pid_of(array):
     return os.getpid()
 
 def slowly(array, path):
+    # Not a read that blocks: it would not be ended by a signal that came just before it.
     with open(path) as pipe:
-        pipe.read()
+        while not select.select([pipe], [], [], 0.1)[0]:
+            pass
+
+def say_when_awaited(future):
+    # A signal just when the future's lock was taken would leave it taken, in any Python program.
+    while True:
+        with future._condition:
+            if future._condition._waiters:
+                return print('awaited', flush=True)
 
 if __name__ == '__main__':
     method, path = sys.argv[1:]
@@ -503,6 +512,12 @@ if __name__ == '__main__':
     print(*pids, flush=True)
     sys.stdin.read()
     {end}
+"""
+
+
+AWAIT = """
+    threading.Thread(target=say_when_awaited, args=busy, daemon=True).start()
+    busy[0].result()
 """
 
 
@@ -518,7 +533,7 @@ def await_end(pid: int) -> None:
 def start_parent(tmp_path: Any, method: str, end: str) -> tuple[subprocess.Popen[str], list[int], str]:
     os.mkfifo(path := str(tmp_path / "pipe"))
     script = tmp_path / "parent.py"
-    script.write_text(PARENT.replace("{end}", end))
+    script.write_text(PARENT.replace("    {end}\n", end))
     program = subprocess.Popen(
         [sys.executable, str(script), method, path],
         stdin=subprocess.PIPE,
@@ -551,15 +566,15 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Any, start_method: str)
 
 def test_keyboard_interrupt(tmp_path: Any, start_method: str) -> None:
     """^C while the parent waits for a result ends parent and workers, and leaves nothing."""
-    program, pids, path = start_parent(tmp_path, start_method, "busy[0].result()")
+    program, pids, path = start_parent(tmp_path, start_method, AWAIT)
     with open(path, "w"):
-        assert program.stdin is not None
+        assert program.stdin is not None and program.stdout is not None
         program.stdin.close()
+        assert program.stdout.readline() == "awaited\n"
         os.killpg(program.pid, signal.SIGINT)
         assert program.stderr is not None
         errors = program.stderr.read()
         program.wait()
-    assert program.stdout is not None
     program.stdout.close()
     program.stderr.close()
     assert program.returncode in (-signal.SIGINT, 1, 130), errors
