@@ -13,14 +13,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import environments
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,24 +155,12 @@ def npshmex_here(n: int, rounds: int) -> dict[str, float]:
 
 
 def npshmex(n: int, rounds: int) -> dict[str, float]:
-    python = NPSHMEX / "bin" / "python"
-    if not python.exists():
-        print("npshmex: no environment (--make-npshmex makes it)")
-        return {}
-    command = [python, __file__, "--npshmex-here", "--elements", str(n), "--rounds", str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print("npshmex:", done.stderr.strip().splitlines()[-1])
-        return {}
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    arguments = ("--npshmex-here", "--elements", str(n), "--rounds", str(rounds))
+    return environments.ask("npshmex", NPSHMEX, __file__, *arguments)
 
 
 def make_npshmex() -> None:
-    subprocess.run([sys.executable, "-m", "venv", NPSHMEX], check=True)
-    pip = [NPSHMEX / "bin" / "python", "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "setuptools<70", "wheel", f"numpy=={np.__version__}"], check=True)
-    subprocess.run([*pip, "--no-build-isolation", "SharedArray", "npshmex"], check=True)
+    environments.make(NPSHMEX, "SharedArray", "npshmex", old=True)
 
 
 def main() -> None:

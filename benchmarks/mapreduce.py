@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import environments
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -281,7 +282,7 @@ class Contestant:
     """A process that answers, and what it has answered."""
 
     def __init__(self, name: str, label: str, arguments: list[str], **environment: str) -> None:
-        python = RAINWOODMAN / "bin" / "python" if name == "rainwoodman" else Path(sys.executable)
+        python = environments.python_of(RAINWOODMAN) if name == "rainwoodman" else Path(sys.executable)
         self.label = label
         self.times: dict[tuple[str, str], list[tuple[float, float]]] = {}
         self.failed: dict[tuple[str, str], str] = {}
@@ -326,10 +327,7 @@ class Contestant:
 
 
 def make_rainwoodman() -> None:
-    subprocess.run([sys.executable, "-m", "venv", RAINWOODMAN], check=True)
-    pip = [RAINWOODMAN / "bin" / "python", "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "setuptools<70", "wheel", f"numpy=={np.__version__}"], check=True)
-    subprocess.run([*pip, "--no-build-isolation", "sharedmem==0.3.8"], check=True)
+    environments.make(RAINWOODMAN, "sharedmem==0.3.8", old=True)
 
 
 def rows(chosen: argparse.Namespace) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import subprocess
-import sys
 import tempfile
 import threading
 import timeit
@@ -23,6 +22,7 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
+import environments
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,23 +154,12 @@ def faster_fifo_here(rounds: int, items: int) -> dict[str, list[float]]:
 
 
 def faster_fifo(rounds: int, items: int) -> dict[str, list[float]]:
-    python = FASTER_FIFO / "bin" / "python"
-    if not python.exists():
-        print("faster-fifo: no environment (--make-faster-fifo makes it)")
-        return {}
-    command = [python, __file__, "--faster-fifo-here", "--rounds", str(rounds), "--items", str(items)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print("faster-fifo:", done.stderr.strip().splitlines()[-1])
-        return {}
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    arguments = ("--faster-fifo-here", "--rounds", str(rounds), "--items", str(items))
+    return environments.ask("faster-fifo", FASTER_FIFO, __file__, *arguments)
 
 
 def make_faster_fifo() -> None:
-    subprocess.run([sys.executable, "-m", "venv", FASTER_FIFO], check=True)
-    pip = [FASTER_FIFO / "bin" / "python", "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "faster-fifo", "numpy"], check=True)
+    environments.make(FASTER_FIFO, "faster-fifo", "numpy")
 
 
 def locks(rounds: int) -> dict[str, list[float]]:

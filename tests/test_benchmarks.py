@@ -49,8 +49,9 @@ def test_case_runs_and_leaves_nothing(case: Any, method: str, params: tuple[Any,
 
 
 @pytest.mark.parametrize("contestant", ["ours", "stdlib", "threads"])
-def test_maps_run_and_leave_nothing(contestant: str) -> None:
+def test_maps_run_and_leave_nothing(contestant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row of the page on maps, once and small, with each kind of memory in the parent."""
+    monkeypatch.syspath_prepend(OURS.parent)
     maps = load(OURS.parent / "mapreduce.py")
     chosen = Namespace(tasks=20, terms=5000, memory=16_384)
     with ExitStack() as keep:
