@@ -71,6 +71,10 @@ unsigned check_files(char kind);
 /* Does the kernel object still have a name? */
 bool check_exists(const smem_info *info);
 unsigned check_fds(void);
+/* In the place of smem__sys.futex: nobody sleeps or wakes, and how many the last call would have woken. */
+long check_note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
+                      const struct timespec *timeout, uint32_t bits);
+extern uint32_t check_offered;
 unsigned check_threads(void); /* started so far by this program */
 /* What is left of the library: files, and SysV segments made since the start of
    the test. Says what on stderr when [say]. */

@@ -10,7 +10,6 @@
 #include "segment/context.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -199,27 +198,17 @@ TEST(after_the_writers_death_there_is_no_frame_but_the_next)
     end(f);
 }
 
-static uint32_t offered;
-
-static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
-                       const struct timespec *timeout, uint32_t bits)
-{
-    (void)word, (void)timeout, (void)bits;
-    offered = operation == FUTEX_WAKE ? value : 0;
-    return 0;
-}
-
 /* Who waits finds it by himself, but later. */
 TEST(the_end_of_a_frame_wakes_all_who_wait_for_one)
 {
     fixture *f = begin();
     smem__layout *header = f->segment->mapping.base;
-    smem__sys.futex = note_wakes;
+    smem__sys.futex = check_note_wakes;
     write_frame(f, 1);
-    CHECK_EQ(offered, 0);
+    CHECK_EQ(check_offered, 0);
     atomic_store(&header->viewers, 1);
     write_frame(f, 2);
-    CHECK_EQ(offered, INT32_MAX);
+    CHECK_EQ(check_offered, INT32_MAX);
     atomic_store(&header->viewers, 0);
     end(f);
 }

@@ -365,32 +365,22 @@ TEST(a_queue_has_not_ended_while_a_producer_may_have_looked_before_it_was_shut)
     end(&queue);
 }
 
-static uint32_t offered;
-
-static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
-                       const struct timespec *timeout, uint32_t bits)
-{
-    (void)word, (void)timeout, (void)bits;
-    offered = operation == FUTEX_WAKE ? value : 0;
-    return 0;
-}
-
 /* Bytes that are too few for the one that is woken may be enough for another. */
 TEST(a_slot_is_offered_to_one_and_bytes_to_all)
 {
     smem_queue slots = make(LIMIT, ROOM, ROOM / LIMIT), bytes = make(LIMIT, ROOM, 0);
     smem__syscalls real = smem__sys;
-    smem__sys.futex = note_wakes;
+    smem__sys.futex = check_note_wakes;
     CHECK_OK(put(&slots, "x"));
     check_get(&slots, "x");
-    CHECK_EQ(offered, 0); /* nobody sleeps */
+    CHECK_EQ(check_offered, 0); /* nobody sleeps */
     shared(&slots)->get.sleepers = shared(&bytes)->get.sleepers = 2;
     CHECK_OK(put(&slots, "x"));
     check_get(&slots, "x");
-    CHECK_EQ(offered, 1);
+    CHECK_EQ(check_offered, 1);
     CHECK_OK(put(&bytes, "x"));
     check_get(&bytes, "x");
-    CHECK_EQ(offered, INT_MAX);
+    CHECK_EQ(check_offered, INT_MAX);
     smem__sys = real;
     smem_detach(bytes.segment);
     end(&slots);

@@ -10,7 +10,6 @@
 #include "segment/context.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -512,38 +511,28 @@ TEST(the_death_of_the_last_one_breaks_a_barrier)
 
 /* ---- waking ------------------------------------------------------------------------ */
 
-static uint32_t offered;
-
-static long note_wakes(const _Atomic uint32_t *word, int operation, uint32_t value,
-                       const struct timespec *timeout, uint32_t bits)
-{
-    (void)word, (void)timeout, (void)bits;
-    offered = operation == FUTEX_WAKE ? value : 0;
-    return 0;
-}
-
 static void use_condition(fixture *f)
 {
     smem_wait wait;
     for (int i = 0; i < 3; i++)
         CHECK_OK(smem_condition_begin(f->segment, f->condition, &wait));
     CHECK_OK(smem_condition_notify(f->segment, f->condition, 1));
-    CHECK_EQ(offered, 1);
+    CHECK_EQ(check_offered, 1);
     CHECK_OK(smem_condition_notify(f->segment, f->condition, UINT32_MAX));
-    CHECK_EQ(offered, 2);
+    CHECK_EQ(check_offered, 2);
 }
 
 static void use_event(fixture *f)
 {
     CHECK_OK(smem_event_set(f->segment, f->it));
-    CHECK_EQ(offered, INT32_MAX);
+    CHECK_EQ(check_offered, INT32_MAX);
 }
 
 static void use_semaphore(fixture *f)
 {
     ((smem_semaphore *)f->it)->waiters = 1;
     CHECK_OK(smem_semaphore_release(f->segment, f->it, 2));
-    CHECK_EQ(offered, 2);
+    CHECK_EQ(check_offered, 2);
 }
 
 static void use_barrier(fixture *f)
@@ -552,7 +541,7 @@ static void use_barrier(fixture *f)
     for (int i = 0; i < 2; i++)
         CHECK_EQ(smem_barrier_arrive(f->segment, f->it, &phase, SMEM_NO_WAIT), i);
     CHECK_OK(smem_barrier_open(f->segment, f->it, 0));
-    CHECK_EQ(offered, INT32_MAX);
+    CHECK_EQ(check_offered, INT32_MAX);
 }
 
 /* Who sleeps finds by himself what he waits for, but later. */
@@ -568,10 +557,10 @@ TEST(who_changes_what_is_waited_for_wakes_who_waits)
         {SMEM_KIND_SEMAPHORE, 0, use_semaphore},
         {SMEM_KIND_BARRIER, 2, use_barrier},
     };
-    smem__sys.futex = note_wakes;
+    smem__sys.futex = check_note_wakes;
     for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
         fixture f = begin(uses[i].kind, uses[i].value, 0);
-        offered = 0;
+        check_offered = 0;
         uses[i].use(&f);
         end(&f);
     }
