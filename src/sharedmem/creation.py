@@ -24,7 +24,6 @@ from sharedmem._core.errors import (
     make,
 )
 from sharedmem._core.segment import (
-    BACKENDS,
     NO_RESERVE,
     PERSISTENT,
     REPLACE,
@@ -33,7 +32,7 @@ from sharedmem._core.segment import (
     replace_reference,
     segment_of,
 )
-from sharedmem.names import array_of, explain_exists
+from sharedmem.names import array_of, backend_number, explain_exists
 from sharedmem.participant import context
 from sharedmem.sharedarray import SharedArray, over
 
@@ -93,15 +92,6 @@ def _flags(persistent: bool, replace: bool, reserve: bool) -> int:
     return persistent * PERSISTENT | replace * REPLACE | (not reserve) * NO_RESERVE
 
 
-def _backend(backend: str | None) -> int:
-    if backend is None:
-        return 0
-    try:
-        return BACKENDS[backend]
-    except (KeyError, TypeError):
-        raise ValueError(f"backend must be 'posix', 'sysv' or None, not {backend!r}") from None
-
-
 def _permissions(permissions: int) -> int:
     bits = operator.index(permissions)
     if bits & ~0o777 or bits & 0o600 != 0o600:
@@ -151,7 +141,7 @@ def _new(
     try:
         segment = context.create(
             name,
-            _backend(backend),
+            backend_number(backend),
             _flags(persistent, replace, reserve) | UNPUBLISHED | (not zero) * UNINITIALIZED,
             _permissions(permissions),
             dtypes.to_text(made),
@@ -1043,7 +1033,7 @@ def attach_or_create(
         raise ValueError(f"order must be 'C' or 'F', not {order!r}")
     segment, created = context.attach_or_create(
         name,
-        _backend(backend),
+        backend_number(backend),
         _flags(persistent, False, reserve),
         _permissions(permissions),
         dtypes.to_text(made),

@@ -14,6 +14,7 @@ from sharedmem._core.errors import (
     make,
 )
 from sharedmem._core.segment import (
+    BACKENDS,
     COPY_ON_WRITE,
     READ_ONLY,
     READ_WRITE,
@@ -163,6 +164,16 @@ def _dtype_of(info: Info) -> np.dtype[Any]:
     except ValueError as error:
         reason = str(error)
     raise make(SegmentFormatError, 22, f"the header's dtype does not hold: {reason}", "", info.name)
+
+
+def backend_number(backend: str | None) -> int:
+    """What the core calls a backend; 0 for whichever has room."""
+    if backend is None:
+        return 0
+    try:
+        return BACKENDS[backend]
+    except (KeyError, TypeError):
+        raise ValueError(f"backend must be 'posix', 'sysv' or None, not {backend!r}") from None
 
 
 def array_of(segment: Segment) -> SharedArray:

@@ -20,7 +20,7 @@ import numpy as np
 
 from sharedmem import creation, names
 from sharedmem._core.errors import NoRoomError, SegmentExistsError, ShutDown
-from sharedmem._core.segment import BACKENDS, UNPUBLISHED, Ring, segment_of
+from sharedmem._core.segment import UNPUBLISHED, Ring, segment_of
 from sharedmem.participant import context
 from sharedmem.pickling import dumps, forget
 from sharedmem.sharedarray import SharedArray
@@ -627,9 +627,7 @@ class Queue(Generic[T]):
 
 
 def _made(name: str | None, backend: str | None, limit: int, room: int, spare: int) -> SharedArray:
-    if backend is not None and backend not in BACKENDS:
-        raise ValueError(f"backend must be 'posix', 'sysv' or None, not {backend!r}")
-    where = BACKENDS[backend] if backend else 0
+    where = names.backend_number(backend)
     try:
         segment = context.make_queue(name, where, UNPUBLISHED, limit, room, spare)
     except SegmentExistsError as error:

@@ -22,7 +22,6 @@ from sharedmem._core.errors import (
     make,
 )
 from sharedmem._core.segment import (
-    BACKENDS,
     KIND_BARRIER,
     KIND_CONDITION,
     KIND_EVENT,
@@ -68,14 +67,13 @@ class _Shared(Synchronizer):
         backend: str | None = None,
         permissions: int = 0o600,
     ) -> None:
-        if backend is not None and backend not in BACKENDS:
-            raise ValueError(f"backend must be 'posix', 'sysv' or None, not {backend!r}")
+        number = names.backend_number(backend)
         flags = persistent * PERSISTENT | replace * REPLACE
         try:
             segment = context.make_sync(
                 self._kind,
                 name,
-                BACKENDS[backend] if backend else 0,
+                number,
                 flags,
                 permissions,
                 value,

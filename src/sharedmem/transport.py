@@ -336,11 +336,7 @@ class Packer:
             segment = segment_of(array)
             if segment is not None and pickling.goes_by_name(segment):
                 return self._by_name(array, segment)
-            if not shared:
-                return self._by_content(array, cls)
-            array = array.view(_ndarray)
-            reduced = self._by_content(array, _ndarray)
-            return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
+            return self._without_name(array) if shared else self._by_content(array, cls)
         if array.nbytes >= self.min_bytes and _is_plain(array.dtype) and _is_masked(array):
             return self._masked(array)
         return NotImplemented
@@ -352,9 +348,13 @@ class Packer:
                 self._tickets.append((segment, ticket))
             self.tally.by_name += array.nbytes
             return pickling.load, pickling.descriptor(array, segment, ticket)
-        array = array.view(_ndarray)  # its name is gone
-        reduced = self._by_content(array, _ndarray)
-        return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
+        return self._without_name(array)
+
+    def _without_name(self, array: np.ndarray) -> Any:
+        """A shared array as a plain one: its name is gone, or content was asked for."""
+        plain = array.view(_ndarray)
+        reduced = self._by_content(plain, _ndarray)
+        return plain.__reduce_ex__(5) if reduced is NotImplemented else reduced
 
     def _by_content(self, array: np.ndarray, cls: type[np.ndarray]) -> Any:
         small = array.nbytes < self.min_bytes
