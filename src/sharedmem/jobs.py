@@ -20,6 +20,8 @@ __all__ = ["Job", "Message", "Place", "Places", "be_process", "be_thread", "do",
 
 # Seconds that items taken at once take at most, and at least as long as there are some.
 _LONG, _SHORT = 2e-3, 3e-4
+# What is left at the end and takes no longer is not worth another round, of some 15 us, to share.
+_REST = 5e-5
 _GROWTH = 64
 
 
@@ -109,13 +111,13 @@ def _next_number(done: int, took: float, board: Board) -> int:
 
     As many as take a while, but no larger part of what is left than everybody can take
     several of: the last ones should end together. Where they are so short that to take
-    and tell them costs more than they do, a worker's whole part: what is left may be of
-    another length.
+    and tell them costs more than they do, a worker's whole part, or a short rest: what is
+    left may be of another length.
     """
     each = max(took / done, 1e-9)
     left, workers = board.left(), board.workers
     several = min(int(_LONG / each), left // (4 * workers))
-    at_least = min(int(_SHORT / each), left // workers)
+    at_least = min(int(_SHORT / each), max(left // workers, int(_REST / each)))
     return max(1, min(max(several, at_least), done * _GROWTH))
 
 
