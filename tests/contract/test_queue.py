@@ -339,7 +339,7 @@ def test_waiting_is_interrupted_by_a_signal(queue):
             thread.join()
     finally:
         signal.signal(signal.SIGUSR1, previous)
-    assert len(calls) == 2
+    assert len(calls) >= 2
 
 
 def test_waiting_releases_the_gil(queue):
