@@ -22,9 +22,13 @@ def test_a_frame_is_copied(backend: str) -> None:
     assert copy is out and number == array.frame == 1 and (out == 5).all()
     copy, number = sharedmem.attach(array.name, "r")[1:].read()
     assert type(copy) is np.ndarray and copy.shape == (2, 4) and number == 1
-    assert array.wait(0) and not array.wait(1, timeout=0.01)
+    assert array.wait(0) and array.wait(-1) and not array.wait(1, timeout=0.01)
     with pytest.raises(ValueError, match="shape"):
         array.read(np.empty(3))
+    with pytest.raises(TypeError, match="list"):
+        array.read([[0.0] * 4] * 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        array.wait(0.5)  # type: ignore[arg-type]
 
 
 def test_an_exception_leaves_no_frame() -> None:

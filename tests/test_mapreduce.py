@@ -107,6 +107,46 @@ def test_sequences(items: Any, every: Make) -> None:
         assert pool.map(str, items) == [str(item) for item in items]
 
 
+class Labelled:
+    """As a Series of pandas: [] takes labels, of which there are keys, and they are no positions."""
+
+    def __init__(self, **values: int) -> None:
+        self._values = values
+
+    def keys(self) -> Any:
+        return self._values.keys()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._values.values())
+
+    def __getitem__(self, label: str) -> int:
+        return self._values[label]
+
+
+def test_what_has_keys_is_no_sequence_of_positions(every: Make) -> None:
+    """Its items are those that `list` finds, in that order."""
+    with every() as pool:
+        assert pool.map(str, Labelled(b=1, a=2)) == ["1", "2"]
+        assert sorted(pool.imap(str, Labelled(b=1, a=2))) == ["1", "2"]
+
+
+def test_a_sorted_series(every: Make) -> None:
+    """In its own order, not in that of its labels."""
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([10, 30, 20]).sort_values()
+    with every() as pool:
+        assert pool.map(int, series) == [10, 20, 30]
+        assert pool.map(int, series[series > 10]) == [20, 30]
+
+
+def test_how_many_workers_may_be_any_integer() -> None:
+    """NumPy's, too."""
+    assert sharedmem.MapReduce(np.int64(2)).np == sharedmem.MapReduce(np=np.int64(2)).np == 2
+
+
 def test_rows_of_an_array_are_items(every: Make) -> None:
     """Without a copy in forked workers and threads, as copies otherwise."""
     rows = np.arange(6).reshape(3, 2)

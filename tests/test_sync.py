@@ -137,9 +137,26 @@ def test_attach_or_create_finds_what_is_there(name: str) -> None:
     assert sharedmem.Barrier.attach(name + "b").parties == barrier.parties == 2
 
 
+def test_a_bound_is_there_or_not(name: str) -> None:
+    """A semaphore without one is not taken for a bounded one; one with it keeps it."""
+    sharedmem.Semaphore(1, name=name)
+    semaphore = sharedmem.Semaphore(1, name=name, replace=True)
+    with pytest.raises(sharedmem.SegmentKindError, match="no bound"):
+        sharedmem.BoundedSemaphore.attach(name)
+    semaphore.unlink()
+    bounded = sharedmem.BoundedSemaphore(1, name=name)
+    for same in sharedmem.BoundedSemaphore.attach(name), sharedmem.Semaphore.attach(name):
+        with pytest.raises(ValueError, match="more often"):
+            same.release()
+    assert bounded.get_value() == 1
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
+        (lambda: sharedmem.BoundedSemaphore(0), ValueError),
+        (lambda: sharedmem.BoundedSemaphore.attach_or_create("none-made", 0), ValueError),
+        (lambda: sharedmem.Condition().wait_for(lambda: False, 0), RuntimeError),
         (lambda: sharedmem.Semaphore(-1), ValueError),
         (lambda: sharedmem.Semaphore(2**31), ValueError),
         (lambda: sharedmem.Semaphore(1.5), TypeError),  # type: ignore[arg-type]

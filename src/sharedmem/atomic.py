@@ -70,6 +70,10 @@ def _element(a: np.ndarray, index: Index, writes: bool) -> np.ndarray:
 def _value(value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """A copy of the value as the element's dtype has it; nothing is cut off."""
     given = np.asarray(value)
+    if given.dtype == object and isinstance(value, int):  # it has more than 64 bits
+        if dtype.kind in "iu":
+            raise OverflowError(f"{value} is out of bounds for {dtype}")
+        given = np.asarray(float(value))
     if given.ndim:
         raise ValueError(f"one element takes one value, not an array of shape {given.shape}")
     integers = given.dtype.kind in "iu" and dtype.kind in "iu"

@@ -9,7 +9,7 @@ import math
 import operator
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
@@ -53,7 +53,7 @@ __all__ = [
     "zeros_like",
 ]
 
-Shape = SupportsIndex | Iterable[SupportsIndex]
+Shape = SupportsIndex | Sequence[SupportsIndex]
 Order = Literal["C", "F"]
 OrderLike = Literal["C", "F", "A", "K"]
 
@@ -61,6 +61,9 @@ _NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 _NDIM_MAX = 64 if _NUMPY_2 else 32
 _INT64_MAX = 2**63 - 1
 _ANYTHING = UNPUBLISHED | UNINITIALIZED
+_SHARING = ("name", "persistent", "replace", "backend", "permissions", "reserve")
+_CONTIGUOUS = frozenset("CcFf")
+_ORDERS = frozenset("CcFfAaKk")
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -68,6 +71,8 @@ def _shape(shape: Any) -> tuple[int, ...]:
     try:
         made = (operator.index(shape),)
     except TypeError:
+        if not hasattr(shape, "__getitem__"):
+            raise TypeError(f"shape must be an int or a sequence of them, not {shape!r}") from None
         made = tuple(operator.index(extent) for extent in shape)
     if len(made) > _NDIM_MAX:
         raise ValueError(f"maximum supported dimension is {_NDIM_MAX}, found {len(made)}")
@@ -89,7 +94,7 @@ def _too_big(shape: tuple[int, ...]) -> Exception:
 
 
 def _flags(persistent: bool, replace: bool, reserve: bool) -> int:
-    return persistent * PERSISTENT | replace * REPLACE | (not reserve) * NO_RESERVE
+    return bool(persistent) * PERSISTENT | bool(replace) * REPLACE | (not reserve) * NO_RESERVE
 
 
 def _permissions(permissions: int) -> int:
@@ -112,12 +117,43 @@ def _fortran_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def _check_sharing(sharing: dict[str, Any]) -> None:
+    unknown = [word for word in sharing if word not in _SHARING]
+    if unknown:
+        raise TypeError(
+            f"unexpected keyword argument {unknown[0]!r}: sharing adds {', '.join(_SHARING)}"
+        )
+
+
 def _new(
     shape: Any,
     dtype: DTypeLike,
     strides: tuple[int, ...] | str | None,
     zero: bool,
+    sharing: dict[str, Any],
     contents: np.ndarray | None = None,
+) -> SharedArray:
+    """A new array, of zero bytes if `zero`. `strides` may be an order, 'C' or 'F'.
+
+    It begins with the bytes of `contents`, again and again until it ends.
+    """
+    _check_sharing(sharing)
+    extents, made = _layout(shape, dtype)
+    if isinstance(strides, str):
+        if strides not in _CONTIGUOUS:
+            raise ValueError(f"order must be 'C' or 'F', not {strides!r}")
+        strides = _fortran_strides(extents, made.itemsize) if strides in "Ff" else None
+    elif strides is not None and not isinstance(strides, tuple):
+        raise TypeError(f"order must be str, not {type(strides).__name__}")
+    return _create(extents, made, strides, zero, contents, **sharing)
+
+
+def _create(
+    extents: tuple[int, ...],
+    made: np.dtype[Any],
+    strides: tuple[int, ...] | None,
+    zero: bool,
+    contents: np.ndarray | None,
     /,
     *,
     name: str | None = None,
@@ -127,17 +163,6 @@ def _new(
     permissions: int = 0o600,
     reserve: bool = True,
 ) -> SharedArray:
-    """A new array, of zero bytes if `zero`. `strides` may be an order, 'C' or 'F'.
-
-    It begins with the bytes of `contents`, again and again until it ends.
-    """
-    extents, made = _layout(shape, dtype)
-    if strides == "F":
-        strides = _fortran_strides(extents, made.itemsize)
-    elif strides == "C":
-        strides = None
-    elif isinstance(strides, str) or (strides is not None and not isinstance(strides, tuple)):
-        raise ValueError(f"order must be 'C' or 'F', not {strides!r}")
     try:
         segment = context.create(
             name,
@@ -153,7 +178,7 @@ def _new(
     except SegmentExistsError as error:
         raise explain_exists(error) from None
     except NoRoomError as error:
-        raise explain_no_room(error, extents, made) from None
+        raise explain_no_room(error, extents, made, backend) from None
     array: SharedArray = over(segment, extents, made, 0, strides)
     return array
 
@@ -185,16 +210,28 @@ def _plain(
     return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
 
 
-def explain_no_room(error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Exception:
-    """The same error with what was asked for and what there is."""
-    need = math.prod(shape) * dtype.itemsize
-    remedy = error.remedy
+def _room(backend: str | None) -> tuple[int, str]:
+    """Bytes that are free, and that in words. What SysV has the kernel tells nobody."""
+    if backend == "sysv":
+        return (
+            0,
+            "System V shared memory has not so much (nor kernel.shmmax and shmall, if they are less)",
+        )
     try:
         disk = os.statvfs("/dev/shm")
-        free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-        there = f"/dev/shm has {free:,} of {size:,} bytes free"
     except OSError:
-        free, there = 0, "there is no /dev/shm"
+        return 0, "there is no /dev/shm"
+    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    return free, f"/dev/shm has {free:,} of {size:,} bytes free"
+
+
+def explain_no_room(
+    error: NoRoomError, shape: tuple[int, ...], dtype: np.dtype[Any], backend: str | None
+) -> Exception:
+    """The same error with what was asked for and what there is."""
+    need = math.prod(shape) * dtype.itemsize
+    remedy = error.remedy if backend != "sysv" else "free memory, or raise the limits (sysctl)"
+    free, there = _room(backend)
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if space != resource.RLIM_INFINITY:
         there += f"; the address space of this process is limited to {space:,} bytes"
@@ -216,12 +253,11 @@ _BLOCK = 1 << 16  # bytes that are written at once where one value fills an arra
 
 def _pattern(fill_value: Any, dtype: np.dtype[Any], size: int) -> np.ndarray | None:
     """A block of what an array of `size` elements repeats; None where NumPy has to fill it."""
-    value = np.asarray(fill_value)
-    if value.ndim or not size or not dtype.itemsize or dtype.subdtype is not None:
+    if np.ndim(fill_value) or not dtype.itemsize or dtype.subdtype is not None:
         return None
-    block = np.empty(min(size, max(_BLOCK // dtype.itemsize, 1)), dtype)
-    np.copyto(block, value, casting="unsafe")
-    return block
+    block = np.empty(max(1, min(size, _BLOCK // dtype.itemsize)), dtype)
+    np.copyto(block, fill_value, casting="unsafe")  # as it is: NumPy looks whether an int is in bounds
+    return block if size else None
 
 
 def _filled(
@@ -229,7 +265,7 @@ def _filled(
 ) -> SharedArray:
     """A new array of one value, or of what is broadcast to it."""
     block = _pattern(fill_value, dtype, math.prod(shape))
-    array = _new(shape, dtype, strides, False, block, **sharing)
+    array = _new(shape, dtype, strides, False, sharing, block)
     return array if block is not None else _finish(array, fill_value)
 
 
@@ -246,6 +282,7 @@ def _finish(array: SharedArray, values: Any) -> SharedArray:
 
 def _copied(source: np.ndarray, order: str, sharing: dict[str, Any]) -> SharedArray:
     """A shared copy: of bytes in the same order as they are, by NumPy where that differs."""
+    order = _order(order)
     plain = type(source) is np.ndarray or type(source) is SharedArray
     if plain and order in "KCA" and source.flags.c_contiguous and source.size:
         array = _plain(source.shape, source.dtype, "C", sharing, _ANYTHING, source)
@@ -254,8 +291,17 @@ def _copied(source: np.ndarray, order: str, sharing: dict[str, Any]) -> SharedAr
     made = dtypes.check(source.dtype)
     extents, strides = _strides_like(source, made, order, None)
     if source.size and extents == source.shape and strides == source.strides and _is_one_piece(source):
-        return _new(extents, made, strides, False, source, **sharing)
-    return _finish(_new(extents, made, strides, False, **sharing), source)
+        return _new(extents, made, strides, False, sharing, source)
+    return _finish(_new(extents, made, strides, False, sharing), source)
+
+
+def _order(order: str | None) -> str:
+    """As NumPy takes it: None keeps what is there."""
+    if order is None:
+        return "K"
+    if order not in _ORDERS:
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K', not {order!r}")
+    return order.upper()
 
 
 def _is_one_piece(array: np.ndarray) -> bool:
@@ -340,7 +386,7 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     ('empty-example', 'sysv')
     """
     array = _plain(shape, dtype, order, sharing, _ANYTHING)
-    return _new(shape, dtype, order, False, **sharing) if array is None else array
+    return _new(shape, dtype, order, False, sharing) if array is None else array
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing: Any) -> SharedArray:
@@ -379,7 +425,7 @@ def zeros(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     [0, 0]
     """
     array = _plain(shape, dtype, order, sharing, UNPUBLISHED)
-    return _new(shape, dtype, order, True, **sharing) if array is None else array
+    return _new(shape, dtype, order, True, sharing) if array is None else array
 
 
 def ones(
@@ -475,7 +521,7 @@ def full(
     values = np.asarray(fill_value)
     extents, made = _layout(shape, values.dtype if dtype is None else dtype)
     np.broadcast_to(values, extents)  # fails before anything is made
-    return _filled(extents, made, order, values, sharing)
+    return _filled(extents, made, order, fill_value, sharing)
 
 
 def _strides_like(
@@ -504,7 +550,7 @@ def _like(
     zero: bool = False,
 ) -> SharedArray:
     extents, made, strides = _layout_like(prototype, dtype, order, shape)
-    return _new(extents, made, strides, zero, **sharing)
+    return _new(extents, made, strides, zero, sharing)
 
 
 def _layout_like(
@@ -802,7 +848,7 @@ def wrap(a: ArrayLike) -> SharedArray:
 
 def _has_order(array: np.ndarray, order: str) -> bool:
     wanted = {"C": array.flags.c_contiguous, "F": array.flags.f_contiguous}
-    return wanted.get(order, True)
+    return wanted.get(_order(order), True)
 
 
 def array(
@@ -867,6 +913,8 @@ def array(
     (1, 3)
     """
     source = np.asarray(object, dtype)
+    _check_sharing(sharing)
+    ndmin = operator.index(ndmin)
     if source.ndim < ndmin:
         source = source.reshape((1,) * (ndmin - source.ndim) + source.shape)
     if not copy and segment_of(source) is not None and _has_order(source, order):

@@ -11,8 +11,9 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from numbers import Integral
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
@@ -235,8 +236,8 @@ class MapReduce:
         start_method: str = "fork",
         reuse: bool = False,
     ) -> None:
-        if isinstance(backend, int) and not isinstance(backend, bool):
-            backend, np = None, backend
+        if not isinstance(backend, bool) and isinstance(backend, Integral):
+            backend, np = None, int(backend)
         named = {None: ProcessBackend, "process": ProcessBackend, "thread": ThreadBackend}
         if workers not in named:
             raise ValueError(f"workers must be 'process' or 'thread', not {workers!r}")
@@ -357,8 +358,8 @@ class MapReduce:
         func : callable
             Takes an item; with `star` what the item holds, as arguments.
         sequence : sized
-            Lists, arrays (by rows), ranges, sets; what has no ``[]`` is made a list, and
-            so are the keys of a mapping.
+            Lists, arrays (by rows), ranges, sets. What has no ``[]`` is made a list, as
+            ``list`` makes it, and so is what has keys: mappings and those of pandas.
         reduce : callable, optional
             Called here, for each result as it arrives; for a tuple with what it holds, as
             arguments. What it returns is the result then.
@@ -669,7 +670,8 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:
 def indexable(sequence: Any) -> Any:
     """Something with a length and ``[]``, of the items of the sequence."""
     len(sequence)  # a TypeError that says what is missing
-    if hasattr(sequence, "__getitem__") and not isinstance(sequence, Mapping):
+    # What has keys() takes them in [], and not positions: a pandas Series, too, which is no Mapping.
+    if hasattr(sequence, "__getitem__") and not hasattr(sequence, "keys"):
         return sequence
     return list(sequence)
 

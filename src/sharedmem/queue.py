@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import operator
 import os
 import pickle
 import sys
@@ -217,6 +218,7 @@ class Queue(Generic[T]):
         backend: str | None = None,
         ctx: Any = None,
     ) -> None:
+        maxsize = operator.index(maxsize)
         bounded = 0 < maxsize <= _UNBOUNDED
         limit = maxsize if bounded else _SLOTS
         spare = _SPARE if bounded else 0  # without a bound a lack of room is no lack
@@ -268,6 +270,12 @@ class Queue(Generic[T]):
 
     def __reduce__(self) -> Any:
         return _attached, (type(self), self._array)
+
+    def __copy__(self) -> Queue[T]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Queue[T]:
+        return self  # one thing between processes, as a lock is
 
     @property
     def name(self) -> str:
@@ -633,7 +641,7 @@ def _made(name: str | None, backend: str | None, limit: int, room: int, spare: i
     except SegmentExistsError as error:
         raise names.explain_exists(error) from None
     except NoRoomError as error:
-        raise creation.explain_no_room(error, (room,), np.dtype(np.uint8)) from None
+        raise creation.explain_no_room(error, (room,), np.dtype(np.uint8), backend) from None
     return names.array_of(segment)
 
 

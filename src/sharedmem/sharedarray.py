@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -252,6 +253,8 @@ class SharedArray(np.ndarray):
         (array([1., 1., 1.]), 0)
         """
         made = np.empty(self.shape, self.dtype) if out is None else out
+        if not isinstance(made, np.ndarray):
+            raise TypeError(f"out must be an array, not {type(made).__name__}")
         if made.shape != self.shape:
             raise ValueError(f"out has shape {made.shape}, the array {self.shape}")
         number = Frame(self._segment()).read(partial(np.copyto, made, self), timeout)
@@ -265,7 +268,7 @@ class SharedArray(np.ndarray):
         Parameters
         ----------
         newer_than : int
-            As `read` returns it.
+            As `read` returns it. Any frame is newer than a negative one.
         timeout : float, optional
             Seconds.
 
@@ -280,7 +283,8 @@ class SharedArray(np.ndarray):
         >>> sharedmem.zeros(3).wait(newer_than=0, timeout=0.001)
         False
         """
-        return Frame(self._segment()).wait(newer_than, timeout)
+        number = operator.index(newer_than)
+        return number < 0 or Frame(self._segment()).wait(number, timeout)
 
     def is_current(self) -> bool:
         """Whether the name still leads to this memory.

@@ -18,6 +18,7 @@ from sharedmem._core.errors import (
     LayoutMismatchError,
     NotHeldError,
     SegmentExistsError,
+    SegmentKindError,
     SegmentNotFoundError,
     make,
 )
@@ -43,6 +44,7 @@ from sharedmem.participant import context
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 _Self = TypeVar("_Self", bound="_Shared")
+_Units = TypeVar("_Units", bound="Semaphore")
 _CONDITION_AT = 24  # behind the condition's own lock: sharedmem.h
 
 
@@ -68,7 +70,7 @@ class _Shared(Synchronizer):
         permissions: int = 0o600,
     ) -> None:
         number = names.backend_number(backend)
-        flags = persistent * PERSISTENT | replace * REPLACE
+        flags = bool(persistent) * PERSISTENT | bool(replace) * REPLACE
         try:
             segment = context.make_sync(
                 self._kind,
@@ -615,6 +617,7 @@ class Condition(CoreCondition, _Shared):
         end = None if timeout is None else time.monotonic() + timeout
         result = predicate()
         while not result:
+            self._check_held()
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 break
@@ -749,14 +752,12 @@ class Semaphore(CoreSemaphore, _Shared):
     """
 
     _kind = KIND_SEMAPHORE
-    _bounded = False
 
     def __init__(self, value: int = 1, name: str | None = None, **sharing: Any) -> None:
-        value = _units(value)
-        self._make(name, value, value if self._bounded else 0, False, **sharing)
+        self._make(name, *self._numbers(value), False, **sharing)
 
     @classmethod
-    def attach_or_create(cls: type[_Self], name: str, value: int = 1, **sharing: Any) -> _Self:
+    def attach_or_create(cls: type[_Units], name: str, value: int = 1, **sharing: Any) -> _Units:
         """The one of this name, made if there is none.
 
         Parameters
@@ -779,9 +780,12 @@ class Semaphore(CoreSemaphore, _Shared):
         >>> semaphore = sharedmem.Semaphore.attach_or_create('units-for-all', 3)
         """
         self = cls.__new__(cls)
-        value = _units(value)
-        self._make(name, value, value if issubclass(cls, BoundedSemaphore) else 0, True, **sharing)
+        self._make(name, *self._numbers(value), True, **sharing)
         return self
+
+    def _numbers(self, value: int) -> tuple[int, int]:
+        """Units at first, and at most; 0 is no bound."""
+        return _units(value), 0
 
     def _show(self) -> str:
         return f" value={self.get_value()}"
@@ -801,7 +805,8 @@ class BoundedSemaphore(Semaphore):
 
     Notes
     -----
-    One ``release`` too many is `OverReleasedError`, a ``ValueError``.
+    One ``release`` too many is `OverReleasedError`, a ``ValueError``. A semaphore that was
+    made without a bound cannot be attached as a bounded one.
 
     Examples
     --------
@@ -813,7 +818,17 @@ class BoundedSemaphore(Semaphore):
     sharedmem.errors.OverReleasedError: ...
     """
 
-    _bounded = True
+    def _numbers(self, value: int) -> tuple[int, int]:
+        units = _units(value)
+        if not units:
+            raise ValueError("a bounded semaphore has at least 1 unit at first")
+        return units, units
+
+    def _place(self, segment: Segment, offset: int) -> None:
+        if not segment.numbers(self._kind)[1]:
+            text = "this semaphore has no bound"
+            raise make(SegmentKindError, 22, text, "attach it as a Semaphore", segment.name)
+        super()._place(segment, offset)
 
 
 def _units(value: int) -> int:

@@ -69,6 +69,26 @@ def test_save_does_not_overwrite(name, tmp_path):
     assert np.load(path).tolist() == [1, 1, 1]
 
 
+def test_save_over_what_is_no_file(name, tmp_path):
+    """A pipe or device is not replaced, with --force neither."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with sharedmem.ones(3, name=name):
+        for more in [], ["--force"]:
+            assert "not a regular file" in refusal("save", name, pipe, *more)
+    assert pipe.is_fifo() and [pipe] == list(tmp_path.iterdir())
+
+
+def test_save_through_a_link(name, tmp_path):
+    """The link stays, and leads to the new contents."""
+    target, link = tmp_path / "target.npy", tmp_path / "link.npy"
+    target.write_text("old")
+    link.symlink_to(target)
+    with sharedmem.ones(3, name=name):
+        assert "pass --force" in refusal("save", name, link)
+        output("save", name, link, "--force")
+    assert link.is_symlink() and np.load(target).tolist() == [1, 1, 1]
+
+
 def test_file_that_appears_meanwhile(tmp_path):
     """What another program has put under the name while the file was written stays."""
     path = tmp_path / "a.npy"

@@ -142,6 +142,15 @@ def test_watch_for_a_reader_that_ends():
     command.stderr.close()
 
 
+def test_without_an_output():
+    """Where it was closed nothing is said, and nothing goes wrong."""
+    for closed in ">&-", "2>&-", ">&- 2>&-":
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "list"], capture_output=True
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_plot_in_colours(environ, name):
     """On a terminal a 2-d array is drawn with half blocks of 24 greys."""
     import sharedmem

@@ -1174,7 +1174,9 @@ def test_impossible_size_leaves_the_dtype_as_it_was(function):
     assert sys.getrefcount(np.dtype(float)) >= before
 
 
-@pytest.mark.parametrize("shape", [2.5, "3", None, (2, 2.5), [None], {}.keys, ((2, 3),)], ids=repr)
+@pytest.mark.parametrize(
+    "shape", [2.5, "3", None, (2, 2.5), [None], {}.keys, ((2, 3),), {2, 3}], ids=repr
+)
 def test_shape_of_other_types(backend, shape):
     """A shape that is not of integers is a TypeError, as with NumPy."""
     with nothing_made(), pytest.raises(TypeError):
@@ -1215,9 +1217,30 @@ def test_unknown_order(backend, order):
         lambda: sharedmem.zeros_like([1], order=order, backend=backend),
         lambda: sharedmem.copy([1], order, backend=backend),
         lambda: sharedmem.array([1], order=order, backend=backend),
+        lambda: sharedmem.asshared(np.ones(3), order=order, backend=backend),
     ):
         with nothing_made(), pytest.raises((ValueError, refusal.type)):
             call()
+    shared = sharedmem.ones(3)
+    with nothing_made(), pytest.raises((ValueError, refusal.type)):
+        sharedmem.asshared(shared, order=order)
+
+
+def test_orders_in_other_words(backend):
+    """Small letters, and None for what is there: as NumPy takes them."""
+    source = np.arange(6.0).reshape(2, 3)
+    for order in "fFcCaAkK":
+        expected = np.array(source, order=order).flags
+        for made in (
+            sharedmem.copy(source, order, backend=backend),
+            sharedmem.asshared(sharedmem.copy(source), order=order, backend=backend),
+        ):
+            assert made.flags.f_contiguous == expected.f_contiguous
+    for order in "fFcC":
+        made = sharedmem.zeros((2, 3), order=order, backend=backend)
+        assert made.flags.f_contiguous == np.zeros((2, 3), order=order).flags.f_contiguous
+    assert sharedmem.copy(source.T, None, backend=backend).flags.f_contiguous
+    assert sharedmem.zeros((2, 3), order=None, backend=backend).flags.c_contiguous
 
 
 @pytest.mark.parametrize("order", "AK")
@@ -1232,13 +1255,37 @@ def test_order_that_needs_a_model(backend, order):
 
 def test_unknown_keyword(backend):
     """A keyword that nobody knows is a TypeError."""
+    shared = sharedmem.ones(3)
     for call in (
         lambda: sharedmem.zeros(3, nmae="x", backend=backend),
         lambda: sharedmem.copy([1], replaces=True, backend=backend),
+        lambda: sharedmem.asshared(shared, nmae="x"),
         lambda: sharedmem.attach_or_create("x", 3, mode="r", backend=backend),
     ):
         with nothing_made(), pytest.raises(TypeError):
             call()
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1.26 wraps them around")
+@pytest.mark.parametrize("shape", [(), 3, 0])
+def test_fill_with_an_int_out_of_bounds(backend, shape):
+    """An int that the dtype does not hold is an OverflowError, as with NumPy, and nothing is made."""
+    for dtype, value in ("u1", 300), ("u1", -1), ("i1", 200), ("u8", 2**64), ("i8", 2**63):
+        with pytest.raises(OverflowError):
+            np.full(shape, value, dtype)
+        with nothing_made(), pytest.raises(OverflowError):
+            sharedmem.full(shape, value, dtype, backend=backend)
+        with nothing_made(), pytest.raises(OverflowError):
+            sharedmem.full_like(np.empty(shape, dtype), value, backend=backend)
+
+
+def test_no_room_says_what_it_is_that_has_none():
+    """Free bytes of /dev/shm are no news of SysV."""
+    with pytest.raises(sharedmem.NoRoomError, match="/dev/shm has"):
+        sharedmem.empty(10**13, backend="posix")
+    with pytest.raises(sharedmem.NoRoomError) as error:
+        sharedmem.empty(10**13, backend="sysv")
+    assert "System V" in str(error.value) and "/dev/shm" not in str(error.value)
 
 
 FAILING_FILLS = [

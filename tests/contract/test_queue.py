@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import multiprocessing
 import os
 import pickle
@@ -152,6 +153,20 @@ def test_maxsize(backend):
     assert queue.get() == 0
     queue.put(5, timeout=10)
     assert [queue.get(), queue.get(), queue.get_nowait()] == [1, 2, 5]
+
+
+def test_maxsize_is_an_integer():
+    """Of any kind, and nothing else."""
+    assert Queue(np.int64(3)).maxsize == Queue(np.uint8(3)).maxsize == 3
+    for size in 1.5, -1.5, "3":
+        with pytest.raises(TypeError):
+            Queue(size)
+
+
+def test_a_copy_of_a_queue_is_the_queue(queue):
+    """As with locks: there is one, between processes."""
+    assert copy.copy(queue) is queue
+    assert copy.deepcopy([queue])[0] is queue
 
 
 def test_empty(queue):

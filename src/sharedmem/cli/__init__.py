@@ -140,10 +140,17 @@ def _run(run: Run, options: argparse.Namespace) -> int:
         return 2 if isinstance(error, UsageFailure) else 1
 
 
+def _stream(name: str) -> Any:
+    """Of sys. Where it was closed nobody reads what is said."""
+    if getattr(sys, name) is None:
+        setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    return getattr(sys, name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for stream in (_stream("stdout"), _stream("stderr")):
+        stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "run"):

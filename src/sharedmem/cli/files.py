@@ -80,7 +80,10 @@ def _name_new(temporary: str, path: Path) -> None:
 
 @contextmanager
 def written(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that has its name only when it is complete."""
+    """A file that has its name only when it is complete. A link stays one: its target is replaced."""
+    if path.exists() and not path.is_file():
+        raise Failure(f"{path}: not a regular file: it would be replaced, not written to")
+    path = path.resolve()
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(fd, "wb") as file:
@@ -99,7 +102,7 @@ def written(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
 
 def save(options: Namespace) -> int:
     path = Path(options.file)
-    if path.exists() and not options.force:
+    if path.is_file() and not options.force:
         raise Failure(f"{path}: the file exists (pass --force to overwrite it)")
     array = np.asarray(names.attach(options.name, "r"))
     try:
