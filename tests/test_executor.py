@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -438,6 +439,41 @@ def test_answers_that_a_broken_pool_does_not_read() -> None:
     with pytest.raises(sharedmem.SegmentNotFoundError):
         pickle.loads(message)
     assert received.sum() == pickle.loads(theirs).sum() == N
+
+
+def test_killed_worker_while_calls_are_sent(ours: Make) -> None:
+    """All futures are done, though some calls were still to be sent when the pool broke."""
+    large = np.ones(N)
+    for _ in range(5):
+        pool = ours(2)
+        futures = [pool.submit(np.sum, large) for _ in range(30)]
+        for future in futures:
+            future.add_done_callback(lambda _: time.sleep(0.002))
+        futures[0].result()
+        manager = pool._executor_manager_thread
+        os.kill(next(iter(pool._processes)), signal.SIGKILL)
+        assert not concurrent.futures.wait(futures, timeout=60).not_done
+        manager.join()  # a shutdown before it knows waits for the lock of the dead, in the stdlib as well
+        pool.shutdown()
+    del futures, future
+    assert nothing_left()
+
+
+def test_a_nested_pool_has_no_task_at_first(ours: Make) -> None:
+    """Its workers are forks of one that has a task, which is not theirs."""
+    with ours() as pool:
+        assert pool.submit(in_task_of_a_nested_worker).result() is False
+
+
+def in_task_of_a_nested_worker() -> bool:
+    seen = multiprocessing.SimpleQueue()
+    with sharedmem.ProcessPoolExecutor(1, initializer=tell_in_task, initargs=(seen,)) as pool:
+        pool.submit(os.getpid).result()
+    return seen.get()  # type: ignore[no-any-return]
+
+
+def tell_in_task(seen: Any) -> None:
+    seen.put(module._Worker.in_task)
 
 
 def wait_for(path: str) -> None:

@@ -1113,7 +1113,143 @@ def test_a_pool_that_keeps_workers_has_one_map_at_a_time() -> None:
         assert pool.map(abs, [-3]) == [3]
 
 
+def test_one_map_at_a_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the first one is still pickled; the workers of both end with the pool."""
+    pytest.importorskip("cloudpickle")
+    begun, goes_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            begun.set()
+            goes_on.wait()
+            return int, ()
+
+    with MapReduce(np=2, reuse=True) as pool:
+        first: list[Any] = []
+        thread = threading.Thread(target=lambda: first.append(pool.map(abs, [Slow(), Slow()])))
+        thread.start()
+        begun.wait()
+        with pytest.raises(RuntimeError, match="one at a time"):
+            pool.map(abs, range(3))
+        goes_on.set()
+        thread.join()
+        assert first == [[0, 0]] and pool.map(abs, [-3]) == [3]
+    assert not multiprocessing.active_children()
+
+
+def test_a_fork_in_the_middle_of_a_map_has_none() -> None:
+    """It may begin its own, with workers of its own."""
+    pytest.importorskip("cloudpickle")
+    with MapReduce(np=2, reuse=True) as pool:
+        results = pool.imap(abs, range(1000))
+        next(results)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            with pool:
+                code = 0 if pool.map(abs, [-1, -2]) == [1, 2] else 2
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert len(list(results)) == 999
+
+
+# ---- signals -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_postponed_whichever_thread_takes_it(number: int) -> None:
+    """It has its effect afterwards, not within."""
+    end, seen = threading.Event(), []
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    before = signal.signal(number, lambda *_: seen.append(number))
+    try:
+        with workers._postponed(number):
+            os.kill(os.getpid(), number)
+            for _ in range(10_000):
+                assert not seen
+        assert seen == [number]
+    finally:
+        signal.signal(number, before)
+        end.set()
+        thread.join()
+
+
+class EndsWhilePickled:
+    """Its sender is told to end in the middle of the message."""
+
+    def __reduce__(self) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(10_000):
+            pass
+        return int, ()
+
+
+def test_sigterm_ends_a_worker_between_messages() -> None:
+    """Though another thread of it takes the signal: half of one could not be taken back."""
+
+    def work(i: int) -> Any:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        return sharedmem.ones(100), EndsWhilePickled()
+
+    with MapReduce(np=1) as pool:
+        results = pool.imap(work, [0])
+        array, zero = next(results)
+        with pytest.raises(WorkerException, match="SIGTERM"):
+            next(results)
+    assert array.sum() == 100 and zero == 0
+
+
+def test_a_lock_of_the_users_is_no_lock_of_the_map() -> None:
+    """Who hears that its holder died has failed by itself: the others are stopped."""
+    lock = sharedmem.Lock()
+    pid = os.fork()
+    if pid == 0:
+        lock.acquire()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    def work(i: int) -> None:
+        if i == 0:
+            time.sleep(1000)
+        with lock:
+            pass
+
+    with MapReduce(np=2) as pool:
+        assert type(failure(pool, work, range(2)).reason) is sharedmem.OwnerDiedError
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_an_exception_without_a_text(parallel: Make) -> None:
+    """It is told all the same."""
+
+    def work(i: int) -> None:
+        raise Wordless
+
+    with parallel() as pool:
+        assert type(failure(pool, work, range(2)).reason).__name__ == "Wordless"
+
+
 # ---- workers that do not end ------------------------------------------------------------------------
+
+
+def test_a_report_that_is_an_error_leaves_no_worker() -> None:
+    """With warnings as errors the workers are ended as well."""
+    sharedmem.set_timeout(0.03)
+
+    def work(i: int) -> int:
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        return os.getpid()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with MapReduce(np=2) as pool, pytest.raises(RuntimeWarning, match="does not end"):
+            pool.map(work, range(2))
+    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_does_not_end_is_reported_and_killed() -> None:

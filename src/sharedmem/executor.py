@@ -169,9 +169,11 @@ class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, mi
     def terminate_broken(self, cause: Any) -> None:
         """As the standard library's; the workers are gone after that."""
         pending: list[Any] = list(self.pending_work_items.values())
+        # Not before: the feeder would fail at calls that it has yet to send, and report each of
+        # them to a table of calls that is gone through now, under a lock that is held now.
+        super().terminate_broken(cause)
         while pending:
             pending.pop().fn.release()
-        super().terminate_broken(cause)
         queue: Any = self.call_queue
         queue.desk.sweep()
 
@@ -337,6 +339,7 @@ def _begin_work(
 ) -> None:
     """The initializer of workers: ours, then the user's."""
     _Worker.token, _Worker.mark, _Worker.min_bytes, copies = worker
+    _Worker.in_task = False  # this may be a fork of a worker that has one
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     context.limit_threads(copies)

@@ -90,15 +90,20 @@ class Failure(NamedTuple):
     follows: bool
 
     @classmethod
-    def of(cls, error: BaseException, pickled: bool) -> Failure:
-        """What is to be said of an exception that has just been caught."""
+    def of(cls, error: BaseException, pickled: bool, locks: frozenset[str] = frozenset()) -> Failure:
+        """What is to be said of an exception that has just been caught.
+
+        `locks` are the names of those that workers hold for the map itself: who hears of a
+        death by one of them follows it. What a lock of the user's says is the user's to hear.
+        """
+        died = isinstance(error, OwnerDiedError) and error.name in locks
         formatted = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return cls(
             None if pickled else error,
             _pickle(error) if pickled else None,
-            f"{type(error).__name__}: {error}",
+            _text(error),
             formatted,
-            isinstance(error, (Abandoned, OwnerDiedError)),
+            died or isinstance(error, Abandoned),
         )
 
     def reason(self) -> BaseException:
@@ -116,6 +121,13 @@ class Failure(NamedTuple):
             return Exception(self.text)
         assert isinstance(reason, BaseException)
         return reason
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as why:  # a failure has to be told, whatever its exception is like
+        return f"{type(error).__name__}: its text cannot be had, for {type(why).__name__}"
 
 
 def _pickle(error: BaseException) -> bytes | None:

@@ -176,7 +176,12 @@ def _report(
     try:
         _tell(say, _work_through(job, board, place, say, not processes), True)
     except BaseException as error:
-        say(Message([], True, Failure.of(error, processes)))
+        say(Message([], True, Failure.of(error, processes, _locks(board, place))))
+
+
+def _locks(board: Board, place: Place) -> frozenset[str]:
+    """Names of the locks that are the map's own; those of threads have none."""
+    return frozenset(filter(None, (board.lock_name, getattr(place.critical, "name", None))))
 
 
 def be_process(

@@ -256,7 +256,7 @@ class MapReduce:
         self._context = multiprocessing.get_context(start_method)
         self._reuse = reuse
         self._crew: _Crew | None = None
-        self._busy = False
+        self._turns: dict[int, object] = {}  # by process, of the map that runs
         self._critical: Any = None
         self._entered = False
 
@@ -523,30 +523,45 @@ class MapReduce:
                 _join(team)
 
     def _by_processes(self, job: Job, count: int) -> Batches:
-        if self._reuse and self._busy:
+        mine = object()
+        # One step, and by process: a fork in the middle of a map has none running.
+        if self._reuse and self._turns.setdefault(os.getpid(), mine) is not mine:
             raise RuntimeError("a map of this pool runs already: with reuse=True there is one at a time")
+        try:
+            yield from self._in_turn(job, count)
+        finally:
+            if self._turns.get(os.getpid()) is mine:
+                del self._turns[os.getpid()]
+
+    def _in_turn(self, job: Job, count: int) -> Batches:
         inherited = job if self._method == "fork" and not self._reuse else None
         messages, parcels = ([], []) if inherited else _pack(job, count, self._method == "fork")
-        crew = self._assemble(job, count, inherited)
-        completed, self._busy = False, True
+        completed, crew = False, None
         try:
+            crew = self._assemble(job, count, inherited)
             for rank, message in enumerate(messages):
                 crew.workers.tell(rank, message)
             yield from self._collect(_hear(crew.workers), count, crew.board)
             completed = True
         finally:
-            if os.getpid() == crew.owner:
-                self._busy = False
+            if crew is not None and os.getpid() == crew.owner:
                 self._release(crew, completed)
             del parcels
 
     def _assemble(self, job: Job, count: int, inherited: Job | None) -> _Crew:
         """Workers for the job, and its board: those that are there, or new ones."""
         crew, self._crew = self._crew, None
-        if crew is not None and (crew.owner != os.getpid() or not crew.is_complete()):
+        if crew is not None and crew.owner != os.getpid():
             crew = None
-        board = Board(True) if crew is None else crew.board
-        board.begin(len(job.items), count, job.chunk or 1)
+        try:
+            if crew is not None and not crew.is_complete():
+                crew = None
+            board = Board(True) if crew is None else crew.board
+            board.begin(len(job.items), count, job.chunk or 1)
+        except BaseException:
+            if crew is not None:
+                crew.workers.kill()
+            raise
         if crew is None:
             args = self._number, self.np, self.critical, board, inherited
             workers = Workers(
@@ -717,8 +732,10 @@ def _load(data: bytes) -> Message:
     try:
         message: Message = pickle.loads(data)
         return message
-    except Exception as error:
+    except BaseException as error:
         pickling.forget(data)  # what of it was not reached
+        if not isinstance(error, Exception):
+            raise
         reason = pickle.UnpicklingError(f"a result cannot be received: {error}")
         raise WorkerException(reason, "") from error
 

@@ -50,6 +50,11 @@ class Board:
         first = min(count, workers * chunk)
         self._words[:] = count, first, workers, chunk, 0, 0, count, count
 
+    @property
+    def lock_name(self) -> str | None:
+        """That of what guards it; None between threads."""
+        return getattr(self._condition, "name", None)
+
     # ---- indices -------------------------------------------------------------------
 
     def first(self, rank: int) -> range:

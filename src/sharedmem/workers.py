@@ -93,13 +93,27 @@ def _exitcode(process: BaseProcess) -> int | None:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """^C comes afterwards: between a fork and its being noted it would lose the process."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _postponed(number: int) -> Iterator[None]:
+    """The signal comes afterwards.
+
+    A mask alone is this thread's: another one would take the signal, and its handler run
+    here all the same. A child that is started within has the mask, until it unblocks it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    noted: list[int] = []
+    before = signal.getsignal(number)
+    here = threading.current_thread() is threading.main_thread()
+    swaps = here and before is not None and before is not signal.SIG_IGN
     try:
+        if swaps:
+            signal.signal(number, lambda number, frame: noted.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if swaps:
+            signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if noted:
+            signal.raise_signal(number)
 
 
 # ---- in the worker ---------------------------------------------------------------
@@ -117,12 +131,9 @@ class Worker:
     def say(self, message: Any) -> None:
         """Send a message, its large buffers through shared memory; or nothing of it."""
         # SIGTERM ends a worker between two messages: half of one could not be taken back.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
+        with _postponed(signal.SIGTERM):
             data = Packer(MIN_BYTES, mark=self._mark).dump(message)
             self._write(data)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
@@ -354,7 +365,8 @@ class Workers:
             name=f"sharedmem-worker-{rank}",
         )
         try:
-            with _uninterrupted(), warnings.catch_warnings():
+            # Between a fork and its being noted ^C would lose the process.
+            with _postponed(signal.SIGINT), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
                 process.start()
                 self._note(rank, process)
@@ -465,21 +477,23 @@ class Workers:
 
     def join(self, patience: float) -> None:
         """Wait for the end of workers that have done all; report and kill who does not end."""
-        self._await_deaths(patience)
-        for rank in sorted(self._alive):
-            warnings.warn(
-                f"worker {rank} (pid {self._processes[rank].pid}) has done its work but does not end within "
-                f"{patience:g} s: it is killed. Threads that it started may keep it",
-                RuntimeWarning,
-                stacklevel=level_of_caller(),
-            )
-        self.kill()
+        try:
+            self._await_deaths(patience)
+            for rank in sorted(self._alive):
+                warnings.warn(
+                    f"worker {rank} (pid {self._processes[rank].pid}) has done its work but does not end within "
+                    f"{patience:g} s: it is killed. Threads that it started may keep it",
+                    RuntimeWarning,
+                    stacklevel=level_of_caller(),
+                )
+        finally:  # after ^C, or a warning that is an error, as well
+            self.kill()
 
     def kill(self) -> None:
         """End all that are left: SIGTERM, then SIGKILL; report who outlives even that."""
         if os.getpid() != self._owner or self._closed:
             return
-        with _uninterrupted():
+        with _postponed(signal.SIGINT):
             for end in (BaseProcess.terminate, BaseProcess.kill):
                 for rank in self._alive:
                     end(self._processes[rank])
@@ -501,7 +515,13 @@ class Workers:
         while self._unheard:
             event = self._unheard.popleft()
             if isinstance(event, Says):
-                pickling.forget(event.data)
+                self._forget(event.data)
+
+    def _forget(self, data: bytes) -> None:
+        try:
+            pickling.forget(data)
+        except Exception:  # nothing may keep workers from being ended
+            self._abnormal = True  # what it did not reach is found by its mark
 
     def _close(self) -> None:
         self._closed = True
@@ -517,5 +537,5 @@ class Workers:
         if self._abnormal:
             reclaim_marked(self._mark)
             for data in filter(None, self._told.values()):
-                pickling.forget(data)  # what of it was not received
+                self._forget(data)  # what of it was not received
         self._args, self._told = (), {}
