@@ -1190,6 +1190,11 @@ def test_background_returns_the_result(call: Any) -> None:
     assert (result == 3).all() and made.wait() is result
 
 
+def test_background_keeps_its_arguments(call: Any) -> None:
+    """A shared array that nobody else holds is there when the process takes it."""
+    assert call(np.sum, sharedmem.ones(10)).wait() == 10
+
+
 def test_background_goes_on_meanwhile(call: Any) -> None:
     """The caller does as well."""
     gate = sharedmem.Event()

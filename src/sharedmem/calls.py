@@ -98,7 +98,7 @@ class background:
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._outcome: Outcome | None = None
-        self._parcels: list[Any] = []
+        self._lent: list[Any] = []  # until the outcome is there
         call = function, args, kwargs
         if backend is ThreadBackend:
             self._answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -118,7 +118,7 @@ class background:
             return Workers(1, _call, (call,), context, outlive_thread=True)
         packer = Packer(MIN_BYTES, lend=True)
         message = packer.dump((functions.dump(call[0], False), *call[1:]))
-        self._parcels = packer.parcels
+        self._lent = [call, packer.parcels]  # it may have the only references
         workers = Workers(1, _call, (None,), context, listen=True, outlive_thread=True)
         workers.tell(0, message)
         return workers
@@ -191,7 +191,7 @@ class background:
             if self._outcome is None:
                 self._outcome = _outcome(event)
         if self._outcome is not None:
-            self._parcels = []
+            self._lent = []
             _running.discard(self)
             self._workers.join(patience())
 
