@@ -1195,6 +1195,19 @@ def test_background_keeps_its_arguments(call: Any) -> None:
     assert call(np.sum, sharedmem.ones(10)).wait() == 10
 
 
+class Fresh:
+    """Pickled as a shared array that is made for the pickle alone."""
+
+    def __reduce__(self) -> Any:
+        return np.array, (sharedmem.ones(10),)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_background_keeps_what_pickling_made(method: str) -> None:
+    """A shared array that `__reduce__` of an argument has made is there as well."""
+    assert sharedmem.background(np.sum, Fresh(), start_method=method).wait() == 10
+
+
 def test_background_goes_on_meanwhile(call: Any) -> None:
     """The caller does as well."""
     gate = sharedmem.Event()

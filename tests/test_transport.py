@@ -279,6 +279,23 @@ def test_a_message_that_fails_leaves_nothing() -> None:
     assert [(info.name, info.tickets) for info in segments()] == [(shared.name, 0)]
 
 
+class Fresh:
+    """Pickled as a shared array that is made for the pickle alone."""
+
+    def __reduce__(self) -> Any:
+        return np.sum, (sharedmem.ones(10),)
+
+
+def test_what_is_lent_is_kept_by_the_packer() -> None:
+    """A shared array that `__reduce__` has made lives as long as who lends keeps what is kept."""
+    packer = transport.Packer(0, lend=True)
+    message = packer.dump(Fresh())
+    assert pickle.loads(message) == 10
+    assert sum(info.tickets for info in segments()) == 0
+    packer.kept.clear()
+    assert segments() == []
+
+
 def test_no_room_means_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no segment can be made the message carries the bytes."""
     monkeypatch.setattr(transport, "new_parcel", lambda nbytes, mark: None)

@@ -118,7 +118,7 @@ class background:
             return Workers(1, _call, (call,), context, outlive_thread=True)
         packer = Packer(MIN_BYTES, lend=True)
         message = packer.dump((functions.dump(call[0], False), *call[1:]))
-        self._lent = [call, packer.parcels]  # it may have the only references
+        self._lent = [call, packer.parcels, packer.kept]  # nobody else may hold it
         workers = Workers(1, _call, (None,), context, listen=True, outlive_thread=True)
         workers.tell(0, message)
         return workers
