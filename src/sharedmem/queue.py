@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import operator
 import os
 import pickle
@@ -52,8 +51,7 @@ def _forget(data: bytes) -> None:
     if data[:1] == b"L":
         _forget(b"P" + pickle.loads(data[1:]).tobytes())
     elif data[:1] == b"P" and b"sharedmem" in data:
-        with contextlib.suppress(ValueError):  # extension codes: kept until this family ends
-            forget(data[1:])
+        forget(data[1:])
 
 
 def _deadline(block: bool, timeout: float | None) -> int | None:
