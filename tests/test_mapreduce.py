@@ -1266,6 +1266,62 @@ def test_background_forgotten_is_done_all_the_same() -> None:
         assert sharedmem.background(int).wait(60) == 0
 
 
+def leave_a_thread(gate: Any) -> int:
+    """A function whose process stays until the gate opens."""
+    threading.Thread(target=gate.wait).start()
+    return 1
+
+
+def test_background_waits_for_no_thread_of_the_process() -> None:
+    """The result is there while the process stays; a later call clears it away once it has ended."""
+    gate = sharedmem.Event()
+    made = sharedmem.background(leave_a_thread, gate)
+    assert made.wait(60) == 1
+    assert sharedmem.background(int).wait(60) == 0
+    assert made._process in calls._leaving
+    gate.set()
+    while made._process in calls._leaving:
+        assert sharedmem.background(int).wait(60) == 0
+
+
+def test_background_kills_who_does_not_end() -> None:
+    """When its time is over, which a warning says."""
+    sharedmem.set_timeout(0.01)
+    made = sharedmem.background(leave_a_thread, sharedmem.Event())
+    with pytest.warns(RuntimeWarning, match=r"does not end within 0\.1 s"):
+        assert made.wait() == 1
+    assert made._process not in calls._leaving
+
+
+class InterruptsOnce:
+    """Interrupts whoever unpickles it for the first time."""
+
+    def __reduce__(self) -> Any:
+        return interrupted_here, ()
+
+
+_interrupts: list[str] = []
+
+
+def interrupted_here() -> str:
+    if not _interrupts:
+        _interrupts.append("^C")
+        raise KeyboardInterrupt
+    return "the result"
+
+
+def test_background_can_be_waited_for_after_an_interrupt() -> None:
+    """^C while the result is received does not lose it."""
+    _interrupts.clear()
+    array = sharedmem.ones(3)
+    made = sharedmem.background(lambda: (InterruptsOnce(), array))
+    with pytest.raises(KeyboardInterrupt):
+        made.wait(60)
+    result, same = made.wait(60)
+    assert result == "the result" and same.sum() == 3
+    assert sharedmem.stat(array.name).tickets == 0
+
+
 def test_background_is_its_maker_s() -> None:
     """A worker that has it cannot wait for it."""
     made = sharedmem.background(int)
