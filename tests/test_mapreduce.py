@@ -1195,6 +1195,17 @@ def test_background_keeps_its_arguments(call: Any) -> None:
     assert call(np.sum, sharedmem.ones(10)).wait() == 10
 
 
+def test_background_returns_a_closure(call: Any) -> None:
+    """Over a shared array that only its process had."""
+    pytest.importorskip("cloudpickle")
+
+    def work() -> Any:
+        array = sharedmem.ones(10)
+        return lambda: array.sum()
+
+    assert call(work).wait()() == 10
+
+
 class Fresh:
     """Pickled as a shared array that is made for the pickle alone."""
 

@@ -279,6 +279,26 @@ def test_a_message_that_fails_leaves_nothing() -> None:
     assert [(info.name, info.tickets) for info in segments()] == [(shared.name, 0)]
 
 
+def closed_over(array: np.ndarray) -> Any:
+    return lambda: array
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_a_closure_keeps_its_shared_array_in_flight(view: bool) -> None:
+    """The sender may drop it: loading takes the ticket, forgetting does, and so does failing."""
+    pytest.importorskip("cloudpickle")
+    array = sharedmem.ones(3)
+    function = closed_over(np.asarray(array) if view else array)
+    messages = [sharedmem.dumps(function) for _ in range(2)]
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        sharedmem.dumps([function, sys._getframe()])
+    assert sharedmem.stat(array.name).tickets == 2
+    del array, function
+    assert sharedmem.forget(messages.pop()) == 1
+    assert sharedmem.loads(messages.pop())().sum() == 3
+    assert segments() == []
+
+
 class Fresh:
     """Pickled as a shared array that is made for the pickle alone."""
 

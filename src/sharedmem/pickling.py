@@ -257,7 +257,10 @@ _LOADERS = (
     ("sharedmem.sync", "load"),
     ("sharedmem.transport", "receive"),
 )
-_ENVELOPES = (("sharedmem.transport", "unpack"),)
+_ENVELOPES = (
+    ("sharedmem.transport", "unpack"),
+    ("_pickle", "loads"),  # of functions by value
+)
 
 _extensions: dict[int, tuple[str, str]] = copyreg._inverted_registry  # type: ignore[attr-defined]
 _PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]

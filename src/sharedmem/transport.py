@@ -345,13 +345,14 @@ class Packer:
         if cls is _ndarray or shared or _rebuilds_as_numpy(cls):
             segment = segment_of(array)
             if segment is not None and pickling.goes_by_name(segment):
-                return self._by_name(array, segment)
+                return self.reduce_by_name(array, segment)
             return self._without_name(array) if shared else self._by_content(array, cls)
         if array.nbytes >= self.min_bytes and _is_plain(array.dtype) and _is_masked(array):
             return self._masked(array)
         return NotImplemented
 
-    def _by_name(self, array: np.ndarray, segment: Segment) -> Any:
+    def reduce_by_name(self, array: np.ndarray, segment: Segment) -> Any:
+        """What to pickle for an array over a segment that has a name."""
         ticket = 0 if self._lend else pickling.issue(segment)
         if ticket is not None and (ticket or segment.is_current()):
             if ticket:
@@ -478,7 +479,7 @@ class _Pickler(ForkingPickler):
                 return self._packer.reduce_array(thing)
             return NotImplemented  # somebody's own way
         if cls is FunctionType or isinstance(thing, type):
-            return functions.reduce_by_value(thing)
+            return functions.reduce_by_value(thing, self._packer.reduce_by_name)
         if self._tensor is not None and isinstance(thing, self._tensor):
             return self._packer.reduce_tensor(thing)
         return NotImplemented
