@@ -19,7 +19,7 @@ from sharedmem.workers import Death, Says, Worker, Workers, level_of_caller
 
 __all__ = ["background"]
 
-_GRACE = 0.5  # seconds in which a process ends that has nothing left to do
+_GRACE = 1.0  # seconds in which a process ends that has nothing left to do
 
 Outcome = tuple[Any] | Failure  # a result in a tuple of its own
 
