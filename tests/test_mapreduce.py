@@ -44,6 +44,8 @@ def as_ever(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sharedmem.set_debug(False)
     sharedmem.set_timeout(10)
+    for process in list(calls._leaving):
+        process.look(60)  # it had no more than a moment while it was waited for
 
 
 def made(kind: str, np: int = 2) -> MapReduce:
@@ -1326,6 +1328,35 @@ def test_background_returns_the_result(call: Any) -> None:
     assert (result == 3).all() and made.wait() is result
 
 
+def test_background_keeps_its_arguments(call: Any) -> None:
+    """A shared array that nobody else holds is there when the process takes it."""
+    assert call(np.sum, sharedmem.ones(10)).wait() == 10
+
+
+def test_background_returns_a_closure(call: Any) -> None:
+    """Over a shared array that only its process had."""
+    pytest.importorskip("cloudpickle")
+
+    def work() -> Any:
+        array = sharedmem.ones(10)
+        return lambda: array.sum()
+
+    assert call(work).wait()() == 10
+
+
+class Fresh:
+    """Pickled as a shared array that is made for the pickle alone."""
+
+    def __reduce__(self) -> Any:
+        return np.array, (sharedmem.ones(10),)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_background_keeps_what_pickling_made(method: str) -> None:
+    """A shared array that `__reduce__` of an argument has made is there as well."""
+    assert sharedmem.background(np.sum, Fresh(), start_method=method).wait() == 10
+
+
 def test_background_goes_on_meanwhile(call: Any) -> None:
     """The caller does as well."""
     gate = sharedmem.Event()
@@ -1380,8 +1411,64 @@ def test_background_forgotten_is_done_all_the_same() -> None:
     gc.collect()
     gate.set()
     assert done.wait(60)
-    while calls._running:
+    while calls._running or calls._leaving:
         assert sharedmem.background(int).wait(60) == 0
+
+
+def leave_a_thread(gate: Any) -> int:
+    """A function whose process stays until the gate opens."""
+    threading.Thread(target=gate.wait).start()
+    return 1
+
+
+def test_background_waits_for_no_thread_of_the_process() -> None:
+    """The result is there while the process stays; a later call clears it away once it has ended."""
+    gate = sharedmem.Event()
+    made = sharedmem.background(leave_a_thread, gate)
+    assert made.wait(60) == 1
+    assert sharedmem.background(int).wait(60) == 0
+    assert made._process in calls._leaving
+    gate.set()
+    while made._process in calls._leaving:
+        assert sharedmem.background(int).wait(60) == 0
+
+
+def test_background_kills_who_does_not_end() -> None:
+    """When its time is over, which a warning says."""
+    sharedmem.set_timeout(0.01)
+    made = sharedmem.background(leave_a_thread, sharedmem.Event())
+    with pytest.warns(RuntimeWarning, match=r"does not end within 0\.1 s"):
+        assert made.wait() == 1
+    assert made._process not in calls._leaving
+
+
+class InterruptsOnce:
+    """Interrupts whoever unpickles it for the first time."""
+
+    def __reduce__(self) -> Any:
+        return interrupted_here, ()
+
+
+_interrupts: list[str] = []
+
+
+def interrupted_here() -> str:
+    if not _interrupts:
+        _interrupts.append("^C")
+        raise KeyboardInterrupt
+    return "the result"
+
+
+def test_background_can_be_waited_for_after_an_interrupt() -> None:
+    """^C while the result is received does not lose it."""
+    _interrupts.clear()
+    array = sharedmem.ones(3)
+    made = sharedmem.background(lambda: (InterruptsOnce(), array))
+    with pytest.raises(KeyboardInterrupt):
+        made.wait(60)
+    result, same = made.wait(60)
+    assert result == "the result" and same.sum() == 3
+    assert sharedmem.stat(array.name).tickets == 0
 
 
 def test_background_is_its_maker_s() -> None:

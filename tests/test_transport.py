@@ -279,6 +279,43 @@ def test_a_message_that_fails_leaves_nothing() -> None:
     assert [(info.name, info.tickets) for info in segments()] == [(shared.name, 0)]
 
 
+def closed_over(array: np.ndarray) -> Any:
+    return lambda: array
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_a_closure_keeps_its_shared_array_in_flight(view: bool) -> None:
+    """The sender may drop it: loading takes the ticket, forgetting does, and so does failing."""
+    pytest.importorskip("cloudpickle")
+    array = sharedmem.ones(3)
+    function = closed_over(np.asarray(array) if view else array)
+    messages = [sharedmem.dumps(function) for _ in range(2)]
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        sharedmem.dumps([function, sys._getframe()])
+    assert sharedmem.stat(array.name).tickets == 2
+    del array, function
+    assert sharedmem.forget(messages.pop()) == 1
+    assert sharedmem.loads(messages.pop())().sum() == 3
+    assert segments() == []
+
+
+class Fresh:
+    """Pickled as a shared array that is made for the pickle alone."""
+
+    def __reduce__(self) -> Any:
+        return np.sum, (sharedmem.ones(10),)
+
+
+def test_what_is_lent_is_kept_by_the_packer() -> None:
+    """A shared array that `__reduce__` has made lives as long as who lends keeps what is kept."""
+    packer = transport.Packer(0, lend=True)
+    message = packer.dump(Fresh())
+    assert pickle.loads(message) == 10
+    assert sum(info.tickets for info in segments()) == 0
+    packer.kept.clear()
+    assert segments() == []
+
+
 def test_no_room_means_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no segment can be made the message carries the bytes."""
     monkeypatch.setattr(transport, "new_parcel", lambda nbytes, mark: None)

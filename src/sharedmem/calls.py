@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +15,11 @@ from sharedmem import functions, pickling
 from sharedmem.failures import Failure, WorkerException
 from sharedmem.mapreduce import ProcessBackend, ThreadBackend, patience
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Worker, Workers
+from sharedmem.workers import Death, Says, Worker, Workers, level_of_caller
 
 __all__ = ["background"]
+
+_GRACE = 1.0  # seconds in which a process ends that has nothing left to do
 
 Outcome = tuple[Any] | Failure  # a result in a tuple of its own
 
@@ -34,13 +36,15 @@ def _call(worker: Worker, call: Any) -> None:
         worker.say(Failure.of(error, True))
 
 
-def _call_here(call: Any, outcome: queue.SimpleQueue[Outcome]) -> None:
+def _call_here(call: Any, told: list[Outcome], is_told: threading.Event) -> None:
     """What the thread does."""
     function, args, kwargs = call
     try:
-        outcome.put((function(*args, **kwargs),))
+        told.append((function(*args, **kwargs),))
     except BaseException as error:
-        outcome.put(Failure.of(error, False))
+        told.append(Failure.of(error, False))
+    finally:
+        is_told.set()
 
 
 class background:
@@ -95,22 +99,25 @@ class background:
     ) -> None:
         if backend not in (ProcessBackend, ThreadBackend):
             raise TypeError(f"backend must be ProcessBackend or ThreadBackend, not {backend!r}")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # ^C may come just when it is locked: who waits again gets in
         self._owner = os.getpid()
         self._outcome: Outcome | None = None
-        self._parcels: list[Any] = []
+        self._lent: list[Any] = []  # until the outcome is there
         call = function, args, kwargs
         if backend is ThreadBackend:
-            self._answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-            threading.Thread(target=_call_here, args=(call, self._answers), daemon=True).start()
-            self._workers = None
+            self._told: list[Outcome] = []
+            self._is_told = threading.Event()
+            told = call, self._told, self._is_told
+            threading.Thread(target=_call_here, args=told, daemon=True).start()
         else:
-            self._workers = self._start(call, start_method)
+            self._process = _Process(self._start(call, start_method))
             for each in list(_running):
                 each._look(0)  # those that nobody waits for
+            for process in list(_leaving):
+                process.look(0)
             _running.add(self)
 
-    _workers: Workers | None
+    _process: _Process | None = None
 
     def _start(self, call: Any, start_method: str) -> Workers:
         context = multiprocessing.get_context(start_method)
@@ -118,7 +125,7 @@ class background:
             return Workers(1, _call, (call,), context, outlive_thread=True)
         packer = Packer(MIN_BYTES, lend=True)
         message = packer.dump((functions.dump(call[0], False), *call[1:]))
-        self._parcels = packer.parcels
+        self._lent = [call, packer.parcels, packer.kept]  # nobody else may hold it
         workers = Workers(1, _call, (None,), context, listen=True, outlive_thread=True)
         workers.tell(0, message)
         return workers
@@ -168,32 +175,96 @@ class background:
     def _look(self, timeout: float | None) -> bool:
         """Whether the outcome is there, which is waited for."""
         until = None if timeout is None else time.monotonic() + timeout
-        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
-            return False
+        locked = False
         try:
-            while self._outcome is None:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                self._hear(left)
-                if self._outcome is None and left == 0:
-                    return False
-            return True
+            locked = self._lock.acquire(timeout=-1 if timeout is None else timeout)
+            return locked and self._hear_until(until)
+        finally:
+            if locked:
+                self._lock.release()
+
+    def _hear_until(self, until: float | None) -> bool:
+        while self._outcome is None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self._outcome = self._hear(left)
+            if self._outcome is None and left == 0:
+                return False
+        if self._process is not None and self in _running:
+            self._process.leave()
+            self._lent = []
+            _running.discard(self)  # last: whoever was interrupted before does all of it again
+            self._process.look(
+                _GRACE if until is None else min(_GRACE, max(0.0, until - time.monotonic()))
+            )
+        return True
+
+    def _hear(self, timeout: float | None) -> Outcome | None:
+        if self._process is not None:
+            return self._process.hear(timeout)
+        self._is_told.wait(timeout)
+        return self._told[0] if self._told else None
+
+
+class _Process:
+    """The process of a call. It may stay for a while when it has told the outcome."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._patience = self._until = 0.0
+        self._lock = threading.Lock()
+
+    def hear(self, timeout: float | None) -> Outcome | None:
+        """The outcome, if it is there in time; the same until `leave`.
+
+        ^C may come while it is unpickled: who waits once more finds the message in its place.
+        """
+        heard = self._workers._unheard
+        if not heard:
+            self._workers._wait(timeout)
+        return _outcome(heard[0]) if heard else None
+
+    def leave(self) -> None:
+        """The outcome was taken: from now on it has `patience` seconds to end."""
+        heard = self._workers._unheard
+        if heard and isinstance(heard[0], Says):
+            heard.popleft()
+        self._patience = patience()
+        self._until = time.monotonic() + self._patience
+        _leaving.add(self)
+
+    def look(self, timeout: float) -> None:
+        """Clear it away if it ends within `timeout`, or its time is over.
+
+        Threads that the function has started may keep it, which is not the business of those
+        who wait for the outcome. At the latest it is killed at the end of the caller.
+        """
+        if not self._lock.acquire(blocking=False):
+            return  # another thread does
+        try:
+            if self in _leaving and self._has_ended(time.monotonic() + timeout):
+                _leaving.discard(self)
+                self._workers.kill()
         finally:
             self._lock.release()
 
-    def _hear(self, timeout: float | None) -> None:
-        if self._workers is None:
-            try:
-                self._outcome = self._answers.get(timeout=timeout)
-            except queue.Empty:
-                pass
-            return
-        for event in self._workers.poll(timeout):
-            if self._outcome is None:
-                self._outcome = _outcome(event)
-        if self._outcome is not None:
-            self._parcels = []
-            _running.discard(self)
-            self._workers.join(patience())
+    def _has_ended(self, until: float) -> bool:
+        """Whether it has, which is waited for, or has had its time."""
+        while True:
+            now = time.monotonic()
+            for event in self._workers.poll(max(0.0, until - now)):
+                if isinstance(event, Death):
+                    return True
+                pickling.forget(event.data)
+            if now >= self._until:
+                warnings.warn(
+                    "the process of a call in the background has done its work but does not end within "
+                    f"{self._patience:g} s: it is killed. Threads that it started may keep it",
+                    RuntimeWarning,
+                    stacklevel=level_of_caller(),
+                )
+                return True
+            if now >= until:
+                return False
 
 
 def _outcome(event: Says | Death) -> Outcome:
@@ -208,4 +279,12 @@ def _outcome(event: Says | Death) -> Outcome:
 
 
 _running: set[background] = set()
-os.register_at_fork(after_in_child=_running.clear)
+_leaving: set[_Process] = set()
+
+
+def _after_fork_in_child() -> None:
+    _running.clear()
+    _leaving.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from sharedmem import pickling
-from sharedmem._core.segment import segment_of
+from sharedmem._core.segment import Segment, segment_of
+from sharedmem.sharedarray import SharedArray
 
 __all__ = ["check", "dump", "is_importable", "reduce_by_value"]
+
+ByName = Callable[[np.ndarray, Segment], Any]
 
 
 def _is_interactive() -> bool:
@@ -60,10 +63,10 @@ def _new_pickler(cloudpickle: Any) -> Any:
     base = cloudpickle.Pickler
 
     def reducer_override(self: Any, obj: Any) -> Any:
-        if type(obj) is np.ndarray:
+        if type(obj) is np.ndarray or isinstance(obj, SharedArray):
             segment = segment_of(obj)
             if segment is not None and pickling.goes_by_name(segment):
-                return pickling.reduce_by_name(obj, 5)
+                return self.by_name(obj, segment)
         return base.reducer_override(self, obj)
 
     return type("Pickler", (base,), {"reducer_override": reducer_override})
@@ -72,24 +75,31 @@ def _new_pickler(cloudpickle: Any) -> Any:
 _picklers: list[Any] = []  # the one, once it was asked for
 
 
-def _by_value(cloudpickle: Any, thing: Any) -> bytes:
+def _without_ticket(array: np.ndarray, segment: Segment) -> Any:
+    return pickling.reduce_by_name(array, 5)
+
+
+def _by_value(cloudpickle: Any, thing: Any, by_name: ByName = _without_ticket) -> bytes:
     if not _picklers:
         _picklers.append(_new_pickler(cloudpickle))
     file = io.BytesIO()
-    _picklers[0](file).dump(thing)
+    pickler = _picklers[0](file)
+    pickler.by_name = by_name
+    pickler.dump(thing)
     return file.getvalue()
 
 
-def reduce_by_value(thing: Any) -> Any:
+def reduce_by_value(thing: Any, by_name: ByName) -> Any:
     """What to pickle for a function or class; NotImplemented if its name will do.
 
-    Shared arrays that a function has closed over go by name, without a ticket: the
-    sender keeps it.
+    `by_name` says what to pickle for a shared array that a function has closed over.
     """
     if is_importable(thing):
         return NotImplemented
     cloudpickle = _cloudpickle()
-    return NotImplemented if cloudpickle is None else (pickle.loads, (_by_value(cloudpickle, thing),))
+    if cloudpickle is None:
+        return NotImplemented
+    return pickle.loads, (_by_value(cloudpickle, thing, by_name),)
 
 
 def dump(function: Any, forked: bool) -> bytes:

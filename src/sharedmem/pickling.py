@@ -14,10 +14,11 @@ import collections
 import copyreg
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing.reduction import ForkingPickler
+from types import MethodType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -236,29 +237,18 @@ def _unpack(packed: bytes) -> Any:
 
 
 class _Inert:
-    """Stands for every class and function of a pickle that is only looked through."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Inert:
-        return self
+    """Stands for every class, function and object of a pickle that is only looked through."""
 
     def append(self, item: Any) -> None:
-        pass
+        """Whatever is put into it is dropped."""
 
-    def extend(self, items: Any) -> None:
-        pass
+    extend = add = append
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
+
+_INERT = _Inert()
 
 # What descriptors are called with: load() of arrays; of locks and their relatives, and of parcels;
 # and what is called with a pickle that lies within the pickle. By name: nothing is imported.
@@ -267,44 +257,106 @@ _LOADERS = (
     ("sharedmem.sync", "load"),
     ("sharedmem.transport", "receive"),
 )
-_ENVELOPES = (("sharedmem.transport", "unpack"),)
+_ENVELOPES = (
+    ("sharedmem.transport", "unpack"),
+    ("_pickle", "loads"),  # of functions by value
+)
+
+_extensions: dict[int, tuple[str, str]] = copyreg._inverted_registry  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
 
 
-def _bytes_of(text: str, encoding: str) -> bytes:
-    """As protocol 2 has bytes, which it does not know."""
-    return text.encode("latin-1")
+class _Forgetter(_PythonUnpickler):  # type: ignore[misc]
+    """Runs nothing of what it reads but our own descriptors.
 
+    Python's unpickler, not C's, whose operations cannot be replaced: it insists on classes
+    to make objects of, and remembers for good what an extension code was found to be.
+    """
 
-class _Forgetter(pickle.Unpickler):
-    """Runs nothing of what it reads but our own descriptors."""
+    def __init__(self, pickled: Any) -> None:
+        super().__init__(io.BytesIO(pickled), buffers=iter(lambda: b"", None))
+        self.count = 0
+        self.failure: Exception | None = None  # the first
 
-    count = 0
+    def look_through(self) -> None:
+        try:
+            self.load()
+        except Exception as error:  # whatever damaged bytes lead to
+            self.failure = self.failure or ValueError(f"not a whole pickle: {error!r}")
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == _ARRAY_LOADER:
             return self._forget_array
         if (module, name) == ("_codecs", "encode"):
-            return _bytes_of
+            return self._bytes_of
         if (module, name) in _LOADERS:
             return self._forget
-        return self._open if (module, name) in _ENVELOPES else _Inert
+        return self._open if (module, name) in _ENVELOPES else _INERT
 
     def persistent_load(self, pid: Any) -> Any:
-        return _Inert()
+        return _INERT
 
-    def _forget_array(self, packed: bytes, *rest: Any) -> None:
+    def get_extension(self, code: int) -> None:
+        self.append(self.find_class(*_extensions.get(code, ("", ""))))
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        self.append(_INERT)
+
+    # -- what makes objects
+
+    def _reduce(self) -> None:
+        args, function = self.stack.pop(), self.stack.pop()
+        made: Any = _INERT
+        if function is not _INERT and isinstance(function, MethodType) and isinstance(args, tuple):
+            try:
+                made = function(*args)
+            except Exception as error:  # this descriptor is bad: the others are to be taken back
+                self.failure = self.failure or error
+        self.append(made)
+
+    def _make(self) -> None:
+        del self.stack[-2:]  # class, arguments
+        self.append(_INERT)
+
+    def _make_with_keywords(self) -> None:
+        del self.stack[-3:]
+        self.append(_INERT)
+
+    def _set_state(self) -> None:
+        self.stack.pop()
+
+    dispatch: ClassVar[dict[int, Callable[[_Forgetter], None]]] = {
+        **_PythonUnpickler.dispatch,
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _make,
+        pickle.NEWOBJ_EX[0]: _make_with_keywords,
+        pickle.BUILD[0]: _set_state,
+    }
+
+    # -- what is called
+
+    def _bytes_of(self, text: Any, encoding: Any) -> Any:
+        """As protocol 2 has bytes, which it does not know."""
+        return text.encode("latin-1") if isinstance(text, str) else _INERT
+
+    def _forget_array(self, packed: bytes, *rest: Any) -> _Inert:
         facts = _unpack(packed)
-        self._forget(*facts[:3], facts[-1])
+        return self._forget(*facts[:3], facts[-1])
 
-    def _forget(self, *descriptor: Any) -> None:
+    def _forget(self, *descriptor: Any) -> _Inert:
         backend, name, nonce = descriptor[:3]
         ticket = descriptor[-1]
         if ticket:
             context.forget(backend, name, nonce, ticket)
             self.count += 1
+        return _INERT
 
-    def _open(self, stream: bytes, *rest: Any) -> None:
-        self.count += forget(stream)
+    def _open(self, stream: Any, *rest: Any) -> _Inert:
+        inner = _Forgetter(stream)
+        inner.look_through()
+        self.count += inner.count
+        self.failure = self.failure or inner.failure
+        return _INERT
 
 
 def forget(pickled: bytes) -> int:
@@ -323,8 +375,10 @@ def forget(pickled: bytes) -> int:
     Raises
     ------
     ValueError
-        If `pickled` is no pickle, or one with extension codes: reading those
-        could run code.
+        If `pickled` is no pickle, or not all of one. What could be read of it was
+        taken back.
+    SegmentFormatError
+        If a descriptor in it is one of another version. All others were taken back.
 
     Notes
     -----
@@ -345,12 +399,10 @@ def forget(pickled: bytes) -> int:
     >>> sharedmem.exists('forget-example')
     False
     """
-    import pickletools  # costs an import milliseconds that few need
-
-    if any(opcode.name.startswith("EXT") for opcode, _, _ in pickletools.genops(bytes(pickled))):
-        raise ValueError("a pickle with extension codes is not looked through: it could run code")
-    reader = _Forgetter(io.BytesIO(pickled), buffers=iter(lambda: b"", None))
-    reader.load()
+    reader = _Forgetter(pickled)
+    reader.look_through()
+    if reader.failure is not None:
+        raise reader.failure
     return reader.count
 
 

@@ -44,7 +44,17 @@ def _lay_down(data: memoryview) -> bytes:
 
 
 def _pick_up(name: bytes) -> Any:
-    return pickle.loads(pickle.loads(name))
+    return _open(_open(name))
+
+
+def _open(data: Any) -> Any:
+    """The object of a pickle that nobody else has: one that fails leaves no ticket."""
+    try:
+        return pickle.loads(data)
+    except BaseException:
+        with contextlib.suppress(Exception):  # it is the first exception that tells why
+            forget(data)
+        raise
 
 
 def _forget(data: bytes) -> None:
@@ -52,8 +62,7 @@ def _forget(data: bytes) -> None:
     if data[:1] == b"L":
         _forget(b"P" + pickle.loads(data[1:]).tobytes())
     elif data[:1] == b"P" and b"sharedmem" in data:
-        with contextlib.suppress(ValueError):  # extension codes: kept until this family ends
-            forget(data[1:])
+        forget(data[1:])
 
 
 def _deadline(block: bool, timeout: float | None) -> int | None:
@@ -229,7 +238,7 @@ class Queue(Generic[T]):
         segment = segment_of(array)
         assert segment is not None
         self._array = array
-        self._ring = Ring(segment, dumps, pickle.loads, _lay_down, _pick_up, _forget)
+        self._ring = Ring(segment, dumps, _open, _lay_down, _pick_up, _forget)
         self._bounded = self._ring.spare > 0
         self._backlog = _Backlog(self._ring)
         self._closed = False
@@ -380,6 +389,11 @@ class Queue(Generic[T]):
             If it was shut down and nothing is in it any more.
         ValueError
             If it was closed in this process.
+
+        Notes
+        -----
+        An item that cannot be unpickled raises what its unpickling does. It is taken all
+        the same, and no array is kept for it.
 
         Examples
         --------

@@ -225,8 +225,8 @@ class Packer:
     min_bytes : int
         From which size on a buffer goes through shared memory.
     lend : bool, default False
-        Take no tickets: the caller keeps `parcels`, and what the object refers to,
-        until the message was received.
+        Take no tickets: the caller keeps `parcels` and `kept` until the message was
+        received.
     rooms : list of tuple, optional
         Lent parcels that may be filled, as (bytes, backend, name, nonce). They, too,
         go without a ticket.
@@ -236,6 +236,14 @@ class Packer:
         The dtype of new parcels.
     sole : dict, optional
         Parcels that may go without a copy, by the id of the array over them.
+
+    Attributes
+    ----------
+    parcels : list of Parcel
+        What the message hands over or lends.
+    kept : list of Segment
+        What it names without a ticket. The object does not keep that for sure: its
+        `__reduce__` may have made a shared array for this message alone.
     """
 
     def __init__(
@@ -251,6 +259,7 @@ class Packer:
         self.min_bytes = min_bytes
         self.tally = Tally()
         self.parcels: list[Parcel] = []
+        self.kept: list[Segment] = []
         self.sizes: list[int] = []
         self._lend = lend
         self._rooms = rooms or []
@@ -289,6 +298,7 @@ class Packer:
         for segment, ticket in self._tickets:
             segment.free_ticket(ticket)
         self.parcels.clear()
+        self.kept.clear()
         self._tickets.clear()
         self._outside.clear()
 
@@ -335,17 +345,20 @@ class Packer:
         if cls is _ndarray or shared or _rebuilds_as_numpy(cls):
             segment = segment_of(array)
             if segment is not None and pickling.goes_by_name(segment):
-                return self._by_name(array, segment)
+                return self.reduce_by_name(array, segment)
             return self._without_name(array) if shared else self._by_content(array, cls)
         if array.nbytes >= self.min_bytes and _is_plain(array.dtype) and _is_masked(array):
             return self._masked(array)
         return NotImplemented
 
-    def _by_name(self, array: np.ndarray, segment: Segment) -> Any:
+    def reduce_by_name(self, array: np.ndarray, segment: Segment) -> Any:
+        """What to pickle for an array over a segment that has a name."""
         ticket = 0 if self._lend else pickling.issue(segment)
         if ticket is not None and (ticket or segment.is_current()):
             if ticket:
                 self._tickets.append((segment, ticket))
+            else:
+                self.kept.append(segment)
             self.tally.by_name += array.nbytes
             return pickling.load, pickling.descriptor(array, segment, ticket)
         return self._without_name(array)
@@ -466,7 +479,7 @@ class _Pickler(ForkingPickler):
                 return self._packer.reduce_array(thing)
             return NotImplemented  # somebody's own way
         if cls is FunctionType or isinstance(thing, type):
-            return functions.reduce_by_value(thing)
+            return functions.reduce_by_value(thing, self._packer.reduce_by_name)
         if self._tensor is not None and isinstance(thing, self._tensor):
             return self._packer.reduce_tensor(thing)
         return NotImplemented

@@ -3,6 +3,8 @@
 import concurrent.futures
 import contextlib
 import copy
+import copyreg
+import io
 import multiprocessing
 import os
 import pickle
@@ -526,6 +528,79 @@ def test_forget_runs_nothing(backend):
     a = sharedmem.zeros(10, backend=backend)
     sharedmem.forget(send([Bomb(), a, Bomb()]))
     assert sharedmem.stat(a.name).tickets == 0 and RUN == []
+
+
+def new_class(*bases):
+    return type("Made", bases, {})
+
+
+class Meta(type):
+    """Its classes are pickled by value, as cloudpickle does it."""
+
+    def __reduce__(cls):
+        return new_class, cls.__bases__
+
+
+class Made(metaclass=Meta):
+    """Its instances are made of what is not a class yet."""
+
+
+class MadeWithKeywords(Made):
+    def __getnewargs_ex__(self):
+        return (), {"a": 1}
+
+
+class MadeSet(set, metaclass=Meta):
+    pass
+
+
+class Filled(Made):
+    """Pickled as something that is filled afterwards."""
+
+    def __reduce__(self):
+        return RUN.append, (1,), {"state": 1}, iter([1, 2]), iter([(1, 2)])
+
+
+class Extension:
+    """Has an extension code while a test runs."""
+
+
+class TupleOfItsOwn(tuple):
+    __slots__ = ()
+
+
+class OddArguments:
+    """Its arguments are no plain tuple in the pickle."""
+
+    def __reduce__(self):
+        return RUN.append, TupleOfItsOwn([1])
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("cls", [Made, MadeWithKeywords, MadeSet, Filled, Extension, OddArguments])
+def test_forget_looks_through_whatever_is_pickled(cls, protocol):
+    """Classes by value, states, contents and extension codes: nothing is run, and all is taken back."""
+    a, message = sharedmem.zeros(10), io.BytesIO()
+    copyreg.add_extension(__name__, "Extension", 0xF0)
+    try:
+        ForkingPickler(message, protocol).dump([a, cls(), {"key": [a[1:], cls()]}, a[2:]])
+        assert sharedmem.forget(message.getvalue()) == 3
+        assert sharedmem.stat(a.name).tickets == 0 and RUN == []
+        assert type(pickle.loads(pickle.dumps(Extension()))) is Extension
+    finally:
+        copyreg.remove_extension(__name__, "Extension", 0xF0)
+
+
+def test_forget_takes_back_what_it_can():
+    """What comes before the end of half a message, and what comes after a bad descriptor."""
+    a = sharedmem.zeros(10)
+    with pytest.raises(ValueError, match="whole"):
+        sharedmem.forget(send([a, "the rest"])[:-5])
+    assert sharedmem.stat(a.name).tickets == 0
+    function, packed = facts_of(a)
+    with pytest.raises(sharedmem.SegmentFormatError):
+        sharedmem.forget(send([Call(function, packed[1:]), a]))
+    assert sharedmem.stat(a.name).tickets == 0
 
 
 def test_many_in_flight(backend):

@@ -198,6 +198,25 @@ def test_a_full_queue_forgets_what_it_could_not_take(backend):
     assert sharedmem.stat(array.name).tickets == 0
 
 
+class _LoadsBadly:
+    """Raises when it is unpickled."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("size", [0, 3_000_000])
+def test_an_item_that_cannot_be_unpickled_is_gone(queue, backend, size):
+    """Its arrays are not kept, whether it was in the ring or outside; the next one comes."""
+    array = sharedmem.zeros(3, backend=backend)
+    queue.put((_LoadsBadly(), array, bytes(size)))
+    queue.put("next")
+    with pytest.raises(ValueError, match="no number"):
+        queue.get()
+    assert sharedmem.stat(array.name).tickets == 0
+    assert queue.get() == "next"
+
+
 # ---- between processes ---------------------------------------------------------
 
 
