@@ -331,6 +331,7 @@ SHORT = {
     "os/watch.c": "waiting for the end of processes",
     "segment/away.c": "half of the cache",
     "segment/fill.c": "three ways to write",
+    "segment/inherit.c": "one question at one moment",
     "segment/name.c": "names: few rules",
     "segment/reaper.c": "starting it; the program is elsewhere",
     "segment/share.c": "a ledger of numbers",

@@ -172,6 +172,46 @@ def test_argument_memory_goes_back_without_a_copy(ours: Make) -> None:
     assert not argument["a"].any()
 
 
+def fork_and_return(array: np.ndarray, path: str) -> np.ndarray:
+    if os.fork() == 0:
+        with open(f"{path}/go", "rb") as go:
+            go.read()
+        array[:] = 666
+        with open(f"{path}/written", "wb") as written:
+            written.write(b"w")
+        os._exit(0)
+    return array
+
+
+def test_a_child_of_a_worker_writes_into_its_own(ours: Make, tmp_path: Any) -> None:
+    """Though the worker has returned its argument since, without a copy."""
+    for name in ("go", "written"):
+        os.mkfifo(tmp_path / name)
+    with ours(1) as pool:
+        result = pool.submit(fork_and_return, np.ones(N), str(tmp_path)).result()
+        (tmp_path / "go").write_bytes(b"")
+        assert (tmp_path / "written").read_bytes() == b"w"
+        assert (result == 1).all()
+
+
+def test_forked_workers_write_into_copies_of_results() -> None:
+    """What those of a pool or a map write into earlier results nobody else sees."""
+    with sharedmem.ProcessPoolExecutor(1) as pool:
+        of_pool = pool.submit(np.zeros, N).result()
+    with sharedmem.MapReduce(np=1) as pool:
+        [of_map] = pool.map(np.zeros, [N])
+
+    def count(i: int) -> tuple[float, float]:
+        of_pool[i] += 1
+        of_map[i] += 1
+        return of_pool.sum(), of_map.sum()
+
+    with sharedmem.MapReduce(np=2) as pool:
+        assert all(one in [(1, 1), (2, 2)] for one in pool.map(count, range(2)))
+    assert not of_pool.any()
+    assert not of_map.any()
+
+
 def test_shared_arguments_are_the_same_memory(start_method: str) -> None:
     """A shared array, a view of one, and a plain view of one."""
     array = sharedmem.zeros(N)

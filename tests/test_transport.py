@@ -16,8 +16,9 @@ import pytest
 
 import sharedmem
 from sharedmem import transport
-from sharedmem._core.segment import Parcel, segment_of, sole_parcels
+from sharedmem._core.segment import BACKENDS, UNINITIALIZED, UNPUBLISHED, Parcel, segment_of, sole_parcels
 from sharedmem.errors import SegmentNotFoundError
+from sharedmem.participant import context
 
 N = 50_000  # of eight bytes each: large
 
@@ -418,6 +419,111 @@ def test_a_sole_parcel_goes_without_a_copy() -> None:
     arrived = sharedmem.loads(message)
     assert arrived[0] == 5
     assert arrived.shape == (N - 10,)
+
+
+# ---- what a forked child has of it ------------------------------------------------
+
+
+@pytest.fixture
+def parcels_on(backend: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each backend in turn makes the parcels."""
+
+    def made(nbytes: int, mark: bytes = b"|u1") -> Parcel:
+        flags = UNINITIALIZED | UNPUBLISHED
+        return Parcel(context.create(None, BACKENDS[backend], flags, 0o600, mark, 1, (nbytes,), None))
+
+    monkeypatch.setattr(transport, "new_parcel", made)
+    return backend
+
+
+def in_child(body: Any, *args: Any) -> None:
+    """Call it in a forked child, to the end."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body(*args)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def write_and_fork(array: np.ndarray, depth: int) -> None:
+    assert (array == 0).all()
+    array[::100] = depth
+    if depth:
+        array[:] = 0
+        in_child(write_and_fork, array, depth - 1)
+        assert (array == 0).all()
+        array[0] = depth
+    assert array[0] == depth
+
+
+SIZES = [500, N, 1 << 20]  # mapped in one piece, apart from its lock, of huge pages
+
+
+@pytest.mark.parametrize("length", SIZES)
+def test_what_a_forked_child_writes_its_parent_does_not_see(parcels_on: str, length: int) -> None:
+    """Nor do a second child, and a child of the child what that one writes."""
+    array = sent(np.zeros(length), min_bytes=1000)
+    assert [info.backend for info in segments()] == [parcels_on]
+    for depth in (1, 2):
+        in_child(write_and_fork, array, depth)
+    assert (array == 0).all()
+
+
+@pytest.mark.parametrize("length", SIZES)
+def test_dropping_in_a_forked_child_leaves_the_parents(parcels_on: str, length: int) -> None:
+    """What it drops, and other memory that it makes then, is not the parent's."""
+    cell = [sent(np.ones(length), min_bytes=1000)]
+
+    def drop() -> None:
+        cell.clear()
+        sharedmem.trim()
+        assert len(sharedmem.list_segments()) == 1
+        other = sent(np.zeros(length), min_bytes=1000)
+        other[:] = 7
+
+    in_child(drop)
+    assert (cell[0] == 1).all()
+    cell.clear()
+    sharedmem.reclaim()  # what was idle in the child
+    assert segments() == []
+
+
+@pytest.mark.parametrize("length", SIZES)
+def test_a_forked_child_keeps_what_its_parent_drops(parcels_on: str, length: int) -> None:
+    """Other memory that the parent makes then does not show through; the child's end leaves nothing."""
+    cell = [sent(np.arange(float(length)), min_bytes=1000)]
+    go, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(go, 1)
+        os._exit(not (cell[0] == np.arange(length)).all())
+    cell.clear()
+    others = [sent(np.full(length, 7.0), min_bytes=1000) for _ in range(3)]
+    os.write(told, b"g")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(go)
+    os.close(told)
+    others.clear()
+    sharedmem.reclaim()
+    assert segments() == []
+
+
+def test_a_forked_child_sends_a_copy() -> None:
+    """Memory that was the parent's alone does not go from hand to hand."""
+    cell = [own()]
+    assert len(sole_parcels(cell)) == 1
+
+    def send() -> None:
+        assert sole_parcels(cell) == {}
+        cell[0][0] = 5
+        assert sent(cell[0])[0] == 5
+
+    in_child(send)
+    assert cell[0][0] == 0
 
 
 # ---- other packages --------------------------------------------------------------

@@ -44,6 +44,107 @@ TEST(fork_child_keeps_what_parent_drops)
     smem_close(ctx);
 }
 
+/* Child: write into what it has a copy of, leave, and drop it when the parent says so. */
+static void write_into_copy(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    uint64_t last = smem_info_of(todo->segment)->nbytes / sizeof(double) - 1, ticket;
+    CHECK_EQ(smem_mode_of(todo->segment), SMEM_COPY_ON_WRITE);
+    CHECK(*at(todo->segment, 0) == 1 && *at(todo->segment, (int)last) == 2);
+    *at(todo->segment, 0) = 3;
+    CHECK_CODE(smem_ticket_issue(todo->segment, &ticket), SMEM_E_UNLINKED);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) { /* a copy of the copy */
+        CHECK(*at(todo->segment, 0) == 3);
+        *at(todo->segment, 0) = 4;
+        smem_detach(todo->segment);
+        _exit(EXIT_SUCCESS);
+    }
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    check_tell(parent, 1);
+    check_hear(parent);
+    smem_leave(todo->ctx);
+    CHECK(*at(todo->segment, 0) == 3 && *at(todo->segment, (int)last) == 2);
+    check_tell(parent, 1);
+    check_hear(parent);
+    CHECK(*at(todo->segment, 0) == 3 && *at(todo->segment, (int)last) == 2);
+    smem_detach(todo->segment);
+}
+
+static void give_child_a_copy(int64_t length)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *segment, *next;
+    smem_spec spec = {.backend = backend,
+                      .flags = SMEM_UNPUBLISHED,
+                      .dtype = "'<f8'",
+                      .itemsize = sizeof(double),
+                      .ndim = 1,
+                      .shape = &length};
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    smem_copy_at_fork(segment);
+    *at(segment, 0) = 1;
+    *at(segment, (int)length - 1) = 2;
+    smem_info info = facts(segment);
+    job todo = {ctx, NULL, segment, 0};
+    check_peer child = check_fork(write_into_copy, &todo);
+    check_hear(&child);
+    CHECK(*at(segment, 0) == 1 && *at(segment, (int)length - 1) == 2);
+    check_tell(&child, 0);
+    check_hear(&child);
+    CHECK_EQ(smem_is_current(segment), 1);
+    smem_detach(segment);
+    spec.flags = 0;
+    CHECK_OK(smem_create(ctx, &spec, &next)); /* zeros, elsewhere than what the child shows */
+    finish(&child);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(!check_exists(&info));
+    smem_detach(next);
+    smem_close(ctx);
+}
+
+/* What is its owner's alone a forked child has a copy of, to its end; nothing is left. */
+TEST(fork_child_has_a_copy)
+{
+    give_child_a_copy(100);
+}
+
+/* So it is with what is mapped apart from its lock. */
+TEST(fork_child_has_a_large_copy)
+{
+    give_child_a_copy(100000);
+}
+
+/* What was made of its memory later is shared with children again. */
+TEST(what_is_recycled_is_shared_again)
+{
+    smem_context *ctx = check_open(NULL);
+    int64_t length = 100;
+    smem_segment *segment;
+    smem_spec spec = {.backend = backend,
+                      .dtype = "'<f8'",
+                      .itemsize = sizeof(double),
+                      .ndim = 1,
+                      .shape = &length};
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    smem_copy_at_fork(segment);
+    smem_detach(segment);
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        *at(segment, 0) = 5;
+        _exit(EXIT_SUCCESS);
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK(*at(segment, 0) == 5);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
 static void wait_for_parent(check_peer *parent, void *arg)
 {
     (void)arg;

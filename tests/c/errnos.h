@@ -192,6 +192,9 @@
     X(mmap, EOVERFLOW, LASTS, (SAME, SMEM_E_SIZE))                                             \
     /* munmap(2): where it would split one mapping too many */                                 \
     X(munmap, ENOMEM, LASTS, (SAME, NO_ROOM))                                                  \
+    /* mremap(2) */                                                                            \
+    X(mremap, ENOMEM, LASTS, (SAME, NO_ROOM))                                                  \
+    X(mremap, EAGAIN, LASTS, (SAME))                                                           \
     /* mprotect(2) */                                                                          \
     X(mprotect, ENOMEM, LASTS, (SAME, NO_ROOM))                                                \
     X(mprotect, EACCES, LASTS, (SAME))                                                         \

@@ -38,6 +38,9 @@
     X(mmap, void *, MAP_FAILED, (void *to, size_t size, int prot, int flags, int fd, off_t at), \
       (to, size, prot, flags, fd, at))                                                         \
     X(munmap, int, -1, (void *at, size_t size), (at, size))                                    \
+    X(mremap, void *, MAP_FAILED,                                                              \
+      (void *at, size_t size, size_t new_size, int flags, void *to),                           \
+      (at, size, new_size, flags, to))                                                         \
     X(mprotect, int, -1, (void *at, size_t size, int prot), (at, size, prot))                  \
     X(madvise, int, -1, (void *at, size_t size, int advice), (at, size, advice))               \
     X(shmget, int, -1, (key_t key, size_t size, int flags), (key, size, flags))                \

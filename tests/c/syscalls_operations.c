@@ -551,6 +551,48 @@ static int detach_from_parent(scene *s)
     return status == 0 ? 0 : -ECHILD;
 }
 
+static void hold_alone(scene *s)
+{
+    make(s);
+    *(double *)smem_data(s->result) = 5;
+    smem_copy_at_fork(s->result);
+}
+
+static void hold_alone_large(scene *s)
+{
+    int64_t length = 100000;
+    smem_spec spec = spec_of(NULL);
+    spec.permissions = 0600;
+    spec.shape = &length;
+    CHECK_OK(smem_create(s->ctx, &spec, &s->result));
+    *(double *)smem_data(s->result) = 5;
+    smem_copy_at_fork(s->result);
+}
+
+/* A child without memory for a copy is ended when it writes. */
+static int fork_and_write(scene *s)
+{
+    fflush(stderr);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        armed.on = false;
+        CHECK(*(double *)smem_data(s->result) == 5);
+        *(double *)smem_data(s->result) = 6;
+        smem_detach(s->result);
+        _exit(EXIT_SUCCESS);
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    return 0;
+}
+
+static void unwritten(scene *s, int rc)
+{
+    CHECK_EQ(rc, 0);
+    CHECK(*(double *)smem_data(s->result) == 5);
+}
+
 /* ---- all of them -------------------------------------------------------------- */
 
 #define OPERATION(title, before, act_, ...)                                   \
@@ -583,6 +625,10 @@ OPERATION(attach_for_reading, hold, attach_read_only, unharmed)
 OPERATION(attach_private, hold, attach_copy, copied)
 /* Attach or create does one of them, or neither. */
 OPERATION(attach_or_create_new, NULL, attach_or_create, usable_or_nothing)
+/* What is one's own alone a forked child does not write to. */
+OPERATION(fork_beside_own, hold_alone, fork_and_write, unwritten)
+/* So it is with what is mapped apart from its lock. */
+OPERATION(fork_beside_large_own, hold_alone_large, fork_and_write, unwritten)
 /* A ticket is freed when its receiver has the segment, and only then. */
 OPERATION(receive_sent, send, receive, received)
 /* A ticket is forgotten, or an error says that it is not. */

@@ -16,6 +16,7 @@
  *
  * Forked children. A child inherits every mapping and every reference, and
  *   its mappings keep the segments alive like the parent's.
+ *   Of what smem_copy_at_fork() was called for they have a copy instead.
  *   Fix: nothing to do after fork(). After a raw clone(2), which runs no
  *   pthread_atfork handler, call only _exit() or execve().
  *
@@ -312,6 +313,13 @@ void *smem_data(const smem_segment *segment);
  * threads, where that pays. SMEM_E_ARGUMENT: read-only, or longer than the data.
  */
 int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes);
+/*
+ * What is in the segment is its owner's alone: in a child that is forked from now on it is
+ * mapped copy-on-write where it is here (SysV: copied), so what the child writes nobody else
+ * sees. Pages that the child has not written to may show what is written here later. Without
+ * memory for a copy the child can only read it. Not for what others attach by name, too.
+ */
+void smem_copy_at_fork(smem_segment *segment);
 /* How many threads a copy into a segment may use, in this process and in those that
    are forked from it; 0: as many as pay. */
 void smem_limit_threads(smem_context *ctx, unsigned threads);

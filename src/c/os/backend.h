@@ -299,6 +299,9 @@ typedef struct smem__backend {
                smem__mapping *out);
     void (*close)(smem__object *object);
     void (*unmap)(smem__mapping *mapping);
+    /* Let what was inherited shared be this process's own, copy-on-write, where it is. It
+       holds the segment still. NULL: that cannot be done. */
+    int (*part_from_parent)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Loosen this mapping, which is the only one here, and claim what it maps. Not 0:
        it is loosened, or not mapped any more ([base] is NULL). NULL: that cannot be done. */
     int (*claim_mapped)(const smem__place *place, const char *name, smem__mapping *mapping,
@@ -333,6 +336,8 @@ typedef struct smem__backend {
 
 /* Let the data of a mapping be read only, from [data_offset] on. */
 int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset);
+/* Put a private copy where a mapping is, which shows the segment no more and does not hold it. */
+int smem__mapping_copy(smem__mapping *mapping);
 
 extern const smem__backend smem__posix;
 extern const smem__backend smem__sysv;

@@ -378,6 +378,7 @@ const smem__backend smem__posix = {
     .map = smem__posix_map,
     .close = smem__posix_close,
     .unmap = smem__posix_unmap,
+    .part_from_parent = smem__posix_part_from_parent,
     .join = smem__posix_join,
     .empty = smem__posix_empty,
     .rename = smem__posix_rename,

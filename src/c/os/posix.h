@@ -11,6 +11,8 @@ enum { SMEM__BYTE_MAP = 0,
 int smem__posix_map(const smem__place *place, smem__object *object, int mode, uint64_t data_offset,
                     smem__mapping *out);
 void smem__posix_unmap(smem__mapping *mapping);
+int smem__posix_part_from_parent(const smem__place *place, const char *name,
+                                 smem__mapping *mapping);
 bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping);
 int smem__posix_lay(int fd, const smem__mapping *mapping);
 void smem__posix_part(smem__mapping *mapping);

@@ -10,6 +10,7 @@
 #include "sharedmem.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
@@ -20,6 +21,24 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
                               PROT_READ)
                ? -errno
                : 0;
+}
+
+int smem__mapping_copy(smem__mapping *mapping)
+{
+    void *copy = smem__sys.mmap(NULL, mapping->size, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return smem__map_code();
+    memcpy(copy, mapping->base, mapping->size);
+    if (smem__sys.mremap(copy, mapping->size, mapping->size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                         mapping->base) == MAP_FAILED) {
+        int rc = smem__map_code();
+        smem__sys.munmap(copy, mapping->size);
+        return rc;
+    }
+    smem__unpin(mapping->pin, 1);
+    *mapping = (smem__mapping){.base = mapping->base, .size = mapping->size, .kernel_id = -1};
+    return 0;
 }
 
 /* From an open file of its own; where there is no /proc to get one, a copy. */
@@ -175,6 +194,52 @@ bool smem__posix_is_mapped(const smem__file *file, const smem__mapping *mapping)
     return file->inode == (uint64_t)mapping->kernel_id && file->device == mapping->device;
 }
 
+/* A page beside the mapping carries the lock, by an open file of this process. */
+static int smem__posix_pin(const smem__place *place, const char *path, smem__mapping *mapping)
+{
+    smem__file file;
+    int rc = smem__file_hold(path, place->uid, false, &file);
+    if (rc != 0)
+        return rc;
+    rc = smem__posix_is_mapped(&file, mapping) ? smem__file_pin(&file, 1, &mapping->pin) : -ENOENT;
+    smem__file_close(&file);
+    return rc;
+}
+
+/*
+ * Private pages that were not written to show the file's. So the child holds the segment
+ * like the parent: nobody fills it with something else before the child drops it, too. An
+ * inherited page apart does that already; else there is one before the inherited mapping,
+ * which carries the lock, goes.
+ */
+int smem__posix_part_from_parent(const smem__place *place, const char *name,
+                                 smem__mapping *mapping)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    void *inherited = mapping->pin;
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, false, &file);
+    if (rc != 0)
+        return rc;
+    if (!smem__posix_is_mapped(&file, mapping))
+        rc = -ENOENT;
+    else if (!inherited)
+        rc = smem__posix_pin(place, path, mapping);
+    if (rc == 0 && smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_FIXED, file.fd, 0) == MAP_FAILED)
+        rc = smem__map_code();
+    smem__file_close(&file);
+    if (rc == 0) {
+        mapping->shares = mapping->apart = false;
+    } else if (!inherited) {
+        smem__unpin(mapping->pin, 1);
+        mapping->pin = NULL;
+    }
+    return rc;
+}
+
 /*
  * A mapping may not go while views of it may still be used, or pages of it shall
  * stay warm; but it holds the shared lock. It is laid over itself from a file that
@@ -206,12 +271,12 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
 {
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (!mapping->shares || smem__place_path(place, place->uid, 's', name, path) != 0 ||
+    if (smem__place_path(place, place->uid, 's', name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return;
     if (smem__posix_is_mapped(&file, mapping) &&
         smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
-        if (mapping->apart)
+        if (mapping->apart || !mapping->shares)
             smem__file_pin(&file, 1, &mapping->pin);
         else
             smem__posix_lay(file.fd, mapping);

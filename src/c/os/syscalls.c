@@ -25,6 +25,11 @@ static int smem__open_call(const char *path, int flags, mode_t mode)
     return open(path, flags, mode);
 }
 
+static void *smem__mremap_call(void *addr, size_t size, size_t new_size, int flags, void *to)
+{
+    return mremap(addr, size, new_size, flags, to);
+}
+
 static int smem__lock_call(int fd, int command, struct flock *lock)
 {
     return fcntl(fd, command, lock);
@@ -89,6 +94,7 @@ smem__syscalls smem__sys = {
     .pwrite = pwrite,
     .mmap = mmap,
     .munmap = munmap,
+    .mremap = smem__mremap_call,
     .mprotect = mprotect,
     .madvise = madvise,
     .shmget = shmget,

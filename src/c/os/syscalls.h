@@ -41,6 +41,7 @@ typedef struct smem__syscalls {
     ssize_t (*pwrite)(int fd, const void *buf, size_t size, off_t offset);
     void *(*mmap)(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
     int (*munmap)(void *addr, size_t size);
+    void *(*mremap)(void *addr, size_t size, size_t new_size, int flags, void *to);
     int (*mprotect)(void *addr, size_t size, int prot);
     int (*madvise)(void *addr, size_t size, int advice);
     int (*shmget)(key_t key, size_t size, int flags);

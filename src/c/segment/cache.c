@@ -395,6 +395,7 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
         return NULL;
     segment->references = 1;
     segment->mapping.visits = false;
+    segment->copied_at_fork = false;
     segment->forks = ctx->forks;
     if (smem__cache_describe(ctx, segment, spec, &fresh) != 0) {
         smem__drop(ctx, segment);

@@ -3,6 +3,7 @@
 #include "base/point.h"
 #include "segment/cache.h"
 #include "segment/holder.h"
+#include "segment/inherit.h"
 #include "segment/lifetime.h"
 #include "segment/reaper.h"
 #include "segment/sweep.h"
@@ -63,6 +64,7 @@ static void smem__after_fork_in_child(void)
         ctx->next_reaper_us = 0;
         ctx->counts = (smem__counts){0};
         smem__cache_after_fork(ctx);
+        smem__inherit(ctx);
         smem__family_renew(&ctx->place, &ctx->family);
         smem__holder_publish(ctx);
     }

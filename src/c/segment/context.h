@@ -34,6 +34,7 @@ struct smem_segment {
     smem_segment *next;  /* in its bucket or bin; table_lock */
     smem_segment *next_named; /* in its bucket by name; table_lock */
     bool recyclable;     /* SMEM__RECYCLABLE */
+    bool copied_at_fork; /* inherit.h; table_lock */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
     bool away;           /* idle, mapped and not held: others use it or will (cache.h) */

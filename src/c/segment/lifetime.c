@@ -223,7 +223,7 @@ static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
 static void smem__keep_pages(smem_context *ctx, smem_segment *segment)
 {
     smem__layout *header = segment->mapping.base;
-    if (!(header->flags & SMEM__RECYCLABLE))
+    if (!(header->flags & SMEM__RECYCLABLE) || segment->mapping.kernel_id < 0)
         return;
     if (segment->mapping.shares) {
         __atomic_fetch_and(&header->flags, ~(uint32_t)SMEM__RECYCLABLE, __ATOMIC_SEQ_CST);

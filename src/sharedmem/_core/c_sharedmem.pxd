@@ -122,6 +122,7 @@ cdef extern from "sharedmem.h" nogil:
     void smem_detach(smem_segment *segment)
     void *smem_data(const smem_segment *segment)
     int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
+    void smem_copy_at_fork(smem_segment *segment)
     void smem_limit_threads(smem_context *ctx, unsigned threads)
     int smem_mode_of(const smem_segment *segment)
     const smem_info *smem_info_of(const smem_segment *segment)

@@ -207,14 +207,15 @@ cdef Segment wrap(smem_segment *c):
 cdef class Parcel:
     """A segment that was handed over: what lies in it is its receiver's alone.
 
-    So it is not shared: segment_of() does not find it under an array, and the array
-    travels by content like any other.
+    So it is not shared: segment_of() does not find it under an array, the array travels
+    by content like any other, and a forked child has a copy.
     """
     cdef readonly Segment segment
     cdef object __weakref__
 
     def __cinit__(self, Segment segment not None):
         self.segment = segment
+        smem_copy_at_fork(segment.c)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, smem_data(self.segment.c), self.segment.facts.nbytes, False,
@@ -241,9 +242,12 @@ cdef class Parcel:
 
 cdef Parcel sole_parcel(cnp.PyObject *thing):
     """The Parcel under a plain array that, all the way down, one reference each holds."""
+    cdef Parcel parcel
     while Py_REFCNT(thing) == 1:
         if type(<object>thing) is Parcel:
-            return <Parcel>thing
+            parcel = <Parcel>thing
+            # A forked child's is a copy, which is not what is in the segment.
+            return parcel if smem_mode_of(parcel.segment.c) == SMEM_READ_WRITE else None
         if not cnp.PyArray_CheckExact(<object>thing):
             return None
         thing = cnp.PyArray_BASE(<cnp.ndarray>thing)
