@@ -16,7 +16,14 @@ import pytest
 
 import sharedmem
 from sharedmem import transport
-from sharedmem._core.segment import BACKENDS, UNINITIALIZED, UNPUBLISHED, Parcel, segment_of, sole_parcels
+from sharedmem._core.segment import (
+    BACKENDS,
+    UNINITIALIZED,
+    UNPUBLISHED,
+    Parcel,
+    segment_of,
+    sole_parcels,
+)
 from sharedmem.errors import SegmentNotFoundError
 from sharedmem.participant import context
 

@@ -113,7 +113,7 @@ class _Call:
         self._desk = desk
         self._by_name = by_name
         self._content: Any = fn, args, kwargs
-        self._lent: list[Parcel] = []  # until the answer has come
+        self._lent: list[Any] = []  # until the answer has come
 
     def release(self) -> None:
         """The answer has come, or will not: nobody needs the arguments any more."""
@@ -129,7 +129,7 @@ class _Call:
         packer = Packer(self._desk.min_bytes, lend=True)
         data = packer.dump(self._content)
         rooms = self._desk.rooms()
-        self._lent = packer.parcels + rooms
+        self._lent = [*packer.parcels, *packer.kept, *rooms]
         self._desk.tally.add(packer.tally.numbers())
         lent = [parcel.segment.key[2] for parcel in packer.parcels]
         return _open_call, (work_id, data, lent, [(room.nbytes, *room.segment.key) for room in rooms])

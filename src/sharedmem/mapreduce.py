@@ -705,6 +705,7 @@ def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
     func = functions.dump(job.func, forked)
     messages: list[bytes] = []
     parcels: list[Any] = []
+    kept: list[Any] = []
     for _ in range(count):
         if messages and not parcels:
             messages.append(messages[0])
@@ -712,7 +713,8 @@ def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
         packer = Packer(MIN_BYTES, lend=True)
         messages.append(packer.dump((func, *job[1:])))
         parcels += packer.parcels
-    return messages, parcels
+        kept += packer.kept
+    return messages, parcels + kept
 
 
 def _hear(workers: Workers) -> Iterator[Message]:
