@@ -552,7 +552,7 @@ def test_pandas_frames() -> None:
 
 def test_arrow_tables() -> None:
     """Buffers of arrow travel outside of the pickle."""
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
     table = pyarrow.table({"a": np.arange(N), "b": np.arange(float(N))})
     message = sharedmem.dumps(table)
     assert len(message) < 5000

@@ -273,6 +273,7 @@ unsigned check_fds(void)
 
 /* The linker leads all calls of pthread_create() here (--wrap). */
 static _Atomic unsigned threads;
+/* NOLINTBEGIN(*-reserved-identifier,cert-dcl*): the linker's names */
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
@@ -281,6 +282,7 @@ int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attributes, void
     threads++;
     return __real_pthread_create(out, attributes, start, arg);
 }
+/* NOLINTEND(*-reserved-identifier,cert-dcl*) */
 
 unsigned check_threads(void)
 {

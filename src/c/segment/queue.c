@@ -300,7 +300,7 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
     smem__queue *shared = smem__queue_of(queue);
     bool settled = false;
     for (;;) {
-        uint32_t seen;
+        uint32_t seen = 0;
         int code = smem__side_enter(queue, &shared->get, deadline);
         if (code != 0)
             return code;
