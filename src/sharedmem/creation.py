@@ -210,19 +210,17 @@ def _plain(
     return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
 
 
-def _room(backend: str | None) -> tuple[int, str]:
-    """Bytes that are free, and that in words. What SysV has the kernel tells nobody."""
-    if backend == "sysv":
-        return (
-            0,
-            "System V shared memory has not so much (nor kernel.shmmax and shmall, if they are less)",
-        )
+def _room(backend: str | None, remedy: str) -> tuple[int, str, str]:
+    """Bytes that are free, what to say of them, and what to do. SysV's the kernel tells nobody."""
     try:
         disk = os.statvfs("/dev/shm")
     except OSError:
-        return 0, "there is no /dev/shm"
+        return 0, "there is no /dev/shm", remedy
     free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    return free, f"/dev/shm has {free:,} of {size:,} bytes free"
+    if backend == "sysv" and free >= resource.getpagesize():  # else its journal has no room there
+        text = "System V shared memory has not so much (nor kernel.shmmax and shmall, if they are less)"
+        return free, text, "free memory, or raise the limits (sysctl)"
+    return free, f"/dev/shm has {free:,} of {size:,} bytes free", remedy
 
 
 def explain_no_room(
@@ -230,8 +228,7 @@ def explain_no_room(
 ) -> Exception:
     """The same error with what was asked for and what there is."""
     need = math.prod(shape) * dtype.itemsize
-    remedy = error.remedy if backend != "sysv" else "free memory, or raise the limits (sysctl)"
-    free, there = _room(backend)
+    free, there, remedy = _room(backend, error.remedy)
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if space != resource.RLIM_INFINITY:
         there += f"; the address space of this process is limited to {space:,} bytes"
