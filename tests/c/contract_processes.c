@@ -74,16 +74,21 @@ static void write_into_copy(check_peer *parent, void *arg)
     smem_detach(todo->segment);
 }
 
+static smem_spec doubles(const int64_t *length)
+{
+    return (smem_spec){.backend = backend,
+                       .dtype = "'<f8'",
+                       .itemsize = sizeof(double),
+                       .ndim = 1,
+                       .shape = length};
+}
+
 static void give_child_a_copy(int64_t length)
 {
     smem_context *ctx = check_open(NULL);
     smem_segment *segment, *next;
-    smem_spec spec = {.backend = backend,
-                      .flags = SMEM_UNPUBLISHED,
-                      .dtype = "'<f8'",
-                      .itemsize = sizeof(double),
-                      .ndim = 1,
-                      .shape = &length};
+    smem_spec spec = doubles(&length);
+    spec.flags = SMEM_UNPUBLISHED;
     CHECK_OK(smem_create(ctx, &spec, &segment));
     smem_copy_at_fork(segment);
     *at(segment, 0) = 1;
@@ -124,11 +129,7 @@ TEST(what_is_recycled_is_shared_again)
     smem_context *ctx = check_open(NULL);
     int64_t length = 100;
     smem_segment *segment;
-    smem_spec spec = {.backend = backend,
-                      .dtype = "'<f8'",
-                      .itemsize = sizeof(double),
-                      .ndim = 1,
-                      .shape = &length};
+    smem_spec spec = doubles(&length);
     CHECK_OK(smem_create(ctx, &spec, &segment));
     smem_copy_at_fork(segment);
     smem_detach(segment);
