@@ -2,12 +2,14 @@
 #include "contract.h"
 
 #include "os/backend.h"
+#include "os/syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -100,6 +102,139 @@ TEST(another_user_visits)
     finish(&child);
     CHECK_OK(smem_reclaim(ctx, NULL));
     check_no_name(ctx, check_name("readable"));
+    smem_close(ctx);
+}
+
+/* ---- locks of other users ------------------------------------------------------------ */
+
+static smem__syscalls real;
+static unsigned tries; /* to lock anything */
+
+static int count_fcntl(int fd, int command, struct flock *lock)
+{
+    tries++;
+    return real.fcntl_lock(fd, command, lock);
+}
+
+static int count_flock(int fd, int operation)
+{
+    tries++;
+    return real.flock(fd, operation);
+}
+
+static void count_tries(void)
+{
+    if (geteuid() != 0 || backend != SMEM_POSIX)
+        check_skip("only root can become another user, and only files have locks");
+    real = smem__sys;
+    smem__sys.fcntl_lock = count_fcntl;
+    smem__sys.flock = count_flock;
+}
+
+/* How many since the last time; one who waits makes thousands. */
+static unsigned tried(void)
+{
+    unsigned n = tries;
+    tries = 0;
+    return n;
+}
+
+/* Child: another user, who opens the job's file as he may, and locks each byte of it. */
+static void lock_as_nobody(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    bool writes = todo->number == F_WRLCK;
+    struct flock all = {.l_type = (short)todo->number, .l_whence = SEEK_SET};
+    CHECK_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
+    CHECK_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    int fd = open(todo->name, writes ? O_RDWR : O_RDONLY);
+    CHECK(fd >= 0);
+    if (fcntl(fd, F_OFD_SETLK, &all) != 0) /* a kernel without */
+        CHECK_EQ(flock(fd, writes ? LOCK_EX : LOCK_SH), 0);
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+static check_peer let_lock(const char *name, short type)
+{
+    static char path[512];
+    static job todo;
+    snprintf(path, sizeof path, "%s/smem.%u.s.%s", check_directory(), (unsigned)geteuid(), name);
+    todo = (job){.name = path, .number = (uint64_t)type};
+    check_peer child = check_fork(lock_as_nobody, &todo);
+    CHECK_EQ(check_hear(&child), 1);
+    tried();
+    return child;
+}
+
+static smem_segment *create_for(smem_context *ctx, const char *name, uint32_t permissions,
+                                unsigned flags)
+{
+    smem_spec spec = vector(name);
+    smem_segment *segment;
+    spec.permissions = permissions;
+    spec.flags = flags;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    return segment;
+}
+
+/* Who may read a segment can keep its memory by a lock, and nothing else: its owner waits for
+   nobody when he takes the name, gives it to another, drops the segment, sweeps or leaves. */
+TEST(readers_locks_are_not_waited_for)
+{
+    count_tries();
+    smem_context *ctx = check_open(NULL);
+    smem_segment *one = create_for(ctx, check_name("locked"), 0644, 0), *two, *three;
+    check_peer first = let_lock(smem_info_of(one)->name, F_RDLCK);
+    CHECK_OK(smem_unlink(ctx, smem_info_of(one)->name));
+    CHECK(tried() < 50);
+    two = create_for(ctx, smem_info_of(one)->name, 0644, 0);
+    check_peer second = let_lock(smem_info_of(two)->name, F_RDLCK);
+    three = create_for(ctx, smem_info_of(two)->name, 0644, SMEM_REPLACE);
+    CHECK(tried() < 50);
+    CHECK(smem_is_current(three));
+    check_peer third = let_lock(smem_info_of(three)->name, F_RDLCK);
+    smem_info left = facts(three);
+    smem_detach(one);
+    smem_detach(two);
+    smem_detach(three);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+    CHECK(tried() < 100);
+    CHECK(check_exists(&left));
+    finish(&first);
+    finish(&second);
+    finish(&third);
+    ctx = check_open(NULL);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(!check_exists(&left));
+    smem_close(ctx);
+}
+
+/* Who may write it can bar it from being attached or freed, not its owner from its name. */
+TEST(writers_locks_do_not_keep_a_name)
+{
+    count_tries();
+    smem_context *ctx = check_open(NULL);
+    const unsigned flags[] = {0, SMEM_REPLACE};
+    for (int i = 0; i < 2; i++) {
+        smem_segment *made = create_for(ctx, check_name("locked"), 0666, SMEM_PERSISTENT), *found;
+        smem_info info = facts(made);
+        smem_detach(made);
+        check_peer child = let_lock(info.name, F_WRLCK);
+        CHECK_CODE(smem_attach(ctx, info.name, SMEM_READ_WRITE, &found), SMEM_E_BUSY);
+        CHECK(tried() < (smem__byte_locks() ? 1000 : 10000)); /* flock is tried several times */
+        CHECK_CODE(try_create(ctx, info.name, 0, &found), SMEM_E_EXISTS);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK(check_exists(&info));
+        if (flags[i])
+            smem_detach(create_for(ctx, info.name, 0666, flags[i]));
+        else
+            CHECK_OK(smem_unlink(ctx, info.name));
+        CHECK(tried() < 200);
+        check_no_name(ctx, info.name);
+        finish(&child);
+    }
     smem_close(ctx);
 }
 

@@ -100,6 +100,14 @@ static void have(victim *v)
     make(v->ctx, v->backend, check_name("a"), 0, &v->segment);
 }
 
+/* Whose lock others can hold, too: dropping it takes the gate. */
+static void have_writeable(victim *v)
+{
+    smem_spec spec = vector_of(v->backend, check_name("a"));
+    spec.permissions = 0660;
+    CHECK_OK(smem_create(v->ctx, &spec, &v->segment));
+}
+
 static void have_attached(victim *v)
 {
     CHECK_OK(smem_attach(v->ctx, check_name("a"), SMEM_READ_WRITE, &v->segment));
@@ -557,6 +565,7 @@ OPERATION(issue_when_full, .kinds = JOINS | APART, .prepare = hold, .before = ha
 OPERATION(issue_unlinked, .prepare = hold, .before = have_unlinked, .act = issue_in_vain,
           .judge = unharmed)
 OPERATION(detach_last, .before = have, .act = detach)
+OPERATION(detach_last_writeable, .before = have_writeable, .act = detach)
 OPERATION(detach_shared, .prepare = hold, .before = have_attached, .act = detach,
           .judge = still_named)
 OPERATION(detach_copy, .prepare = hold, .before = have_a_copy, .act = detach,

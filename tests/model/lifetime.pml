@@ -18,15 +18,20 @@
  *   P4  an unlink takes the name from the very segment it meant
  *   P5  receiving what is validly in flight succeeds, unless someone unlinked it
  *   P6  what is sent had its name when its ticket was published
- *   P7  all dead, then one sweep: no segment, no family file is left
+ *   P7  all dead, then one sweep: no segment, no family file is left, but what
+ *       another user's lock keeps
+ *   P8  who takes a name away waits for no other user
  *   and no process waits for ever (invalid end states).
  *
  * The faults, each a -D that run shows to be caught:
  *   FAULT_OBSERVE_BEFORE_PUBLISH  sender looks at the name, then claims (P6)
  *   FAULT_TICKETS_BEFORE_LOCK     tester reads the tickets, then locks (P3)
  *   FAULT_FREE_BEFORE_MAP         receiver frees the ticket unlocked (P3)
- *   FAULT_NO_BYTE1                late unlink does not look at the inode (P4)
- *   FAULT_CHECK_WITHOUT_BYTE1     it looks, but does not lock byte 1 (P4)
+ *   FAULT_NO_LOOK                 late unlink does not look at the inode (P4)
+ *   FAULT_TAKE_WITHOUT_GATE       it looks, but is not in the gate (P4)
+ *   FAULT_TAKE_WITHOUT_HOLD       nor holds the segment, where it should (P4)
+ *   FAULT_CLAIM_WITHOUT_GATE      a claim that others can have is enough (P4)
+ *   FAULT_WAIT_FOR_CLAIM          a name is not taken while others claim it (P8)
  *   FAULT_NO_NLINK_CHECK          attacher does not look at nlink (P1)
  *   FAULT_NO_SERIAL               a ticket frees whatever is in its slot (P3, P5)
  *   FAULT_TEST_OWN_MAPPED         dropper tests by its mapping's own lock (P2)
@@ -70,6 +75,8 @@
 #define M_JOIN 4096     /* families are joined, not given */
 #define M_GIVEN 8192    /* inode 0 stands, and participant 1 maps it */
 #define M_TWO 16384     /* two participants only */
+#define M_STRANGER 32768 /* another user locks what he can open, for ever, and */
+                        /*   with -DWRITEABLE can open it for writing */
 #define HAVE(m) ((MENU & (m)) != 0)
 
 #define MAY(m) (ops > 0 && HAVE(m) && family[me] != NONE)
@@ -90,7 +97,8 @@ byte loose[NP];         /* bit i: maps inode i without a lock (has left) */
 byte kept[NP];          /* bit i: maps inode i by a file that holds EXCLUSIVE */
 byte fd[NP] = NONE;     /* the one segment file a process has open, */
 byte lock[NP];          /*   its lock on byte 0 */
-bit byte1[NP];          /*   and on byte 1 */
+byte stranger = NONE;   /* inode that another user has locked, */
+byte claws;             /*   and how */
 byte family[NP] = NONE; /* family file that is mapped */
 byte ffd[NP] = NONE;    /* family file that is open to join or to end it, */
 byte flock[NP];         /*   and its lock */
@@ -131,10 +139,10 @@ bit forked;
 #define FD_HAS(p, i, l) (fd[p] == (i) && lock[p] == (l))
 #define FD_LOCKED(i, l) (FD_HAS(0, i, l) || FD_HAS(1, i, l) || FD_HAS(2, i, l) || FD_HAS(3, i, l))
 /* F_OFD_SETLK by a fresh fd that has no lock yet */
-#define MAY_SHARE(i) (!FD_LOCKED(i, EXCLUSIVE) && !KEPT(i))
-#define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !MAPPED(i))
-#define B1(p, i) (fd[p] == (i) && byte1[p])
-#define MAY_BYTE1(i) (!B1(0, i) && !B1(1, i) && !B1(2, i) && !B1(3, i))
+#define STRANGE(i, l) (stranger == (i) && claws == (l))
+#define MAY_SHARE(i) (!FD_LOCKED(i, EXCLUSIVE) && !KEPT(i) && !STRANGE(i, EXCLUSIVE))
+#define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !MAPPED(i) && !STRANGE(i, SHARED))
+#define GATE_IS_FREE (!gate[0] && !gate[1] && !gate[2] && !gate[3])
 #define LINKED(i) (at == (i) || temp == (i))
 
 #define MEMBER(f) (family[0] == (f) || family[1] == (f) || family[2] == (f) || family[3] == (f))
@@ -175,7 +183,7 @@ inline watch_families()
 inline vanish(p)
 {
     maps[p] = 0; loose[p] = 0; kept[p] = 0;
-    fd[p] = NONE; lock[p] = UNLOCKED; byte1[p] = 0;
+    fd[p] = NONE; lock[p] = UNLOCKED;
     family[p] = NONE; belongs[p] = NONE; ffd[p] = NONE; flock[p] = UNLOCKED; probe[p] = NONE;
     gate[p] = 0; dead[p] = 1;
     watch_families()
@@ -183,7 +191,7 @@ inline vanish(p)
 
 inline close_fd()
 {
-    d_step { fd[me] = NONE; lock[me] = UNLOCKED; byte1[me] = 0 }
+    d_step { fd[me] = NONE; lock[me] = UNLOCKED }
 }
 
 /* ---- is anything valid in flight? (smem__count_flight, smem__judge) -------- */
@@ -226,10 +234,7 @@ inline judge(o)
 
 inline take_name(path, by_test)
 {
-#ifndef FAULT_NO_BYTE1
-#ifndef FAULT_CHECK_WITHOUT_BYTE1
-    d_step { MAY_BYTE1(fd[me]) -> byte1[me] = 1 };          /* F_WRLCK of byte 1 */
-#endif
+#ifndef FAULT_NO_LOOK
     if
     :: path != fd[me]                                       /* smem__file_is_at */
     :: path == fd[me] ->
@@ -264,6 +269,29 @@ inline take_name(path, by_test)
 #define KEEPS(path) (at == fd[me])
 #endif
 
+/* Where others can have the claim, too, the gate is tried (smem__take_claimed). */
+inline take_claimed(path)
+{
+#if defined(WRITEABLE) && !defined(FAULT_CLAIM_WITHOUT_GATE)
+    d_step {
+        if
+        :: GATE_IS_FREE -> gate[me] = 1; entered = 1
+        :: else
+        fi
+    }
+    if
+    :: gate[me] -> take_name(path, true)
+    :: else                                                 /* tried again by a sweep */
+    fi;
+    if
+    :: entered -> d_step { gate[me] = 0; entered = 0 }
+    :: else
+    fi
+#else
+    take_name(path, true)
+#endif
+}
+
 /* [fd] holds the claim: read, judge, unlink. */
 inline judged(path)
 {
@@ -273,7 +301,7 @@ inline judged(path)
     if
     :: valid
     :: !valid && BIT(persistent, fd[me]) && KEEPS(path)
-    :: else -> take_name(path, true)
+    :: else -> take_claimed(path)
     fi;
     valid = 0
 }
@@ -372,15 +400,50 @@ inline open_and_map(want, d)
 
 /* ---- operations ------------------------------------------------------------ */
 
+/* smem__posix_open_to_take, in the gate. [fd] is NONE: there is none, or again. */
+inline open_to_take()
+{
+    fd[me] = at;
+#ifndef FAULT_TAKE_WITHOUT_HOLD
+    if
+    :: fd[me] == NONE
+    :: else ->
+        d_step {
+            if
+            :: MAY_SHARE(fd[me]) -> lock[me] = SHARED
+#if defined(WRITEABLE) && !defined(FAULT_WAIT_FOR_CLAIM)
+            :: else                                         /* the gate is enough */
+#else
+            :: else ->
+                assert(!KEPT(fd[me]));                      /* a test ends soon, */
+                assert(!STRANGE(fd[me], EXCLUSIVE));        /*   a stranger does not (P8) */
+                fd[me] = NONE
+#endif
+            fi
+        }
+        if
+        :: fd[me] != NONE && !LINKED(fd[me]) -> close_fd()
+        :: else
+        fi
+    fi
+#endif
+}
+
+#ifdef FAULT_TAKE_WITHOUT_GATE
+#define ENTER_GATE skip
+#else
+#define ENTER_GATE d_step { GATE_IS_FREE -> gate[me] = 1 }
+#endif
+
 /* smem_create. Leaves the new segment mapped, or the name to who has it. */
 inline create(replace, stays)
 {
-    d_step { !gate[0] && !gate[1] && !gate[2] -> gate[me] = 1 }; /* smem__gate_enter */
+    ENTER_GATE;                                             /* smem__gate_enter */
     last_one_out(at, ANY);                                  /* smem__clear_name */
     if
     :: !replace && at != NONE                               /* SMEM_E_EXISTS */
-    :: made < NI ->
-        d_step {                                            /* O_TMPFILE, lock, header, mmap */
+    :: d_step {                                             /* O_TMPFILE, lock, header, mmap */
+            made < NI ->
             i = made;
             made++;
             maps[me] = maps[me] | (1 << i);
@@ -388,7 +451,7 @@ inline create(replace, stays)
             :: stays -> persistent = persistent | (1 << i)
             :: else
             fi
-        }
+        };
         do
         :: !replace || at == NONE ->
             d_step {                                        /* linkat is exclusive */
@@ -403,22 +466,23 @@ inline create(replace, stays)
             :: else
             fi
         :: replace && at != NONE ->
-            fd[me] = at;                                    /* smem__posix_own_name */
+            open_to_take();                                 /* smem__posix_put_in_place */
             if
             :: fd[me] == NONE
             :: else ->
-                d_step { MAY_BYTE1(fd[me]) -> byte1[me] = 1 };
                 if
-                :: at != fd[me] -> close_fd()
-                :: at == fd[me] && temp != NONE ->          /* one such name is modelled */
+                :: temp != NONE ->                          /* one such name is modelled */
                     d_step { maps[me] = maps[me] & ~(1 << i); i = NONE };
                     close_fd();
                     break
                 :: else ->
                     temp = i;                               /* smem__file_replace: linkat, */
                     d_step {                                /*   rename */
-                        assert(at == fd[me]);               /* P4 */
-                        taken = taken | (1 << at);
+                        assert(at == fd[me] || at == NONE); /* P4 */
+                        if
+                        :: at != NONE -> taken = taken | (1 << at)
+                        :: else
+                        fi;
                         at = i;
                         temp = NONE;
                         i = NONE
@@ -454,22 +518,13 @@ inline drop(j)
 /* smem_unlink */
 inline unlink_name()
 {
-    d_step { !gate[0] && !gate[1] && !gate[2] -> gate[me] = 1 };
+    ENTER_GATE;
     do
-    :: fd[me] = at;
-        if
-        :: fd[me] == NONE -> break
-        :: else
-        fi;
-        d_step {
-            if
-            :: MAY_SHARE(fd[me]) -> lock[me] = SHARED
-            :: else -> assert(!KEPT(fd[me])); fd[me] = NONE
-            fi
-        }
+    :: at == NONE -> break
+    :: else ->
+        open_to_take();
         if
         :: fd[me] == NONE
-        :: fd[me] != NONE && !LINKED(fd[me]) -> close_fd()
         :: else -> take_name(at, false); close_fd(); break
         fi
     od;
@@ -716,7 +771,7 @@ proctype Participant(byte me)
 {
     byte kin = (me == 2 && !HAVE(M_FORK) -> 1 : 0);
     byte i = NONE, j = NONE, d = NONE, t = NONE, k, ending = NONE;
-    bit valid, gone, got, held;
+    bit valid, gone, got, held, entered;
 
     if
     :: HAVE(M_FORK) && me == 2 ->
@@ -787,7 +842,7 @@ end_idle:
             d_step {
                 vanish(me);
                 i = NONE; j = NONE; d = NONE; t = NONE; k = 0; ending = NONE;
-                valid = 0; gone = 0; got = 0; held = 0      /* fewer states */
+                valid = 0; gone = 0; got = 0; held = 0; entered = 0 /* fewer states */
             }
         }
     }
@@ -804,16 +859,28 @@ end:
     od
 }
 
+/* Locks what is under the name, and never lets go. */
+proctype Stranger()
+{
+end_out:
+    do
+    :: d_step { at != NONE && MAY_SHARE(at) -> stranger = at; claws = SHARED }; break
+#ifdef WRITEABLE
+    :: d_step { at != NONE && MAY_CLAIM(at) -> stranger = at; claws = EXCLUSIVE }; break
+#endif
+    od
+}
+
 /* The next participant of the user, when all others are gone. */
 proctype Reclaimer(byte me)
 {
     byte t = NONE, ending = NONE;
-    bit valid, gone;
+    bit valid, gone, entered;
 end_waiting:
     dead[0] && dead[1] && dead[2];
     sweep();
-    assert(at == NONE || BIT(persistent, at));              /* P7 */
-    assert(temp == NONE);
+    assert(at == NONE || BIT(persistent, at) || stranger == at); /* P7 */
+    assert(temp == NONE || stranger == temp);
     assert(fpath[0] == NONE && fpath[1] == NONE)
 }
 
@@ -850,6 +917,10 @@ init
         fi;
         if
         :: KILLS -> run Killer()
+        :: else
+        fi;
+        if
+        :: HAVE(M_STRANGER) -> run Stranger()
         :: else
         fi;
         run Reclaimer(3)

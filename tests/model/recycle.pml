@@ -86,7 +86,6 @@ byte locked[NP];        /* bit i: its mapping of i holds SHARED */
 byte family[NP];        /* participant of this family; NONE: dead */
 byte fd[NP] = NONE;     /* the one segment file it has open, */
 byte lock[NP];          /*   its lock on byte 0 */
-bit byte1[NP];          /*   and on byte 1 */
 bit dead[NP];
 
 /* ---- its own memory ------------------------------------------------------- */
@@ -129,8 +128,6 @@ bit forked;
 #define FD_LOCKED(i, l) (FD_HAS(0, i, l) || FD_HAS(1, i, l) || FD_HAS(2, i, l) || FD_HAS(3, i, l))
 #define MAY_SHARE(i) (!FD_LOCKED(i, EXCLUSIVE))
 #define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !LOCKED(i))
-#define B1(p, i) (fd[p] == (i) && byte1[p])
-#define MAY_BYTE1(i) (!B1(0, i) && !B1(1, i) && !B1(2, i) && !B1(3, i))
 #define LIVES(f) (family[0] == (f) || family[1] == (f) || family[2] == (f))
 #define VALID(d) (BIT(ticketed, d) && !BIT(lapsed, d) && !BIT(spent, d))
 #define HOLDS(d, i) (sent > d && inode[d] == (i) && VALID(d))
@@ -173,13 +170,13 @@ inline vanish(p)
     od;
     k = 0; w = NONE;
     locked[p] = 0; uses[p] = 0; idle[p] = 0; away[p] = 0; forkd[p] = 0; same[p] = 0;
-    fd[p] = NONE; lock[p] = UNLOCKED; byte1[p] = 0; family[p] = NONE; dead[p] = 1;
+    fd[p] = NONE; lock[p] = UNLOCKED; family[p] = NONE; dead[p] = 1;
     watch_families()
 }
 
 inline close_fd()
 {
-    d_step { fd[me] = NONE; lock[me] = UNLOCKED; byte1[me] = 0 }
+    d_step { fd[me] = NONE; lock[me] = UNLOCKED }
 }
 
 /* open by name */
@@ -230,7 +227,6 @@ inline judge(o)
 
 inline take_name(called, by_test)                                /* smem__posix_unlink */
 {
-    d_step { MAY_BYTE1(fd[me]) -> byte1[me] = 1 };
     if
     :: path[fd[me]] != called                                    /* smem__file_is_at */
     :: else ->
@@ -274,7 +270,7 @@ inline last_one_out(under, only, by_sweep)
             take_name(under, true)
 #endif
         fi;
-        d_step { valid = 0; fd[me] = NONE; lock[me] = UNLOCKED; byte1[me] = 0 }
+        d_step { valid = 0; fd[me] = NONE; lock[me] = UNLOCKED }
     fi
 }
 
@@ -365,12 +361,10 @@ inline prove(o, old)
         :: valid || names >= NG
         :: else ->
 #ifndef FAULT_SAME_NAME
-            d_step { MAY_BYTE1(o) -> byte1[me] = 1 };       /* smem__posix_rename */
             if
-            :: path[o] != old
+            :: path[o] != old                               /* smem__posix_rename */
             :: else -> d_step { path[o] = names; names++; kept = 1 }
             fi;
-            byte1[me] = 0;
             if
             :: kept ->                                      /* poke, one pwrite */
                 d_step { nonce[o] = path[o]; state[o] = IDLE; slot[o] = 0 }
@@ -397,7 +391,7 @@ inline prove(o, old)
             :: else
             fi
         fi;
-        d_step { valid = 0; fd[me] = NONE; lock[me] = UNLOCKED; byte1[me] = 0 }
+        d_step { valid = 0; fd[me] = NONE; lock[me] = UNLOCKED }
     fi
     /* -EBUSY is remembered, and tried again at the next call: here, by the sweep */
 }

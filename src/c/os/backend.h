@@ -107,9 +107,12 @@ int smem__file_lock(const smem__file *file, enum smem__lock lock, uint64_t byte)
 /* Tries for a while: SMEM_E_BUSY when the other side does not let go. */
 enum smem__patience { SMEM__AT_ONCE = 1,
                       SMEM__BRIEFLY = 40,
+                      SMEM__SHORTLY = 200, /* where others than the user can hold it, too */
                       SMEM__LONG = 10000 }; /* turns */
 int smem__file_lock_wait(const smem__file *file, enum smem__lock lock, uint64_t byte,
                          enum smem__patience patience);
+/* Can other users hold locks on it that exclude shared ones? As its mode says. */
+bool smem__others_can_lock(const smem__file *file);
 /* Is this very file what [path] names? 1, 0 or an error. */
 int smem__file_is_at(const smem__file *file, const char *path);
 int smem__file_read(const smem__file *file, void *buf, size_t size, uint64_t offset);
@@ -250,10 +253,12 @@ typedef struct smem__object {
 } smem__object;
 
 /* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
-   moment, within the gate), so that nobody who drops is refused for his sake. */
+   moment, within the gate), so that nobody who drops is refused for his sake. Who is in
+   the gate of the name may take that away: no claim of another user's keeps him off. */
 enum smem__reach { SMEM__LOOK,
                    SMEM__READ,
-                   SMEM__WRITE };
+                   SMEM__WRITE,
+                   SMEM__TAKE };
 
 /* From this size on a segment is mapped apart from its lock, and loosened mappings
    of it are kept: a small one is mapped anew in less time. */
@@ -327,7 +332,8 @@ typedef struct smem__backend {
        mappings of this process that were loosened. */
     int (*claim)(const smem__place *place, const char *name, unsigned candidate,
                  smem__mapping *mapping, unsigned own, smem__object *out);
-    /* Take the name away, if it still leads to this object: else -ENOENT. */
+    /* Take the name away, if it still leads to this object: else -ENOENT. It is opened
+       for that in the gate, or claimed, and where others can lock it in the gate. */
     int (*unlink)(const smem__place *place, const char *name, smem__object *object);
     /* Does the name lead to what is mapped here? */
     bool (*is_current)(const smem__place *place, const char *name, unsigned candidate,

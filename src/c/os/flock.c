@@ -40,6 +40,12 @@ bool smem__byte_locks(void)
     return !smem__flock_needed();
 }
 
+/* Locks on bytes need an open file of their kind, flock any that is open. */
+bool smem__others_can_lock(const smem__file *file)
+{
+    return (file->mode & (smem__flock_needed() ? 066 : 022)) != 0;
+}
+
 static int smem__flock_try(int fd, int operation)
 {
     while (smem__sys.flock(fd, operation) != 0)

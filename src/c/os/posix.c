@@ -2,12 +2,21 @@
  * POSIX segments: files in /dev/shm, opened by path (shm_open does the same
  * and knows neither O_TMPFILE nor our prefix).
  *
- * Lock bytes of a segment's file:
- *   0  shared: held by every mapping, and by who looks at the segment;
- *      exclusive: proof that nobody maps it (the claim)
- *   1  exclusive: the right to take the name away. Who holds it and finds the
- *      inode under the name may unlink the name: nobody else can have put a
- *      newer segment there, since that takes byte 1 of this one.
+ * The lock on byte 0 of a segment's file is
+ *   shared: held by every mapping, and by who attaches it or takes its name in the
+ *      gate of the name;
+ *   exclusive: proof that nobody maps it (the claim).
+ *
+ * A name is taken away by who has the claim, or by who is in the name's gate and holds
+ * the shared lock. Byte 0 excludes the first from each other and from the second, the
+ * gate excludes the second from each other and from who makes a segment of the name. So
+ * either, having found the inode under the name, may unlink the name: nobody can have
+ * put a newer segment there.
+ *
+ * The kernel does not tell whose a lock is. Who may only read the file can refuse
+ * claims by it, as if he mapped the segment, and nobody waits for that. Who may write
+ * it can claim it, too: there who takes a name in the gate does not need the shared
+ * lock, and who has claimed it must be in the gate as well (smem__others_can_lock).
  */
 #include "os/posix.h"
 
@@ -125,23 +134,31 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     return 0;
 }
 
-/* Take the old segment's byte 1 while it is under the name; -ENOENT when none. */
-static int smem__posix_own_name(const smem__place *place, const char *path, smem__file *old)
+/* Open what is under the name so that nobody with a claim takes that away, or puts
+   anything else there; the caller is in the gate. -EAGAIN: somebody has claimed it. */
+static int smem__posix_open_to_take(const char *path, uint32_t uid, smem__file *out)
 {
-    int rc = smem__file_open(path, place->uid, true, old);
-    if (rc != 0)
+    int rc = smem__file_hold(path, uid, true, out);
+    if (rc != -EAGAIN)
         return rc;
-    rc = smem__file_lock_wait(old, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
-    if (rc == 0) {
-        rc = smem__file_is_at(old, path);
-        if (rc == 1) {
-            SMEM__POINT("posix.name-owned", "who replaces holds the old segment's byte 1");
-            return 0;
-        }
-        if (rc == 0)
-            rc = -EAGAIN;
+    rc = smem__file_open(path, uid, true, out);
+    if (rc == 0 && !smem__others_can_lock(out)) {
+        smem__file_close(out);
+        rc = -EAGAIN;
     }
-    smem__file_close(old);
+    return rc;
+}
+
+/* In the gate. -ENOENT when there is none; -EAGAIN. */
+static int smem__posix_put_in_place(const smem__place *place, const char *path, smem__file *file)
+{
+    smem__file old;
+    int rc = smem__posix_open_to_take(path, place->uid, &old);
+    if (rc != 0)
+        return rc == -ENOENT ? smem__file_publish(file, path) : rc;
+    SMEM__POINT("posix.name-held", "who replaces holds the old segment");
+    rc = smem__file_replace(place, file, path);
+    smem__file_close(&old);
     return rc;
 }
 
@@ -152,18 +169,13 @@ static int smem__posix_publish(const smem__place *place, const char *name, bool 
     int rc = smem__place_path(place, place->uid, 's', name, path);
     if (rc != 0 || !replace)
         return rc ? rc : smem__room_code(smem__file_publish(&object->file, path));
-    for (;;) {
-        smem__file old;
-        rc = smem__posix_own_name(place, path, &old);
-        if (rc == -ENOENT)
-            rc = smem__file_publish(&object->file, path);
-        else if (rc == 0) {
-            rc = smem__file_replace(place, &object->file, path);
-            smem__file_close(&old);
-        }
+    for (unsigned turn = 0; turn < SMEM__LONG; turn++) {
+        rc = smem__posix_put_in_place(place, path, &object->file);
         if (rc != -EEXIST && rc != -EAGAIN)
             return smem__room_code(rc);
+        smem__backoff(turn);
     }
+    return SMEM_E_BUSY;
 }
 
 static int smem__posix_discard(smem__object *object)
@@ -185,6 +197,19 @@ static int smem__posix_look(smem__object *object)
     return lock < 0 ? lock : 0;
 }
 
+static int smem__posix_reach(const char *path, uint32_t uid, enum smem__reach reach,
+                             smem__object *out)
+{
+    if (reach == SMEM__TAKE)
+        return smem__posix_open_to_take(path, uid, &out->file);
+    if (reach != SMEM__LOOK)
+        return smem__file_hold(path, uid, reach == SMEM__WRITE, &out->file);
+    int rc = smem__file_open(path, uid, false, &out->file);
+    if (rc == 0 && (rc = smem__posix_look(out)) != 0)
+        smem__file_close(&out->file);
+    return rc;
+}
+
 static int smem__posix_open(const smem__place *place, const char *name, unsigned candidate,
                             uint32_t uid, enum smem__reach reach, smem__object *out)
 {
@@ -195,16 +220,13 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
     out->mapped = false;
     int rc = smem__place_path(place, uid, 's', name, path);
     if (rc == 0)
-        rc = reach == SMEM__LOOK ? smem__file_open(path, uid, false, &out->file)
-                                 : smem__file_hold(path, uid, reach == SMEM__WRITE, &out->file);
-    if (rc == 0 && reach == SMEM__LOOK && (rc = smem__posix_look(out)) != 0)
-        smem__file_close(&out->file);
+        rc = smem__posix_reach(path, uid, reach, out);
     if (rc != 0)
         return rc;
     SMEM__POINT("posix.opened", "the segment is locked by an fd, not by a mapping yet");
     out->size = out->file.size;
     out->kernel_id = (int64_t)out->file.inode;
-    out->writable = reach == SMEM__WRITE;
+    out->writable = reach >= SMEM__WRITE;
     return 0;
 }
 
@@ -292,15 +314,12 @@ static int smem__posix_unlink(const smem__place *place, const char *name, smem__
     char path[SMEM__PATH_MAX];
     int rc = smem__place_path(place, place->uid, 's', name, path);
     if (rc == 0)
-        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__LONG);
-    if (rc != 0)
-        return rc;
-    SMEM__POINT("posix.unlink-owned", "byte 1 is held, the name still there");
-    rc = smem__file_stat(&object->file); /* the file that has the locks, not the one that was opened */
+        rc = smem__file_stat(&object->file); /* the file that has the locks, not the one that was opened */
     if (rc == 0)
         rc = smem__file_is_at(&object->file, path);
     if (rc != 1)
         return rc == 0 ? -ENOENT : rc;
+    SMEM__POINT("posix.unlink-owned", "nobody else may take the name, which is still there");
     rc = smem__path_unlink(path);
     SMEM__POINT("posix.unlinked", "the name is gone");
     return rc;
@@ -314,16 +333,10 @@ static int smem__posix_rename(const smem__place *place, const char *name, const 
     if (rc == 0)
         rc = smem__place_path(place, place->uid, 's', to, target);
     if (rc == 0)
-        rc = smem__file_lock_wait(&object->file, SMEM__EXCLUSIVE, SMEM__BYTE_UNLINK, SMEM__BRIEFLY);
-    if (rc != 0)
-        return rc;
-    rc = smem__file_is_at(&object->file, path);
-    if (rc == 1)
-        rc = smem__path_rename(path, target);
-    else if (rc == 0)
-        rc = -ENOENT;
-    smem__file_lock(&object->file, SMEM__UNLOCKED, SMEM__BYTE_UNLINK);
-    return rc;
+        rc = smem__file_is_at(&object->file, path);
+    if (rc != 1)
+        return rc == 0 ? -ENOENT : rc;
+    return smem__path_rename(path, target);
 }
 
 /* Pages of a file that idle mappings still show are freed by nothing else. */

@@ -4,9 +4,8 @@
 
 #include "os/backend.h"
 
-/* Lock bytes: posix.c. */
-enum { SMEM__BYTE_MAP = 0,
-       SMEM__BYTE_UNLINK = 1 };
+/* The byte of a segment's lock: posix.c. */
+enum { SMEM__BYTE_MAP = 0 };
 
 int smem__posix_map(const smem__place *place, smem__object *object, int mode, uint64_t data_offset,
                     smem__mapping *out);

@@ -274,8 +274,9 @@ void smem__posix_tighten(const smem__place *place, const char *name, smem__mappi
     if (smem__place_path(place, place->uid, 's', name, path) != 0 ||
         smem__file_open(path, place->uid, true, &file) != 0)
         return;
+    enum smem__patience patience = smem__others_can_lock(&file) ? SMEM__SHORTLY : SMEM__LONG;
     if (smem__posix_is_mapped(&file, mapping) &&
-        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, SMEM__LONG) == 0) {
+        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, patience) == 0) {
         if (mapping->apart || !mapping->shares)
             smem__file_pin(&file, 1, &mapping->pin);
         else

@@ -135,7 +135,7 @@ static int smem__sysv_open(const smem__place *place, const char *name, unsigned 
     int rc = smem__sysv_find(smem__sysv_key(uid, name, candidate), uid, out);
     if (rc == SMEM_E_SECURITY) /* a foreign segment on our key is none of ours */
         rc = -ENOENT;
-    return rc ? rc : smem__sysv_attach_aligned(place, out, reach == SMEM__WRITE ? 0 : SHM_RDONLY);
+    return rc ? rc : smem__sysv_attach_aligned(place, out, reach >= SMEM__WRITE ? 0 : SHM_RDONLY);
 }
 
 static int smem__sysv_create_code(int rc)

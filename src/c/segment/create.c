@@ -72,7 +72,7 @@ static int smem__clear_name(smem__birth *birth)
     bool replace = birth->spec->flags & SMEM_REPLACE;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old;
-        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, SMEM__WRITE, &old);
+        int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, SMEM__TAKE, &old);
         if (rc == -ENOENT)
             continue;
         if (rc != 0)
@@ -94,7 +94,7 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old = {.backend = *b};
         for (; old.candidate < (*b)->candidates; old.candidate++) {
-            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, SMEM__WRITE, &old);
+            int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, SMEM__TAKE, &old);
             if (rc == -ENOENT)
                 continue;
             if (rc != 0)
@@ -355,7 +355,7 @@ static int smem__unlink_first(smem_context *ctx, const smem__name *name, uint64_
                               const smem__gate *gate)
 {
     smem__found found;
-    int rc = smem__find(ctx, name, ctx->place.uid, SMEM__WRITE, gate, &found);
+    int rc = smem__find(ctx, name, ctx->place.uid, SMEM__TAKE, gate, &found);
     if (rc != 0)
         return rc;
     if (nonce && nonce != found.header.nonce)

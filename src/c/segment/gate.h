@@ -8,7 +8,7 @@
  *   0        shared: held by everybody inside; exclusive: the right to remove it
  *   1        exclusive: the right to read and change the journal
  *   16 + g   gate g of a name (smem__name_gate): shared to attach, exclusive to
- *            create, unlink, replace and drop
+ *            create, unlink, replace and drop (posix: drop what others may write to)
  *
  * Each entry opens the file anew: a lock does not exclude threads that share
  * the open file.

@@ -93,6 +93,23 @@ static void smem__empty(const smem__target *target, const smem__found *found)
     SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
 }
 
+/* Whose claim others can have, too, is taken in the gate. That is only tried: who is
+   inside may wait for the claim's end. */
+static int smem__take_claimed(smem_context *ctx, smem__found *found, const char *name,
+                              const smem__gate *gate)
+{
+    smem__gate own;
+    if (gate || !smem__others_can_lock(&found->object.file))
+        return smem__take_name(ctx, found, name, gate);
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name), SMEM__EXCLUSIVE, SMEM__AT_ONCE,
+                              &own);
+    if (rc != 0)
+        return rc == SMEM_E_BUSY ? -EBUSY : rc;
+    rc = smem__take_name(ctx, found, name, &own);
+    smem__gate_leave(&own);
+    return rc;
+}
+
 int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem__gate *gate,
                        uint64_t *bytes)
 {
@@ -110,7 +127,7 @@ int smem__last_one_out(smem_context *ctx, const smem__target *target, const smem
         smem__count_flight(ctx, &found.header, &flight);
         SMEM__POINT("last.judged", "claimed, and it was counted what is in flight");
         if (!smem__in_flight(&flight) || target->give_up) {
-            rc = smem__take_name(ctx, &found, target->name, gate);
+            rc = smem__take_claimed(ctx, &found, target->name, gate);
             rc = rc == 0 ? 1 : rc;
         }
         if (rc == 1)

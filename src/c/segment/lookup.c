@@ -90,14 +90,15 @@ static int smem__find_candidate_once(smem_context *ctx, const char *name, uint32
 int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
                          smem__found *out)
 {
-    enum { TURNS = 10000 };
-    for (unsigned turn = 0; turn < TURNS; turn++) {
+    for (unsigned turn = 0;; turn++) {
         int rc = smem__find_candidate_once(ctx, name, owner, reach, out);
         if (rc != -EAGAIN)
             return rc;
+        bool others = owner != ctx->place.uid || smem__others_can_lock(&out->object.file);
+        if (turn >= (unsigned)(others ? SMEM__SHORTLY : SMEM__LONG))
+            return SMEM_E_BUSY;
         smem__backoff(turn);
     }
-    return SMEM_E_BUSY;
 }
 
 int smem__find_on(smem_context *ctx, const smem__backend *backend, const char *name,
