@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 C_BUILD := build/c
 CLANG_BUILD := build/clang
+I686_BUILD := build/i686
 DEATH_BUILD := build/death
 ASAN_BUILD := build/asan
 ASAN_SITE := build/asan-site
@@ -66,6 +67,14 @@ test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there 
 	  { test -e $(CLANG_BUILD)/build.ninja || meson setup $(CLANG_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
 	  meson test -C $(CLANG_BUILD) --print-errorlogs; \
 	else echo "skipped: the build by clang (no clang here)"; fi
+
+# -Wconversion there finds each size that 32 bits do not hold.
+test-32: $(VENV)/.tools  ## run the C tests of a build for 32 bits, where gcc can make one
+	@if echo 'int main(void) { return 0; }' | gcc -m32 -xc - -o /dev/null 2>/dev/null; then \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" && export PATH && \
+	  { test -e $(I686_BUILD)/build.ninja || meson setup $(I686_BUILD) --native-file tests/c/i686.ini -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
+	  meson test -C $(I686_BUILD) --print-errorlogs --no-suite long; \
+	else echo "skipped: the build for 32 bits (no gcc-multilib here)"; fi
 
 $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
@@ -183,4 +192,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build storm test-storm test-c test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor
+.PHONY: help build storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor

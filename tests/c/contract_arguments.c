@@ -1,9 +1,14 @@
 /* Contract: sizes, names and other arguments, at and beyond their limits. */
 #include "contract.h"
 
+#include "os/backend.h"
+#include "os/syscalls.h"
+
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- sizes --------------------------------------------------------------------- */
@@ -69,8 +74,13 @@ TEST(more_than_4_gb)
     spec.ndim = 2;
     spec.shape = shape;
     int rc = smem_create(ctx, &spec, &made);
-    if (rc == SMEM_E_NO_ROOM)
+    if (sizeof(void *) == 4)
+        CHECK_CODE(rc, SMEM_E_SIZE);
+    if (sizeof(void *) == 4 || rc == SMEM_E_NO_ROOM) {
+        smem_close(other);
+        smem_close(ctx);
         check_skip("no 5 GB of address space here");
+    }
     CHECK_OK(rc);
     const int64_t n = shape[0] * shape[1];
     CHECK_EQ(smem_info_of(made)->nbytes, n);
@@ -80,6 +90,68 @@ TEST(more_than_4_gb)
     CHECK_EQ(((char *)smem_data(found))[0], 1);
     CHECK_EQ(((char *)smem_data(found))[n - 1], 2);
     smem_detach(found);
+    smem_detach(made);
+    smem_close(other);
+    smem_close(ctx);
+}
+
+static struct timespec slept_until;
+static bool slept_without_end;
+
+static long note_end(const _Atomic uint32_t *word, int operation, uint32_t value,
+                     const struct timespec *timeout, uint32_t bits)
+{
+    (void)word, (void)operation, (void)value, (void)bits;
+    slept_without_end = !timeout;
+    if (timeout)
+        slept_until = *timeout;
+    return 0;
+}
+
+/* A deadline beyond what the system's time can say is none, not one that is over. */
+TEST(far_deadlines)
+{
+    const _Atomic uint32_t word = 1;
+    smem__sys.futex = note_end;
+    for (int64_t seconds = 1; seconds < INT64_MAX / 1000000000; seconds *= 3) {
+        CHECK_EQ(smem__futex_wait(&word, 1, seconds * 1000000000 + 5), SMEM__WOKEN);
+        CHECK_EQ(slept_without_end, sizeof(time_t) == 4 && seconds > INT32_MAX);
+        CHECK(slept_without_end || (slept_until.tv_sec == seconds && slept_until.tv_nsec == 5));
+    }
+    smem__futex_wait(&word, 1, INT64_MAX);
+    CHECK(slept_without_end);
+}
+
+/* Let a small segment be what a process of 64 bits might have made: 4 GB, and a little. */
+static void enlarge(smem_segment *segment)
+{
+    char path[512];
+    smem__layout *header = header_of(segment);
+    header->shape[0] += (int64_t)1 << 29;
+    header->nbytes += (uint64_t)1 << 32;
+    header->size += (uint64_t)1 << 32;
+    snprintf(path, sizeof path, "%s/smem.%u.s.%s", check_directory(), (unsigned)geteuid(),
+             smem_info_of(segment)->name);
+    CHECK_EQ(truncate(path, (off_t)header->size), 0);
+}
+
+/* A process of 32 bits is told what a larger one has made, and may unlink it, but does not
+   take it for 4 GB less. */
+TEST(more_than_32_bits)
+{
+    if (sizeof(void *) != 4 || backend != SMEM_POSIX)
+        check_skip("for processes of 32 bits, and files that are larger");
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *made = create(ctx, check_name("large")), *found;
+    smem_info info;
+    enlarge(made);
+    CHECK_OK(smem_stat(other, check_name("large"), &info, NULL));
+    CHECK_EQ(info.nbytes, ((int64_t)1 << 32) + COLUMNS * 8);
+    smem_info_clear(&info);
+    const int modes[] = {SMEM_READ_WRITE, SMEM_READ_ONLY, SMEM_COPY_ON_WRITE};
+    for (int i = 0; i < 3; i++)
+        CHECK_CODE(smem_attach(other, check_name("large"), modes[i], &found), SMEM_E_SIZE);
+    CHECK_OK(smem_unlink(other, check_name("large")));
     smem_detach(made);
     smem_close(other);
     smem_close(ctx);
@@ -295,7 +367,7 @@ TEST(filling)
         memset(data, 0, MOST);
         smem_limit_threads(ctx, round % 2);
         CHECK_OK(smem_fill(segment, contents + round % 2, length));
-        CHECK_EQ(memcmp(data, contents + round % 2, length), 0);
+        CHECK_EQ(memcmp(data, contents + round % 2, (size_t)length), 0);
         CHECK_EQ(data[length], 0);
     }
     CHECK_CODE(smem_fill(segment, contents, MOST + 1), SMEM_E_ARGUMENT);
@@ -326,7 +398,7 @@ TEST(filling_by_threads)
     CHECK_EQ(sched_getaffinity(0, sizeof processors, &processors), 0);
     spec.shape = &count;
     CHECK_OK(smem_create(ctx, &spec, &segment));
-    void *contents = calloc(1, nbytes);
+    void *contents = calloc(1, (size_t)nbytes);
     CHECK_EQ(threads_of_a_copy(segment, contents, nbytes), CPU_COUNT(&processors) > 1);
     CHECK_EQ(threads_of_a_copy(segment, contents, 1000), 0);
     smem_limit_threads(ctx, 1);

@@ -427,7 +427,7 @@ static unsigned idle(scene *s)
 {
     smem_statistics stats;
     smem_stats(s->ctx, &stats);
-    return stats.idle;
+    return (unsigned)stats.idle;
 }
 
 /* An idle segment is nobody else's: what was told of it leads nowhere. */

@@ -17,8 +17,6 @@
 
 enum { PAGE = 4096 };
 
-__extension__ typedef __int128 wide; /* no product or sum of ours overflows it */
-
 /* A valid header: three rows of four doubles with a gap after each row. */
 static smem__layout valid(void)
 {
@@ -80,7 +78,7 @@ SPOIL(no_nonce, header->nonce = 0)
 SPOIL(negative_extent, header->shape[0] = -1)
 SPOIL(negative_beside_zero, (header->shape[0] = 0, header->shape[1] = -1))
 SPOIL(one_row_more, header->shape[0]++)
-SPOIL(one_column_more, header->shape[1] += 1 + header->start / 8)
+SPOIL(one_column_more, header->shape[1] += (int64_t)(1 + header->start / 8))
 SPOIL(starts_later, header->start += 9)
 SPOIL(starts_before, header->strides[1] = -8)
 SPOIL(starts_far_behind, header->start = UINT64_MAX)
@@ -235,13 +233,44 @@ static void mutate(smem__layout *header)
     }
 }
 
-/* What the library relies on, said again with arithmetic that cannot overflow. */
+/* How far the elements of a dimension reach behind the first one, or before it; false: further
+   than [nbytes]. */
+static bool is_within(int64_t extent, int64_t stride, uint64_t nbytes, uint64_t *reach)
+{
+    uint64_t steps = (uint64_t)extent - 1, step = (uint64_t)stride;
+    if (stride < 0)
+        step = -step;
+    if (steps == 0 || step == 0) {
+        *reach = 0;
+        return true;
+    }
+    *reach = steps * step;
+    return steps <= nbytes / step;
+}
+
+static bool are_within(const smem__layout *header)
+{
+    uint64_t before = header->start, behind = header->nbytes - header->start, reach;
+    if (header->start > header->nbytes || header->itemsize > behind)
+        return false;
+    behind -= header->itemsize;
+    for (uint32_t i = 0; i < header->ndim; i++) {
+        uint64_t *room = header->strides[i] < 0 ? &before : &behind;
+        if (!is_within(header->shape[i], header->strides[i], header->nbytes, &reach) ||
+            reach > *room)
+            return false;
+        *room -= reach;
+    }
+    return true;
+}
+
+/* What the library relies on, said again by what is left: nothing is added up that could
+   overflow. */
 static bool is_inside(const smem__layout *header, uint64_t size)
 {
-    wide low = header->start, high = header->start;
     if (header->ndim > SMEM_NDIM_MAX || header->name_length > SMEM_NAME_MAX ||
-        (wide)header->data_offset + header->nbytes > size ||
-        (wide)SMEM__DTYPE_AT + header->dtype_length > header->data_offset ||
+        header->nbytes > size || header->data_offset > size - header->nbytes ||
+        SMEM__DTYPE_AT + (uint64_t)header->dtype_length > header->data_offset ||
         header->data_offset % PAGE != 0)
         return false;
     bool empty = false;
@@ -250,13 +279,7 @@ static bool is_inside(const smem__layout *header, uint64_t size)
             return false;
         empty |= header->shape[i] == 0;
     }
-    if (empty)
-        return header->start <= header->nbytes;
-    for (uint32_t i = 0; i < header->ndim; i++) {
-        wide reach = ((wide)header->shape[i] - 1) * header->strides[i];
-        *(reach < 0 ? &low : &high) += reach;
-    }
-    return low >= 0 && high + header->itemsize <= header->nbytes;
+    return empty ? header->start <= header->nbytes : are_within(header);
 }
 
 /* Nothing but noise, behind what makes it one of ours. */
@@ -524,9 +547,10 @@ static bytes created_header(const sample *which, int backend)
     spec.flags |= SMEM_REPLACE; /* not written */
     CHECK_OK(smem_create(ctx, &spec, &segment));
     const smem_info *info = smem_info_of(segment);
-    bytes out = {malloc(info->data_offset), SMEM__DTYPE_AT + strlen(spec.dtype)};
-    memcpy(out.at, (char *)smem_data(segment) - info->data_offset, info->data_offset);
-    for (size_t i = out.size; i < info->data_offset; i++)
+    size_t offset = (size_t)info->data_offset;
+    bytes out = {malloc(offset), SMEM__DTYPE_AT + strlen(spec.dtype)};
+    memcpy(out.at, (char *)smem_data(segment) - offset, offset);
+    for (size_t i = out.size; i < offset; i++)
         CHECK_EQ(out.at[i], 0);
     CHECK_OK(smem_unlink_segment(segment));
     smem_detach(segment);

@@ -427,7 +427,7 @@ static void mutate(smem__layout *header)
     uint64_t *words = (uint64_t *)(void *)header;
     size_t count = sizeof *header / sizeof *words;
     for (uint64_t n = 1 + random_word() % 4; n > 0; n--) {
-        size_t at = random_word() % 2 ? random_word() % count : random_word() % 16;
+        size_t at = (size_t)(random_word() % 2 ? random_word() % count : random_word() % 16);
         switch (random_word() % 3) {
         case 0: words[at] = random_word(); break;
         case 1: words[at] = special[random_word() % (sizeof special / sizeof *special)]; break;
@@ -559,7 +559,7 @@ TEST(fds_taken_over)
     for (int i = 0; i < 2; i++) {
         decoy = open(path, O_RDWR | O_CREAT, 0600);
         if (i == 1) { /* even a copy of this very segment */
-            uint64_t size = smem_info_of(made)->size;
+            size_t size = (size_t)smem_info_of(made)->size;
             CHECK_EQ(write(decoy, header_of(made), size), size);
         }
         smem_reclaim(ctx, NULL);

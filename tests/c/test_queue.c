@@ -511,7 +511,7 @@ static long sleep_and_be_woken(const _Atomic uint32_t *word, int operation, uint
     (void)timeout, (void)bits;
     CHECK(word == &shared(slept_on)->put.event);
     if (operation == FUTEX_WAKE)
-        return value;
+        return (long)value;
     CHECK_EQ(shared(slept_on)->put.sleepers, 1);
     CHECK_OK(put(slept_on, "x"));
     CHECK_EQ(shared(slept_on)->put.sleepers, 0);

@@ -55,7 +55,7 @@ static smem_spec spec_for(member *one, const char *name, unsigned flags)
 static void use_own(member *one, smem_segment *segment)
 {
     double *data = smem_data(segment);
-    size_t count = smem_info_of(segment)->nbytes / sizeof *data;
+    size_t count = (size_t)smem_info_of(segment)->nbytes / sizeof *data;
     for (size_t i = 0; i < count; i += 99)
         CHECK(data[i] == 0);
     for (size_t i = 0; i < count; i += 99)

@@ -25,6 +25,12 @@ static inline bool smem__mul_signed(int64_t a, int64_t b, int64_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
+/* Can one object of C have so many bytes? Not what a process of 64 bits made for one of 32. */
+static inline bool smem__is_size(uint64_t a)
+{
+    return a <= PTRDIFF_MAX;
+}
+
 /* [unit] is a power of two. */
 static inline bool smem__round_up(uint64_t a, uint64_t unit, uint64_t *out)
 {

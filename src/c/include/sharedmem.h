@@ -8,7 +8,8 @@
  * however that process ended.
  *
  * Link with -lsharedmem, or compile the sources in src/c/base, os and segment into
- * a program.
+ * a program (for 32 bits with -D_FILE_OFFSET_BITS=64; it is refused segments above
+ * 2 GB: SMEM_E_SIZE).
  * C99 and C++ may include this file; the library itself is C11.
  *
  *

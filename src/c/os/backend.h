@@ -155,11 +155,11 @@ int smem__futex_wake(const _Atomic uint32_t *word, int count);
 
 bool smem__huge_is_worth(const smem__place *place, uint64_t size);
 /* Inaccessible addresses, to be mapped over, where huge pages can be mapped as such. */
-int smem__aligned_room(uint64_t size, void **out);
+int smem__aligned_room(size_t size, void **out);
 /* Map [fd] shared, where its pages of 2 MB can be mapped as such. */
-int smem__map_aligned(uint64_t size, int prot, int fd, void **out);
+int smem__map_aligned(size_t size, int prot, int fd, void **out);
 /* Make what is mapped here huge pages, as far as they can be had. */
-int smem__huge_populate(void *base, uint64_t size);
+int smem__huge_populate(void *base, size_t size);
 
 /* ---- processes ----------------------------------------------------------- */
 
@@ -266,7 +266,7 @@ enum { SMEM__APART_FROM = 1 << 18 };
 
 typedef struct smem__mapping {
     void *base;
-    uint64_t size;
+    size_t size;
     int64_t kernel_id;
     uint64_t device;
     bool shares; /* false: private pages, which nobody else ever sees */
@@ -299,7 +299,8 @@ typedef struct smem__backend {
     /* Write into the header of an object that is open for writing. */
     int (*poke)(const smem__object *object, const void *buf, size_t size, uint64_t offset);
     /* Map all of it, the header for writing where possible, the data from
-       [data_offset] on as [mode] says. The mapping holds the object open. */
+       [data_offset] on as [mode] says. The mapping holds the object open.
+       SMEM_E_SIZE: larger than this process may have anything. */
     int (*map)(const smem__place *place, smem__object *object, int mode, uint64_t data_offset,
                smem__mapping *out);
     void (*close)(smem__object *object);

@@ -205,7 +205,7 @@ int smem__flock_pin(const smem__file *file, size_t page, void **out)
     int rc = smem__pin_page(file->fd, pin, page);
     for (int i = 0; rc == 0 && i < SMEM__SIDES; i++)
         if (file->sides[i].fd_plus_1)
-            rc = smem__pin_page(file->sides[i].fd_plus_1 - 1, pin + (i + 1) * page, page);
+            rc = smem__pin_page(file->sides[i].fd_plus_1 - 1, pin + (size_t)(i + 1) * page, page);
     if (rc != 0) {
         smem__sys.munmap(pin, SMEM__PIN_PAGES * page);
         return rc;

@@ -12,8 +12,11 @@
    signal cut short goes on to the same end. */
 int smem__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
-    struct timespec end = {(time_t)(deadline / 1000000000), (long)(deadline % 1000000000)};
-    if (smem__sys.futex(word, FUTEX_WAIT_BITSET, expected, deadline == INT64_MAX ? NULL : &end,
+    int64_t seconds = deadline / 1000000000;
+    struct timespec end = {(time_t)seconds, (long)(deadline % 1000000000)};
+    /* a time_t of 32 bits holds 68 years */
+    bool never = deadline == INT64_MAX || end.tv_sec != seconds;
+    if (smem__sys.futex(word, FUTEX_WAIT_BITSET, expected, never ? NULL : &end,
                         FUTEX_BITSET_MATCH_ANY) == 0)
         return SMEM__WOKEN;
     return errno == EAGAIN ? 0 : -errno;

@@ -22,21 +22,21 @@
 #define MADV_COLLAPSE 25
 #endif
 
-static const uint64_t smem__huge = (uint64_t)2 << 20;
+static const size_t smem__huge = (size_t)2 << 20;
 
 bool smem__huge_is_worth(const smem__place *place, uint64_t size)
 {
     return place->huge && size >= 2 * smem__huge;
 }
 
-int smem__aligned_room(uint64_t size, void **out)
+int smem__aligned_room(size_t size, void **out)
 {
-    uint64_t page = 4096, room = (size + page - 1) / page * page;
+    size_t page = 4096, room = (size + page - 1) / page * page;
     char *base = smem__sys.mmap(NULL, room + smem__huge, PROT_NONE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return smem__map_code();
-    uint64_t head = (smem__huge - (uintptr_t)base % smem__huge) % smem__huge;
+    size_t head = (smem__huge - (uintptr_t)base % smem__huge) % smem__huge;
     if (head)
         smem__sys.munmap(base, head);
     smem__sys.munmap(base + head + room, smem__huge - head);
@@ -44,7 +44,7 @@ int smem__aligned_room(uint64_t size, void **out)
     return 0;
 }
 
-int smem__map_aligned(uint64_t size, int prot, int fd, void **out)
+int smem__map_aligned(size_t size, int prot, int fd, void **out)
 {
     void *room = NULL;
     int rc = smem__aligned_room(size, &room);
@@ -58,10 +58,10 @@ int smem__map_aligned(uint64_t size, int prot, int fd, void **out)
     return rc;
 }
 
-int smem__huge_populate(void *base, uint64_t size)
+int smem__huge_populate(void *base, size_t size)
 {
-    uint64_t whole = size / smem__huge * smem__huge;
-    for (uint64_t at = 0; at < whole; at += smem__huge) {
+    size_t whole = size / smem__huge * smem__huge;
+    for (size_t at = 0; at < whole; at += smem__huge) {
         char *one = (char *)base + at;
         if (smem__sys.madvise(one, 4096, MADV_POPULATE_WRITE) != 0)
             return -errno;

@@ -326,7 +326,7 @@ void smem__backoff(unsigned turn)
 
 void smem__nap(unsigned ms)
 {
-    struct timespec nap = {ms / 1000, (long)(ms % 1000) * 1000000};
+    struct timespec nap = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
     nanosleep(&nap, NULL);
 }
 

@@ -20,6 +20,7 @@
  */
 #include "os/posix.h"
 
+#include "base/checked.h"
 #include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
@@ -72,7 +73,7 @@ static int smem__posix_reserve(const smem__file *file, uint64_t size)
 /* Before the rest is reserved, which then costs little; whatever fails here fails
    there, too, or is small pages. */
 static bool smem__posix_reserve_huge(const smem__place *place, const smem__file *file,
-                                     uint64_t size)
+                                     size_t size)
 {
     void *base;
     if (!smem__huge_is_worth(place, size) || size > smem__memory_available() ||
@@ -105,7 +106,7 @@ static bool smem__posix_leaves_room(const smem__file *file)
 static int smem__posix_fill(const smem__place *place, const smem__file *file, uint64_t size,
                             bool reserve, bool *resident)
 {
-    *resident = reserve && smem__posix_reserve_huge(place, file, size);
+    *resident = reserve && smem__posix_reserve_huge(place, file, (size_t)size);
     int rc = reserve ? smem__posix_reserve(file, size) : -EOPNOTSUPP;
     if (rc == -EOPNOTSUPP || rc == -ENOSYS)
         return smem__file_resize(file, size);
@@ -349,7 +350,9 @@ static int smem__posix_empty(const smem__object *object, uint64_t data_offset)
     if (rc == 0)
         return 0;
     /* No fallocate here: the same through a mapping. */
-    size_t size = object->size - data_offset;
+    if (!smem__is_size(object->size))
+        return SMEM_E_SIZE;
+    size_t size = (size_t)(object->size - data_offset);
     void *data = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->file.fd,
                                 (off_t)data_offset);
     if (data == MAP_FAILED)

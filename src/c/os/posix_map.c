@@ -5,6 +5,7 @@
  */
 #include "os/posix.h"
 
+#include "base/checked.h"
 #include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
@@ -17,8 +18,8 @@ int smem__mapping_protect(const smem__mapping *mapping, uint64_t data_offset)
 {
     if (mapping->size <= data_offset)
         return 0;
-    return smem__sys.mprotect((char *)mapping->base + data_offset, mapping->size - data_offset,
-                              PROT_READ)
+    size_t offset = (size_t)data_offset;
+    return smem__sys.mprotect((char *)mapping->base + offset, mapping->size - offset, PROT_READ)
                ? -errno
                : 0;
 }
@@ -45,15 +46,16 @@ int smem__mapping_copy(smem__mapping *mapping)
 static int smem__posix_private_pages(const smem__object *object, void **out)
 {
     int fd = smem__file_reopen(&object->file, false), rc;
+    size_t size = (size_t)object->size;
     if (fd < 0 && fd != -ENOENT)
         return fd;
-    *out = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
+    *out = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE,
                           fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE, fd < 0 ? -1 : fd, 0);
     rc = *out == MAP_FAILED ? smem__map_code() : 0;
     if (fd >= 0)
         smem__sys.close(fd);
-    else if (rc == 0 && (rc = smem__file_read(&object->file, *out, object->size, 0)) != 0)
-        smem__sys.munmap(*out, object->size);
+    else if (rc == 0 && (rc = smem__file_read(&object->file, *out, size, 0)) != 0)
+        smem__sys.munmap(*out, size);
     return rc;
 }
 
@@ -75,7 +77,7 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
         return rc;
     }
     *out = (smem__mapping){.base = base,
-                           .size = object->size,
+                           .size = (size_t)object->size,
                            .kernel_id = object->kernel_id,
                            .device = object->file.device,
                            .pin = pin};
@@ -141,12 +143,14 @@ static int smem__posix_map_apart(const smem__place *place, const smem__object *o
 int smem__posix_map(const smem__place *place, smem__object *object, int mode,
                     uint64_t data_offset, smem__mapping *out)
 {
+    if (!smem__is_size(object->size))
+        return SMEM_E_SIZE;
     if (mode == SMEM_COPY_ON_WRITE) {
         int failed = smem__posix_map_private(object, out);
         return failed == -ENOMEM ? SMEM_E_NO_ROOM : failed;
     }
     int prot = object->writable ? PROT_READ | PROT_WRITE : PROT_READ, rc = 0;
-    *out = (smem__mapping){.size = object->size,
+    *out = (smem__mapping){.size = (size_t)object->size,
                            .kernel_id = object->kernel_id,
                            .device = object->file.device,
                            .shares = true,
@@ -159,7 +163,7 @@ int smem__posix_map(const smem__place *place, smem__object *object, int mode,
     SMEM__POINT("posix.mapped", "the segment is mapped");
     if (rc == 0 && mode == SMEM_READ_ONLY &&
         (rc = smem__mapping_protect(out, data_offset)) != 0)
-        smem__sys.munmap(out->base, object->size);
+        smem__sys.munmap(out->base, out->size);
     return rc == -ENOMEM ? SMEM_E_NO_ROOM : rc;
 }
 

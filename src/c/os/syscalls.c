@@ -19,6 +19,9 @@
 #define SYS_pidfd_open 434 /* the same on every architecture */
 #endif
 
+/* Segments may be larger than what a process of 32 bits can map. */
+_Static_assert(sizeof(off_t) == 8, "on a system of 32 bits compile with -D_FILE_OFFSET_BITS=64");
+
 /* open and fcntl are variadic: a pointer to them has another calling contract. */
 static int smem__open_call(const char *path, int flags, mode_t mode)
 {

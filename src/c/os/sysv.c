@@ -13,6 +13,7 @@
  */
 #include "os/backend.h"
 
+#include "base/checked.h"
 #include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
@@ -81,11 +82,12 @@ static int smem__sysv_attach(smem__object *object, const void *at, int flags)
 static int smem__sysv_attach_aligned(const smem__place *place, smem__object *object, int flags)
 {
     void *room;
-    if (!smem__huge_is_worth(place, object->size) || smem__aligned_room(object->size, &room) != 0)
+    size_t size = (size_t)object->size;
+    if (!smem__huge_is_worth(place, size) || smem__aligned_room(size, &room) != 0)
         return smem__sysv_attach(object, NULL, flags);
     int rc = smem__sysv_attach(object, room, flags | SHM_REMAP);
     if (rc != 0)
-        smem__sys.munmap(room, object->size);
+        smem__sys.munmap(room, size);
     return rc;
 }
 
@@ -165,7 +167,7 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
 {
     int32_t key = smem__sysv_key(place->uid, name, candidate);
     int flags = IPC_CREAT | IPC_EXCL | (int)mode | (reserve ? 0 : SHM_NORESERVE);
-    int id = smem__sys.shmget(key, size, flags);
+    int id = smem__sys.shmget(key, (size_t)size, flags);
     if (id < 0)
         return smem__sysv_create_code(-errno);
     SMEM__POINT("sysv.made", "journalled, zero bytes, nobody attaches it");
@@ -179,7 +181,7 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
         smem__sys.shmctl(id, IPC_RMID, NULL);
         SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
     } else if (reserve && smem__huge_is_worth(place, size))
-        out->resident = smem__huge_populate(out->probe, size) == 0; /* else its pages come when they are touched */
+        out->resident = smem__huge_populate(out->probe, (size_t)size) == 0; /* else its pages come when they are touched */
     return rc == -ENOENT ? -EIDRM : rc; /* another program has removed it */
 }
 
@@ -214,12 +216,13 @@ static int smem__sysv_poke(const smem__object *object, const void *buf, size_t s
 /* shmat knows no private mode: a copy, made now. */
 static int smem__sysv_map_copy(const smem__object *object, smem__mapping *out)
 {
-    void *base = smem__sys.mmap(NULL, object->size, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t size = (size_t)object->size;
+    void *base = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                                -1, 0);
     if (base == MAP_FAILED)
         return smem__map_code() == -ENOMEM ? SMEM_E_NO_ROOM : -errno;
-    memcpy(base, object->probe, object->size);
-    *out = (smem__mapping){.base = base, .size = object->size, .kernel_id = -1};
+    memcpy(base, object->probe, size);
+    *out = (smem__mapping){.base = base, .size = size, .kernel_id = -1};
     return 0;
 }
 
@@ -227,10 +230,12 @@ static int smem__sysv_map(const smem__place *place, smem__object *object, int mo
                           uint64_t data_offset, smem__mapping *out)
 {
     (void)place;
+    if (!smem__is_size(object->size))
+        return SMEM_E_SIZE;
     if (mode == SMEM_COPY_ON_WRITE)
         return smem__sysv_map_copy(object, out);
     *out = (smem__mapping){
-        .base = object->probe, .size = object->size, .kernel_id = object->id, .shares = true};
+        .base = object->probe, .size = (size_t)object->size, .kernel_id = object->id, .shares = true};
     int rc = mode == SMEM_READ_ONLY ? smem__mapping_protect(out, data_offset) : 0;
     if (rc == 0)
         object->probe = NULL;

@@ -16,7 +16,7 @@ int smem__fill_object(const smem__found *found, const smem_spec *spec)
         return 0;
     for (uint64_t at = 0; at < nbytes; at += size) {
         uint64_t n = nbytes - at < size ? nbytes - at : size;
-        int rc = found->backend->poke(&found->object, spec->contents, n,
+        int rc = found->backend->poke(&found->object, spec->contents, (size_t)n,
                                       found->header.data_offset + at);
         if (rc != 0)
             return rc;
@@ -29,15 +29,15 @@ int smem__fill_object(const smem__found *found, const smem_spec *spec)
 typedef struct smem__filling {
     char *data;
     const char *contents;
-    uint64_t nbytes, period;
+    size_t nbytes, period;
     bool streams;
-    _Atomic uint64_t next;
+    _Atomic size_t next;
 } smem__filling;
 
-static void smem__fill_piece(const smem__filling *filling, uint64_t at, uint64_t end)
+static void smem__fill_piece(const smem__filling *filling, size_t at, size_t end)
 {
     while (at < end) {
-        uint64_t from = at % filling->period, n = filling->period - from;
+        size_t from = at % filling->period, n = filling->period - from;
         n = n < end - at ? n : end - at;
         if (filling->streams)
             smem__stream(filling->data + at, filling->contents + from, n);
@@ -50,17 +50,17 @@ static void smem__fill_piece(const smem__filling *filling, uint64_t at, uint64_t
 static void *smem__fill_pieces(void *arg)
 {
     smem__filling *filling = arg;
-    uint64_t at;
+    size_t at;
     while ((at = atomic_fetch_add(&filling->next, SMEM__FILL_PIECE)) < filling->nbytes) {
-        uint64_t end = at + SMEM__FILL_PIECE;
+        size_t end = at + SMEM__FILL_PIECE;
         smem__fill_piece(filling, at, end < filling->nbytes ? end : filling->nbytes);
     }
     return NULL;
 }
 
 /* [contents], [period] bytes of them, again and again. */
-static void smem__fill_from(const smem_context *ctx, void *data, uint64_t nbytes,
-                            const void *contents, uint64_t period)
+static void smem__fill_from(const smem_context *ctx, void *data, size_t nbytes,
+                            const void *contents, size_t period)
 {
     pthread_t second;
     smem__filling filling = {.data = data,
@@ -79,9 +79,9 @@ void smem__fill_mapped(const smem_context *ctx, void *data, uint64_t nbytes,
                        const smem_spec *spec)
 {
     if (spec->contents_size)
-        smem__fill_from(ctx, data, nbytes, spec->contents, spec->contents_size);
+        smem__fill_from(ctx, data, (size_t)nbytes, spec->contents, (size_t)spec->contents_size);
     else if (!(spec->flags & SMEM_UNINITIALIZED))
-        memset(data, 0, nbytes);
+        memset(data, 0, (size_t)nbytes);
 }
 
 int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
@@ -89,7 +89,7 @@ int smem_fill(smem_segment *segment, const void *contents, uint64_t nbytes)
     if (segment->mode == SMEM_READ_ONLY || nbytes > segment->info.nbytes)
         return SMEM_E_ARGUMENT;
     if (nbytes)
-        smem__fill_from(segment->ctx, smem_data(segment), nbytes, contents, nbytes);
+        smem__fill_from(segment->ctx, smem_data(segment), (size_t)nbytes, contents, (size_t)nbytes);
     return 0;
 }
 

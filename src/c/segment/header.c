@@ -89,7 +89,7 @@ int smem__header_make(const smem_spec *spec, size_t page, smem__layout *out)
         return rc;
     if (!smem__round_up(SMEM__DTYPE_AT + dtype_length, page, &out->data_offset) ||
         !smem__add(out->data_offset, out->nbytes, &out->size) ||
-        !smem__round_up(out->size, page, &out->size) || out->size > INT64_MAX)
+        !smem__round_up(out->size, page, &out->size) || !smem__is_size(out->size))
         return SMEM_E_SIZE;
     return 0;
 }

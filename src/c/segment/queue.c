@@ -36,10 +36,10 @@ static void smem__tape_write(const smem_queue *queue, uint64_t at, const void *i
     if (length == 0)
         return; /* then the other side may be NULL, too */
     unsigned char *items = smem__queue_items(queue);
-    uint64_t begin = at & (queue->room - 1);
-    uint64_t first = queue->room - begin < length ? queue->room - begin : length;
+    size_t begin = (size_t)(at & (queue->room - 1)), n = (size_t)length;
+    size_t first = queue->room - begin < n ? (size_t)(queue->room - begin) : n;
     memcpy(items + begin, item, first);
-    memcpy(items, (const unsigned char *)item + first, length - first);
+    memcpy(items, (const unsigned char *)item + first, n - first);
 }
 
 static void smem__tape_read(const smem_queue *queue, uint64_t at, void *out, uint64_t length)
@@ -47,10 +47,10 @@ static void smem__tape_read(const smem_queue *queue, uint64_t at, void *out, uin
     if (length == 0)
         return; /* then the other side may be NULL, too */
     const unsigned char *items = smem__queue_items(queue);
-    uint64_t begin = at & (queue->room - 1);
-    uint64_t first = queue->room - begin < length ? queue->room - begin : length;
+    size_t begin = (size_t)(at & (queue->room - 1)), n = (size_t)length;
+    size_t first = queue->room - begin < n ? (size_t)(queue->room - begin) : n;
     memcpy(out, items + begin, first);
-    memcpy((unsigned char *)out + first, items, length - first);
+    memcpy((unsigned char *)out + first, items, n - first);
 }
 
 /* ---- waiting ---------------------------------------------------------------- */
