@@ -142,6 +142,15 @@ def test_c_example_builds_with_the_installed_library(installed: Path, tmp_path: 
     assert run(tmp_path / "named_array", "sum", a.name, cwd=tmp_path) == "sum of installed: 3\n"
 
 
+def test_library_exports_what_its_header_declares(installed: Path) -> None:
+    """The shared library has the functions of `sharedmem.h` for others, and nothing else."""
+    header = (ROOT / "src/c/include/sharedmem.h").read_text("utf-8")
+    code = re.sub(r"/\*.*?\*/|^#.*?(?<!\\)$", "", header, flags=re.DOTALL | re.MULTILINE)
+    declared = set(re.findall(r"^(?!typedef)[\w *]+?\b(smem_\w+)\(", code, re.MULTILINE))
+    table = run("nm", "-D", "--defined-only", installed / "lib/libsharedmem.so", cwd=installed)
+    assert {line.split()[-1] for line in table.splitlines()} == declared
+
+
 @pytest.mark.parametrize(
     ("file", "pattern"),
     [

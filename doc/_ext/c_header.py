@@ -143,7 +143,7 @@ def _chunks(lines: list[str]) -> list[tuple[list[str], list[str]]]:
 
 def _cut(text: str) -> str:
     """Without what is there for the preprocessor only."""
-    text = re.sub(r"#ifdef __cplusplus.*?#endif\n", "", text, flags=re.DOTALL)
+    text = re.sub(r"#ifdef (?:__cplusplus|SMEM_EXPORTS).*?#endif\n", "", text, flags=re.DOTALL)
     text = re.sub(r"#include.*\n", "", text)
     return re.sub(r"#(ifndef|define) SHAREDMEM_H\n|\n#endif\n*$", "", text)
 

@@ -21,7 +21,7 @@ enum { SMEM__POINT_NAME = 32 };
 typedef char smem__point[SMEM__POINT_NAME];
 extern const smem__point __start_smem_points[], __stop_smem_points[];
 
-extern void (*smem__at_point)(const smem__point *point);
+__attribute__((visibility("default"))) extern void (*smem__at_point)(const smem__point *point);
 
 #define SMEM__POINT(name, state)                                              \
     do {                                                                      \

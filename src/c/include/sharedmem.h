@@ -68,6 +68,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef SMEM_EXPORTS /* while the shared library is built, which hides all else */
+#pragma GCC visibility push(default)
+#endif
 
 #define SMEM_VERSION "0.1.0"
 
@@ -752,6 +755,9 @@ int smem_queue_done(const smem_queue *queue);
 /* Wait until all that was put is done. -ETIMEDOUT, -EINTR. */
 int smem_queue_join(const smem_queue *queue, int64_t deadline);
 
+#ifdef SMEM_EXPORTS
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
