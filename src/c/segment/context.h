@@ -50,7 +50,7 @@ typedef struct smem__cache {
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
     _Atomic unsigned count; /* those away included, as in [bytes]; a look without table_lock is a hint */
-    unsigned away_count;
+    _Atomic unsigned away_count; /* likewise */
     uint64_t away_bytes;
     uint64_t reused, kept, evicted, returned;
 } smem__cache;
