@@ -5,6 +5,7 @@
 #include "segment/share.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/resource.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -509,6 +511,234 @@ TEST(cache_use_outlasts_leaving_beside_a_sweep)
             smem_detach(made);
         smem_close(ctx);
         smem_close(other);
+    }
+}
+
+/* What somebody else does to a segment just before the next claim of it, once. */
+static struct {
+    int64_t kernel_id;
+    void (*act)(void);
+    smem__syscalls real;
+} claimed;
+
+static void act_before_claim(int fd)
+{
+    struct stat file;
+    void (*act)(void) = claimed.act;
+    if (!act || claimed.real.fstat(fd, &file) != 0 || (int64_t)file.st_ino != claimed.kernel_id)
+        return;
+    claimed.act = NULL; /* which claims it, too */
+    act();
+}
+
+static int lock_after_others(int fd, int command, struct flock *lock)
+{
+    if (lock->l_type == F_WRLCK && lock->l_start == 0)
+        act_before_claim(fd);
+    return claimed.real.fcntl_lock(fd, command, lock);
+}
+
+static int flock_after_others(int fd, int operation)
+{
+    if (operation & LOCK_EX)
+        act_before_claim(fd);
+    return claimed.real.flock(fd, operation);
+}
+
+static void leave_after_others(smem_context *ctx, int64_t kernel_id, void (*act)(void))
+{
+    claimed.kernel_id = kernel_id;
+    claimed.act = act;
+    claimed.real = smem__sys;
+    smem__sys.fcntl_lock = lock_after_others;
+    smem__sys.flock = flock_after_others;
+    smem_leave(ctx);
+    smem__sys = claimed.real;
+    CHECK(claimed.act == NULL);
+}
+
+static struct {
+    smem_context *ctx, *leaver; /* who drops; who leaves and comes back meanwhile, or NULL */
+    smem_segment *held, *left, *next;
+    const int64_t *size;
+} dropper;
+
+/* The last but for those that leave drops it, and makes the next one. */
+static void drop_and_make(void)
+{
+    if (dropper.leaver)
+        smem_leave(dropper.leaver); /* the dropper has it, so it is locked again */
+    smem_detach(dropper.left);
+    smem_detach(dropper.held);
+    dropper.next = make(dropper.ctx, dropper.size, 0);
+    *at(dropper.next, 1) = 1;
+}
+
+static void leave_beside_a_drop(int size, int mode, bool made_there, bool two)
+{
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_context *third = two ? open_warm(NULL) : NULL;
+    smem_segment *made = make(made_there ? other : ctx, &sizes[size], 0), *used, *held;
+    const char *name = smem_info_of(made)->name;
+    *at(made, 0) = *at(made, 1) = 7;
+    smem_publish(made);
+    CHECK_OK(smem_attach(ctx, name, mode, &used));
+    CHECK_OK(smem_attach(other, name, SMEM_READ_WRITE, &held));
+    dropper.left = two ? attach(third, name, SMEM_READ_WRITE) : NULL;
+    dropper.ctx = other;
+    dropper.leaver = third;
+    dropper.held = held;
+    dropper.size = &sizes[size];
+    smem_detach(made);
+    leave_after_others(ctx, smem_info_of(used)->kernel_id, drop_and_make);
+    CHECK(*at(used, 0) == 7 && *at(used, 1) == 7);
+    CHECK(smem_info_of(dropper.next)->kernel_id != smem_info_of(used)->kernel_id);
+    if (mode != SMEM_READ_ONLY)
+        *at(used, 1) = 66;
+    CHECK(*at(dropper.next, 0) == 0 && *at(dropper.next, 1) == 1);
+    smem_detach(used);
+    smem_detach(dropper.next);
+    smem_close(ctx);
+    smem_close(other);
+    smem_close(third);
+}
+
+/* Who leaves keeps what it uses though the other user drops it in between and makes another
+   array, and though a third one comes back from leaving meanwhile. */
+TEST(cache_use_outlasts_leaving_beside_a_drop)
+{
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
+    if (backend != SMEM_POSIX)
+        return; /* there the kernel counts who leaves, too */
+    for (int i = 0; i < 8 * SIZES; i++)
+        for (int mode = SMEM_READ_WRITE; mode <= SMEM_COPY_ON_WRITE; mode++)
+            if (i / SIZES % 2 == 0 || mode == SMEM_READ_WRITE)
+                leave_beside_a_drop(i % SIZES, mode, i / SIZES & 2, i / SIZES & 1);
+}
+
+static int open_nothing(const char *path, int flags, mode_t mode)
+{
+    (void)path, (void)flags, (void)mode;
+    errno = EMFILE;
+    return -1;
+}
+
+/* Who cannot say that it leaves does not: its use counts until the process has ended. */
+TEST(cache_use_outlasts_leaving_without_a_file)
+{
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+        smem_segment *made = make(other, &sizes[i], 0), *used, *next;
+        *at(made, 0) = 7;
+        smem_publish(made);
+        CHECK_OK(smem_attach(ctx, smem_info_of(made)->name, SMEM_COPY_ON_WRITE, &used));
+        smem__syscalls before = smem__sys;
+        smem__sys.open = open_nothing;
+        smem_leave(ctx);
+        smem__sys = before;
+        smem_detach(made);
+        next = make(other, &sizes[i], 0);
+        CHECK(*at(used, 0) == 7);
+        smem_detach(used);
+        smem_detach(next);
+        smem_close(ctx);
+        CHECK_OK(smem_reclaim(other, NULL));
+        smem_close(other);
+    }
+}
+
+/* What is made persistent stays so, whoever had attached it before and drops it. */
+TEST(cache_persists_though_attached_before)
+{
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
+    for (int i = 0; i < 2 * SIZES; i++) {
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+        smem_segment *made = make(ctx, &sizes[i / 2], 0), *held, *next;
+        smem_publish(made);
+        smem_info info = facts(made), found;
+        *at(made, 0) = 7;
+        held = attach(other, info.name, SMEM_READ_WRITE);
+        CHECK_OK(smem_persist(i % 2 ? held : made));
+        smem_detach(i % 2 ? held : made);
+        smem_detach(i % 2 ? made : held); /* who has not made it so */
+        CHECK_OK(smem_stat(ctx, info.name, &found, NULL));
+        CHECK_EQ(found.flags, SMEM_PERSISTENT);
+        CHECK_EQ(found.nonce, info.nonce);
+        smem_info_clear(&found);
+        next = make(i % 2 ? ctx : other, &sizes[i / 2], 0);
+        held = attach(ctx, info.name, SMEM_READ_WRITE);
+        CHECK(*at(held, 0) == 7);
+        CHECK_OK(smem_unlink(ctx, info.name));
+        smem_detach(held);
+        smem_detach(next);
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+static smem_segment *persisted;
+static smem__syscalls called_before;
+
+/* The last moment after its header was read. */
+static ssize_t read_before_persist(int fd, void *buf, size_t size, off_t offset)
+{
+    struct stat file;
+    ssize_t got = called_before.pread(fd, buf, size, offset);
+    if (persisted && called_before.fstat(fd, &file) == 0 &&
+        (int64_t)file.st_ino == smem_info_of(persisted)->kernel_id) {
+        CHECK_OK(smem_persist(persisted));
+        persisted = NULL;
+    }
+    return got;
+}
+
+/* Nobody who leaves takes back that it is persistent, in no mode. */
+TEST(cache_persists_though_somebody_leaves)
+{
+    if (backend != SMEM_POSIX)
+        return; /* a copy is nobody's use there */
+    for (int i = 0; i < SIZES; i++) {
+        smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+        smem_segment *made = make(ctx, &sizes[i], 0), *used;
+        smem_publish(made);
+        smem_info info = facts(made), found;
+        CHECK_OK(smem_attach(other, info.name, SMEM_COPY_ON_WRITE, &used));
+        called_before = smem__sys;
+        persisted = made;
+        smem__sys.pread = read_before_persist;
+        smem_leave(other);
+        smem__sys = called_before;
+        CHECK(!persisted);
+        smem_detach(used);
+        smem_detach(made);
+        CHECK_OK(smem_stat(ctx, info.name, &found, NULL));
+        CHECK_EQ(found.flags, SMEM_PERSISTENT);
+        smem_info_clear(&found);
+        CHECK_OK(smem_unlink(ctx, info.name));
+        smem_close(ctx);
+        smem_close(other);
+    }
+}
+
+/* What others were let in to since it was made is freed at once, and not kept. */
+TEST(cache_permissions_changed)
+{
+    if (backend != SMEM_POSIX)
+        return;
+    for (int i = 0; i < SIZES; i++) {
+        char path[512];
+        smem_context *ctx = open_warm(NULL);
+        smem_segment *segment = make(ctx, &sizes[i], 0);
+        smem_publish(segment);
+        smem_info info = facts(segment);
+        snprintf(path, sizeof path, "%s/smem.%u.s.%s", check_directory(), (unsigned)geteuid(),
+                 info.name);
+        CHECK_EQ(chmod(path, 0640), 0);
+        smem_detach(segment);
+        CHECK_EQ(stats(ctx).idle, 0);
+        CHECK_EQ(check_files('s'), 0);
+        smem_close(ctx);
     }
 }
 

@@ -592,6 +592,7 @@ OPERATION(leave_for_reading, .prepare = hold, .before = have_attached_for_readin
           .judge = still_named)
 OPERATION(leave_with_a_copy, .prepare = hold, .before = have_a_copy, .act = leave,
           .judge = still_named)
+OPERATION(leave_with_published, .kinds = JOINS | APART, .before = have_published, .act = leave)
 OPERATION(leave_with_sent, .before = have_sent, .act = leave, .judge = in_flight)
 OPERATION(leave_and_return, .kinds = JOINS | APART, .before = have, .act = leave_and_come_back)
 OPERATION(change_families, .prepare = hold, .before = have_attached, .act = change_family,

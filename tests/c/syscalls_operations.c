@@ -423,6 +423,38 @@ static void share_published(scene *s)
     CHECK_OK(smem_attach(s->other, s->info.name, SMEM_READ_WRITE, &s->held));
 }
 
+/* Who makes it leaves; who has it, too, may keep what it drops. */
+static void share_with_warm(scene *s)
+{
+    warm(s);
+    reopen(&s->other, (smem_options){0});
+    CHECK_OK(create_of(s, NULL, shape[0]));
+    publish(s);
+    *(double *)smem_data(s->result) = 5;
+    CHECK_OK(smem_attach(s->other, s->info.name, SMEM_READ_WRITE, &s->held));
+}
+
+static void copy_beside_warm(scene *s)
+{
+    share_with_warm(s);
+    smem_segment *made = s->result;
+    CHECK_OK(smem_attach(s->ctx, s->info.name, SMEM_COPY_ON_WRITE, &s->result));
+    smem_detach(made);
+}
+
+/* It is used after leaving, whatever the other makes of what it drops. */
+static void used_on(scene *s, int rc)
+{
+    CHECK_EQ(rc, 0);
+    smem_spec spec = spec_of(NULL);
+    spec.permissions = 0;
+    spec.flags = SMEM_UNPUBLISHED;
+    smem_detach(s->held);
+    CHECK_OK(smem_create(s->other, &spec, &s->held));
+    *(double *)smem_data(s->held) = 6;
+    CHECK(*(double *)smem_data(s->result) == 5);
+}
+
 static unsigned idle(scene *s)
 {
     smem_statistics stats;
@@ -665,6 +697,10 @@ OPERATION(observe, hold, look_as_observer, unharmed)
 OPERATION(leave_with_shared, hold_and_attach, leave, NULL)
 /* Leaving takes one's own names, or leaves them to the next sweep. */
 OPERATION(leave_with_own, make, leave, NULL)
+/* So it is with what can be recycled, whatever it could not say of its use. */
+OPERATION(leave_with_published, share_with_warm, leave, used_on)
+/* So it is with a private copy, whose pages show the file's. */
+OPERATION(leave_with_a_copy, copy_beside_warm, leave, used_on)
 /* A family that could not be changed is the old one. */
 OPERATION(change_family, hold, new_family, unharmed)
 /* A participant that could not join has left nothing. */

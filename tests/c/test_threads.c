@@ -276,6 +276,59 @@ TEST(no_call_is_a_point_of_cancellation)
     smem_close(all.contexts[0]);
 }
 
+/* ---- what others use ------------------------------------------------------- */
+
+enum { AWAY = 8,
+       VISITS = 1500 };
+static const int64_t large[] = {50000};
+
+typedef struct visitor {
+    smem_context *ctx;
+    smem_segment **all;
+    pthread_t thread;
+    int number;
+} visitor;
+
+static void *visit(void *arg)
+{
+    const visitor *one = arg;
+    for (int i = 0; i < VISITS; i++) {
+        smem_segment *segment;
+        int which = (i + one->number) % AWAY;
+        CHECK_OK(smem_attach(one->ctx, smem_info_of(one->all[which])->name, SMEM_READ_WRITE, &segment));
+        CHECK(*(double *)smem_data(segment) == which);
+        smem_detach(segment);
+    }
+    return NULL;
+}
+
+/* Threads drop and attach again what somebody else uses: mappings go away and come back. */
+TEST(threads_share_what_is_away)
+{
+    CHECK_EQ(setenv("SHAREDMEM_CACHE", "10000000", 1), 0);
+    smem_context *owner = check_open(NULL), *ctx = check_open(NULL);
+    smem_segment *all[AWAY];
+    visitor visitors[THREADS];
+    smem_statistics statistics;
+    for (int i = 0; i < AWAY; i++) {
+        smem_spec spec = {.backend = backend, .dtype = "'<f8'", .itemsize = 8, .ndim = 1, .shape = large};
+        CHECK_OK(smem_create(owner, &spec, &all[i]));
+        *(double *)smem_data(all[i]) = i;
+    }
+    for (int i = 0; i < THREADS; i++) {
+        visitors[i] = (visitor){.ctx = ctx, .all = all, .number = i};
+        CHECK_EQ(pthread_create(&visitors[i].thread, NULL, visit, &visitors[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_join(visitors[i].thread, NULL), 0);
+    smem_stats(ctx, &statistics);
+    CHECK_EQ(statistics.returned > 0, backend == SMEM_POSIX);
+    for (int i = 0; i < AWAY; i++)
+        smem_detach(all[i]);
+    smem_close(ctx);
+    smem_close(owner);
+}
+
 int main(int argc, char **argv)
 {
     return check_main_on_backend(argc, argv, &backend);

@@ -5,9 +5,9 @@
  * One step is one system call, one atomic exchange or one write into a header;
  * any process can be killed between any two. A segment is an inode [i]; its
  * name and its nonce change together, so one number [name] stands for both.
- * Families are one step here; lifetime.pml has their files in full, and what
- * leaving does to mappings. Segments with a name of the user's are never
- * recycled, so there are none.
+ * Families are one step here; lifetime.pml has their files in full. Who leaves
+ * loosens what it uses (lifetime.pml, too) and uses it on, until it is gone.
+ * Segments with a name of the user's are never recycled, so there are none.
  *
  * Checked (assert):
  *   P1  no attach ends with memory that a test has freed, or that was given out
@@ -20,7 +20,10 @@
  *   R1  what is given out again is mapped by no other program, nor in flight
  *   R2  it was dropped by a living owner: what the dead left is never given out
  *   R3  it was not freed
- *   R4  what is used is locked, by its own mapping or by one that fork left it
+ *   R4  what is used is locked, by its own mapping or by one that fork left it,
+ *       or counted by who leaves
+ *   R5  what is persistent is neither given out again nor freed by a test
+ *   R6  no pages are emptied that somebody uses
  *   and no process waits for ever (invalid end states).
  *
  * The faults:
@@ -38,6 +41,12 @@
  *   FAULT_AWAY_WITHOUT_LOCK     the mapping comes back, and no page with a lock (R4)
  *   FAULT_HEADER_IN_ANY_ORDER   a death while it is described leaves a header
  *                               that nobody can read, and so nobody frees (P7)
+ *   FAULT_AS_IT_WAS             whether it may be recycled is what the header said
+ *                               when it was mapped (R1, R5)
+ *   FAULT_FITNESS_BEFORE_PROOF  read, then claimed (R1, R5)
+ *   FAULT_NOT_COUNTED           who leaves does not say that it uses it on (R1, R6)
+ *   FAULT_LOOSE_THEN_COUNTED    it says so when its lock is gone (R1, R6)
+ *   FAULT_COUNTED_BY_A_BIT      who comes back speaks for all that leave (R1, R6)
  *   FAULT_LATE_IS_DAMAGED       who comes too late takes a header that is being
  *                               written for a damaged one (P8)
  */
@@ -65,6 +74,7 @@
 #define M_FORK 256
 #define M_LEAVE 512
 #define M_AWAY 1024     /* not an operation: what others use stays mapped */
+#define M_PERSIST 2048
 #define HAVE(m) ((MENU & (m)) != 0)
 #define MAY(m) (ops > 0 && HAVE(m))
 
@@ -95,6 +105,9 @@ byte idle[NP];          /* bit i: in its cache */
 byte away[NP];          /* bit i: mapped, not locked: others use it or will */
 byte forkd[NP];         /* bit i: smem_segment.forks is not smem_context.forks */
 byte same[NP];          /* bit i: its mapping is inherited: one open file for two */
+#ifdef FAULT_AS_IT_WAS
+byte unfit[NP];         /* bit i: its header said so when it was mapped */
+#endif
 
 /* ---- what stays ------------------------------------------------------------ */
 
@@ -103,6 +116,8 @@ byte nonce[NI];         /* name and nonce in its header */
 byte state[NI];
 bit writing[NI];        /* smem__cache_describe is at it */
 bit broken[NI];         /* no header any more */
+byte counted[NI];       /* loose uses, in its header's flags */
+byte persistent;        /* bit i: in its header's flags */
 byte slot[NI];          /* 0, or 1 + number of the ticket in it */
 byte sent, means[ND], tag[ND], ticketed, channel;
 byte made, names;
@@ -134,6 +149,12 @@ bit forked;
 #define IN_FLIGHT(i) (HOLDS(0, i) || HOLDS(1, i))
 #define OTHER(p, i) ((p) != me && (BIT(uses[p], i) || BIT(idle[p], i) && family[p] != NONE && !BIT(same[p], i)))
 #define REACHED(i) (OTHER(0, i) || OTHER(1, i) || OTHER(2, i))
+#define FIT(i) (counted[i] == 0 && !BIT(persistent, i))         /* smem__may_recycle */
+#ifdef FAULT_AS_IT_WAS
+#define SEEMS_FIT(i) (!BIT(unfit[me], i))
+#else
+#define SEEMS_FIT(i) FIT(i)
+#endif
 
 inline watch_families()
 {
@@ -235,6 +256,8 @@ inline take_name(called, by_test)                                /* smem__posix_
             :: by_test ->
                 assert(!LOCKED(fd[me]) && !FD_LOCKED(fd[me], SHARED)); /* P2 */
                 assert(!IN_FLIGHT(fd[me]));                 /* P3 */
+                assert(!BIT(persistent, fd[me]));           /* R5 */
+                assert(!FIT(fd[me]) || !REACHED(fd[me]));   /* R6: smem__empty */
                 freed = WITH(freed, fd[me])
             :: else -> taken = WITH(taken, fd[me])
             fi;
@@ -251,6 +274,8 @@ inline last_one_out(under, only, by_sweep)
     :: fd[me] != NONE && broken[fd[me]] -> close_fd()       /* smem__found_read */
     :: fd[me] != NONE && !broken[fd[me]] && only != NONE && nonce[fd[me]] != only ->
         close_fd()                                          /* smem__is_target */
+    :: fd[me] != NONE && !broken[fd[me]] && (only == NONE || nonce[fd[me]] == only) &&
+       BIT(persistent, fd[me]) -> close_fd()                /* smem__is_kept */
     :: else ->
         judge(fd[me]);
         if
@@ -340,17 +365,23 @@ inline claim_mapped(o, title)
     fi
 }
 
-/* smem__cache_prove, smem__cache_own. Sets [kept]. [old]: smem_info.name */
+/* smem__cache_prove, smem__cache_own. Sets [kept], or [spoilt]. [old]: smem_info.name */
 inline prove(o, old)
 {
 #ifdef FAULT_TICKETS_BEFORE_PROOF
     judge(o);
+#endif
+#ifdef FAULT_FITNESS_BEFORE_PROOF
+    spoilt = !SEEMS_FIT(o);
 #endif
     claim_mapped(o, old);
     if
     :: fd[me] == NONE                                       /* -EBUSY, -ENOENT */
     :: fd[me] != NONE && nonce[o] != old -> close_fd()
     :: else ->
+#ifndef FAULT_FITNESS_BEFORE_PROOF
+        spoilt = !SEEMS_FIT(o);
+#endif
 #ifndef FAULT_TICKETS_BEFORE_PROOF
         judge(o);
 #endif
@@ -358,7 +389,7 @@ inline prove(o, old)
         valid = 0;
 #endif
         if
-        :: valid || names >= NG
+        :: valid || names >= NG || spoilt
         :: else ->
 #ifndef FAULT_SAME_NAME
             if
@@ -409,13 +440,14 @@ inline drop(i)
 {
     d_step { n = nonce[i]; uses[me] = WITHOUT(uses[me], i) };
     if
-    :: true ->                                              /* smem__cache_keep */
+    :: SEEMS_FIT(i) ->                                      /* smem__cache_keep */
         if
         :: MAY_KEEP(i) -> kept = 1
         :: else -> prove(i, n)
         fi;
         if
         :: kept -> d_step { state[i] = IDLE; idle[me] = WITH(idle[me], i) } /* smem__cache_put */
+        :: !kept && spoilt -> let_go(i, n)                  /* SMEM__UNFIT */
         :: else ->
             if
             :: d_step {                                     /* smem__cache_send_away */
@@ -429,7 +461,59 @@ inline drop(i)
         fi
     :: let_go(i, n)
     fi;
-    d_step { n = NONE; kept = 0 }
+    d_step { n = NONE; kept = 0; spoilt = 0 }
+}
+
+/* smem_persist: one step, whatever is counted */
+inline persist(i)
+{
+    state[i] = PUBLISHED;
+    d_step {
+        if
+        :: path[i] != NONE -> persistent = WITH(persistent, i)
+        :: else
+        fi
+    }
+}
+
+/* smem__header_count */
+inline count(i, more)
+{
+    d_step {
+#ifdef FAULT_COUNTED_BY_A_BIT
+        counted[i] = more
+#else
+        counted[i] = (more -> counted[i] + 1 : counted[i] - 1)
+#endif
+    }
+}
+
+/* smem__leave_segments, one after another. It is used on. */
+inline leave_segment(i)
+{
+    n = nonce[i];
+#if !defined(FAULT_NOT_COUNTED) && !defined(FAULT_LOOSE_THEN_COUNTED)
+    count(i, 1);
+#endif
+    d_step {                                                /* smem__posix_loosen */
+        locked[me] = WITHOUT(locked[me], i); same[me] = WITHOUT(same[me], i)
+    }
+#ifdef FAULT_LOOSE_THEN_COUNTED
+    count(i, 1);
+#endif
+    last_one_out(n, n, false);
+    open_name(n);                                           /* smem__posix_tighten */
+    if
+    :: fd[me] == NONE
+    :: else ->
+        d_step { MAY_SHARE(fd[me]) -> lock[me] = SHARED };
+        d_step { locked[me] = WITH(locked[me], fd[me]) };
+#ifndef FAULT_NOT_COUNTED
+        count(i, 0);
+#endif
+        close_fd()
+    fi;
+    n = NONE
 }
 
 /* smem__cache_reuse, smem__cache_describe */
@@ -441,6 +525,7 @@ inline reuse(i)
         assert(!REACHED(i) && !IN_FLIGHT(i));               /* R1 */
         assert(!BIT(orphan, i));                            /* R2 */
         assert(!BIT(freed, i));                             /* R3 */
+        assert(!BIT(persistent, i));                        /* R5 */
         epoch[i]++;
         uses[me] = WITH(uses[me], i);
         writing[i] = 1;
@@ -586,6 +671,9 @@ inline open_and_map(wanted, by)
             locked[me] = WITH(locked[me], got);             /* or smem__posix_join */
 #endif
             assert(!BIT(idle[me], got) && BIT(locked[me], got)); /* R4 */
+#ifdef FAULT_AS_IT_WAS
+            unfit[me] = (FIT(got) -> WITHOUT(unfit[me], got) : WITH(unfit[me], got));
+#endif
             away[me] = WITHOUT(away[me], got);              /* smem__cache_return */
             uses[me] = WITH(uses[me], got);
             forkd[me] = WITHOUT(forkd[me], got);
@@ -685,7 +773,7 @@ chan kill[3] = [0] of { bit };
 proctype Participant(byte me)
 {
     byte j = NONE, d = NONE, n = NONE, k, got = NONE, w = NONE;
-    bit valid, kept, pub, killed, back;
+    bit valid, kept, pub, killed, back, spoilt;
 
 end_unborn:
     !dead[me];
@@ -740,8 +828,18 @@ end_idle:
             :: idle[me] != 0 -> pick(idle[me]); trim(j)
             :: else -> break
             od;
+            j = 0;
+            do
+            :: j < NI && BIT(uses[me], j) && BIT(locked[me], j) -> leave_segment(j); j++
+            :: j < NI && !(BIT(uses[me], j) && BIT(locked[me], j)) -> j++
+            :: j >= NI -> break
+            od;
             j = NONE;
             break
+        :: d_step { MAY(M_PERSIST) && uses[me] != 0 && persistent == 0 -> ops-- };
+            pick(uses[me]);
+            persist(j);
+            j = NONE
         :: d_step {                                         /* fork, under fork_lock */
                 MAY(M_FORK) && me < 2 && dead[2] && !forked ->
                 ops--;
@@ -762,7 +860,7 @@ end_idle:
                 killed = 1;
                 vanish(me);
                 j = NONE; d = NONE; n = NONE; k = 0; got = NONE;
-                valid = 0; kept = 0; pub = 0; killed = 0; back = 0
+                valid = 0; kept = 0; pub = 0; killed = 0; back = 0; spoilt = 0
             }
         }
     }
@@ -786,9 +884,9 @@ end_waiting:
     dead[0] && dead[1] && dead[2];
     sweep();
 #ifndef FAULT_RECLAIMED_IS_RECYCLED
-    assert(path[0] == NONE);                                /* P7 */
+    assert(path[0] == NONE || BIT(persistent, 0));          /* P7 */
 #if NI > 1
-    assert(path[1] == NONE)
+    assert(path[1] == NONE || BIT(persistent, 1))
 #endif
 #endif
 }
@@ -807,6 +905,9 @@ init
         locked[0] = 1; uses[0] = 1;
 #ifdef AWAY                                                 /* told of, dropped, and away */
         state[0] = PUBLISHED; away[1] = 1; sent = 1; channel = 1;
+#endif
+#ifdef ALL                                                  /* told of, and used by all */
+        state[0] = PUBLISHED; locked[1] = 1; uses[1] = 1; locked[2] = 1; uses[2] = 1;
 #endif
         run Participant(0);
         run Participant(1);

@@ -59,9 +59,12 @@ def die(actor: Actor, draw: random.Random) -> None:
 
 
 def leave(actor: Actor, draw: random.Random) -> None:
-    """The orderly end of a process that is not multiprocessing's."""
+    """The orderly end of a process that is not multiprocessing's; some use what they have to the last."""
+    held = list(actor.held) if draw.random() < 0.7 else []
     actor.end()
     context.leave()
+    for one in held * 3:
+        actor.check(one)
     os._exit(0)
 
 

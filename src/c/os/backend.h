@@ -330,8 +330,8 @@ typedef struct smem__backend {
     /* This mapping shall not count any more, though it stays usable: at exit, and
        while it is idle. */
     int (*loosen)(const smem__place *place, const char *name, smem__mapping *mapping);
-    /* Undo that. */
-    void (*tighten)(const smem__place *place, const char *name, smem__mapping *mapping);
+    /* Undo that. Not 0: it holds nothing still. */
+    int (*tighten)(const smem__place *place, const char *name, smem__mapping *mapping);
     /* Find by name and prove that nobody maps it; it cannot be attached while
        claimed. -EBUSY: somebody maps it. [mapping]: NULL, or one of the [own]
        mappings of this process that were loosened. */

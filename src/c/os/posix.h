@@ -18,6 +18,6 @@ void smem__posix_part(smem__mapping *mapping);
 int smem__posix_map_again(int fd, smem__mapping *mapping);
 int smem__posix_join(const smem__object *object, smem__mapping *mapping);
 int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping *mapping);
-void smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping);
+int smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping);
 
 #endif

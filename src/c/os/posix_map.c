@@ -84,7 +84,13 @@ static int smem__posix_map_private(smem__object *object, smem__mapping *out)
     return 0;
 }
 
-/* Lay a mapping over itself from this open file. */
+/*
+ * Lay a mapping over itself from this open file. Where that fails the old mapping is
+ * there still, with its lock: the kernel checks every limit before it takes the old one
+ * away (address space, number of mappings), and our files refuse no mapping. Linux before
+ * 6.12 can lose it only for want of a few hundred bytes of its own memory, which it gives
+ * to everybody but a process that is being killed for it.
+ */
 int smem__posix_lay(int fd, const smem__mapping *mapping)
 {
     void *base = smem__sys.mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE,
@@ -271,21 +277,23 @@ int smem__posix_loosen(const smem__place *place, const char *name, smem__mapping
 }
 
 /* What is still used here shall be proved to be in use again. */
-void smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
+int smem__posix_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
 {
     char path[SMEM__PATH_MAX];
     smem__file file;
-    if (smem__place_path(place, place->uid, 's', name, path) != 0 ||
-        smem__file_open(path, place->uid, true, &file) != 0)
-        return;
+    int rc = smem__place_path(place, place->uid, 's', name, path);
+    if (rc == 0)
+        rc = smem__file_open(path, place->uid, true, &file);
+    if (rc != 0)
+        return rc;
     enum smem__patience patience = smem__others_can_lock(&file) ? SMEM__SHORTLY : SMEM__LONG;
-    if (smem__posix_is_mapped(&file, mapping) &&
-        smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, patience) == 0) {
-        if (mapping->apart || !mapping->shares)
-            smem__file_pin(&file, 1, &mapping->pin);
-        else
-            smem__posix_lay(file.fd, mapping);
+    if (!smem__posix_is_mapped(&file, mapping))
+        rc = -ENOENT;
+    else if ((rc = smem__file_lock_wait(&file, SMEM__SHARED, SMEM__BYTE_MAP, patience)) == 0) {
+        rc = mapping->apart || !mapping->shares ? smem__file_pin(&file, 1, &mapping->pin)
+                                                : smem__posix_lay(file.fd, mapping);
         SMEM__POINT("posix.tightened", "at exit: somebody else uses it; mapped and locked again");
     }
     smem__file_close(&file);
+    return rc;
 }

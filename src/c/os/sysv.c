@@ -265,11 +265,12 @@ static int smem__sysv_loosen(const smem__place *place, const char *name, smem__m
 }
 
 /* A loosened attachment counts as ever. */
-static void smem__sysv_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
+static int smem__sysv_tighten(const smem__place *place, const char *name, smem__mapping *mapping)
 {
     (void)place;
     (void)name;
     (void)mapping;
+    return 0;
 }
 
 static int smem__sysv_claim(const smem__place *place, const char *name, unsigned candidate,

@@ -63,7 +63,7 @@ static bool smem__is_away(const smem_segment *segment, const smem__found *found)
 
 bool smem__cache_return(smem_context *ctx, const smem__found *found, smem__mapping *out)
 {
-    if (!ctx->cache.away)
+    if (atomic_load_explicit(&ctx->cache.away_count, memory_order_relaxed) == 0)
         return false;
     smem__away_tidy(ctx);
     pthread_mutex_lock(&ctx->table_lock);

@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum { SMEM__IDLE_MAX = 1024,
-       SMEM__LOOKED_AT = 16 };
+       SMEM__LOOKED_AT = 16,
+       SMEM__UNFIT = 3 }; /* claimed, and not to be given out again: not tested yet */
 
 static uint64_t smem__least(uint64_t a, uint64_t b)
 {
@@ -195,11 +196,18 @@ static void smem__cache_free_spare(smem_context *ctx)
 
 /* ---- keeping --------------------------------------------------------------- */
 
+/* As its header says now. One that was not made for it is not looked into. */
+static bool smem__cache_may_recycle(const smem_segment *segment)
+{
+    return segment->recyclable && smem__may_recycle(segment->mapping.base);
+}
+
+/* What others may have, too, is asked again when it is claimed. */
 bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment)
 {
-    return segment->recyclable && segment->mode == SMEM_READ_WRITE && !segment->nameless &&
-           segment->info.owner == ctx->place.uid && segment->info.size <= ctx->cache.bound &&
-           ctx->family.pin;
+    return segment->mode == SMEM_READ_WRITE && smem__cache_may_recycle(segment) &&
+           !segment->nameless && segment->info.owner == ctx->place.uid &&
+           segment->info.size <= ctx->cache.bound && ctx->family.pin;
 }
 
 static bool smem__cache_is_exclusive(const smem_context *ctx, const smem_segment *segment)
@@ -234,11 +242,13 @@ static int smem__cache_rename(smem_context *ctx, smem_segment *segment,
 static int smem__cache_own(smem_context *ctx, smem_segment *segment, const smem__object *object)
 {
     smem_flight flight;
-    if (object->kernel_id != segment->info.kernel_id || object->file.mode != 0600)
+    if (object->kernel_id != segment->info.kernel_id)
         return -ENOENT;
     smem__layout *header = segment->mapping.base;
     if (header->nonce != segment->info.nonce)
         return -ENOENT;
+    if (object->file.mode != 0600 || !smem__cache_may_recycle(segment))
+        return SMEM__UNFIT; /* claimed: what is read now stays true */
     smem__count_flight(ctx, header, &flight);
     if (smem__in_flight(&flight))
         return SMEM__IN_FLIGHT;
@@ -312,7 +322,7 @@ int smem__cache_keep(smem_context *ctx, smem_segment *segment)
             return 0;
         int rc = smem__cache_prove(ctx, segment);
         if (rc != 0)
-            return rc;
+            return rc == SMEM__UNFIT ? 0 : rc;
     }
     smem__cache_put(ctx, segment);
     return 1;

@@ -27,13 +27,13 @@ struct smem_segment {
     int mode;
     smem__mapping mapping;
     smem_info info;      /* a checked copy, never the live header */
-    uint32_t journal;    /* 1 + slot, or 0 */
     bool nameless;       /* this process took the name away, or saw it gone */
     bool spared;         /* stale when an observer attached it: let others free it */
     unsigned references; /* table_lock */
     smem_segment *next;  /* in its bucket or bin; table_lock */
     smem_segment *next_named; /* in its bucket by name; table_lock */
-    bool recyclable;     /* SMEM__RECYCLABLE */
+    bool recyclable;     /* made so (SMEM__RECYCLABLE); whether it is its header says */
+    bool loose;          /* used by a process that leaves: its mapping holds no lock */
     bool copied_at_fork; /* inherit.h; table_lock */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
@@ -50,7 +50,7 @@ typedef struct smem__cache {
     smem_segment *spare; /* inherited structs, to be freed */
     uint64_t bytes, bound; /* bound: of the family, all together */
     _Atomic unsigned count; /* those away included, as in [bytes]; a look without table_lock is a hint */
-    unsigned away_count;
+    _Atomic unsigned away_count; /* likewise */
     uint64_t away_bytes;
     uint64_t reused, kept, evicted, returned;
 } smem__cache;

@@ -6,7 +6,7 @@
  *        8     4  version       of this format
  *       12     4  stamp         of sizes and alignments (SMEM__STAMP)
  *       16     4  byte_order    0x01020304 as the maker writes it
- *       20     4  flags         SMEM_PERSISTENT, SMEM__RECYCLABLE
+ *       20     4  flags         SMEM_PERSISTENT, SMEM__RECYCLABLE; upper half: loose uses
  *       24     8  size          bytes of the whole segment
  *       32     8  data_offset   a multiple of the maker's page size
  *       40     8  nbytes        bytes of data
@@ -39,9 +39,9 @@
  * Who writes: the maker writes all of it before the segment can be found (on
  * sysv the magic comes last); afterwards only tickets, pins, [state] and the
  * reserved bytes change, and [journal] when a lost journal was made anew, and
- * SMEM__RECYCLABLE is taken away by a process that leaves while it uses it. While
- * a segment is not published all of it belongs to the one process that has it
- * (cache.h). Numbers are in the maker's byte order: a segment never leaves its
+ * [flags] when it is made persistent and when a process leaves while it uses it.
+ * While a segment is not published all of it belongs to the one process that has
+ * it (cache.h). Numbers are in the maker's byte order: a segment never leaves its
  * machine.
  *
  * A header is valid when (header.c checks in this order)
@@ -59,6 +59,7 @@
 #include "sharedmem.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,9 +77,16 @@ enum smem__state { SMEM__PUBLISHED = 0,
                    SMEM__IDLE = 2,
                    SMEM__NAMELESS = 3 }; /* a hint: idle mappings of it may go */
 
-/* A header flag: made without a name of the user's, for its owner alone, with
-   its pages reserved; what is recycled must have been like that. */
-enum { SMEM__RECYCLABLE = 0x100 };
+/*
+ * Header flags. RECYCLABLE: made without a name of the user's, for its owner alone,
+ * with its pages reserved; what is recycled must have been like that. The upper half
+ * counts mappings that may be used though they hold no lock: of processes that leave
+ * (lifetime.c). Counted, not one bit: who comes back must not speak for another that
+ * is leaving. Who is killed while it counts leaves the count too high: then the
+ * segment is not given out again. Once full it stays full.
+ */
+enum { SMEM__RECYCLABLE = 0x100,
+       SMEM__LOOSE_ONE = 0x10000 };
 
 #define SMEM__MAGIC "\x93SHMEM\r\n"
 
@@ -110,6 +118,13 @@ typedef struct smem__layout {
     smem__book books[SMEM__BOOKS];
     _Atomic uint32_t pins[SMEM__PINS];
 } smem__layout;
+
+/* May its pages be emptied, or given out again? Who asks has it claimed, or alone. */
+static inline bool smem__may_recycle(const smem__layout *header)
+{
+    uint32_t flags = __atomic_load_n(&header->flags, __ATOMIC_SEQ_CST);
+    return (flags & SMEM__RECYCLABLE) && !(flags & SMEM_PERSISTENT) && flags < SMEM__LOOSE_ONE;
+}
 
 /* Two builds that lay the header out differently refuse each other. */
 #define SMEM__STAMP                                                                   \

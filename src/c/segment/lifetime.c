@@ -88,7 +88,7 @@ bool smem__is_kept(smem_context *ctx, const smem__found *found, const char *unde
    the target's own, which is used here until the process ends. */
 static void smem__empty(const smem__target *target, const smem__found *found)
 {
-    if (!target->mapping && found->backend->empty && found->header.flags & SMEM__RECYCLABLE)
+    if (!target->mapping && found->backend->empty && smem__may_recycle(&found->header))
         found->backend->empty(&found->object, found->header.data_offset);
     SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
 }
@@ -217,6 +217,76 @@ static unsigned smem__own_mappings(const smem_context *ctx, const smem_segment *
     return n;
 }
 
+static void smem__header_count(smem__layout *header, bool loose)
+{
+    uint32_t old = __atomic_load_n(&header->flags, __ATOMIC_SEQ_CST), count, flags;
+    do {
+        count = old / SMEM__LOOSE_ONE;
+        if (count == UINT32_MAX / SMEM__LOOSE_ONE || (count == 0 && !loose))
+            return;
+        flags = loose ? old + SMEM__LOOSE_ONE : old - SMEM__LOOSE_ONE;
+    } while (!__atomic_compare_exchange_n(&header->flags, &old, flags, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST));
+}
+
+/* Of private pages the header that counts is the file's. */
+static int smem__count_private(smem_context *ctx, const smem_segment *segment, bool loose)
+{
+    smem__found found;
+    smem__mapping shared;
+    int rc = smem__find_on(ctx, segment->backend, segment->info.name, segment->info.owner,
+                           SMEM__WRITE, &found);
+    if (rc != 0)
+        return rc;
+    if (found.header.nonce != segment->info.nonce)
+        rc = -ENOENT;
+    if (rc == 0)
+        rc = found.backend->map(&ctx->place, &found.object, SMEM_READ_WRITE,
+                                found.header.data_offset, &shared);
+    if (rc == 0) {
+        smem__header_count(shared.base, loose);
+        found.backend->unmap(&shared);
+    }
+    smem__found_close(&found);
+    return rc;
+}
+
+/* Say in the segment's header that this mapping is used without a lock, or is not. */
+static int smem__count_loose(smem_context *ctx, const smem_segment *segment, bool loose)
+{
+    if (!segment->recyclable || segment->mapping.kernel_id < 0) /* or a copy, which is apart */
+        return 0;
+    if (!segment->mapping.shares)
+        return smem__count_private(ctx, segment, loose);
+    smem__header_count(segment->mapping.base, loose);
+    return 0;
+}
+
+/*
+ * While it has no lock, others who test the segment find that nobody maps it, and take
+ * its name. That harms nobody here; but they must not empty it, too, nor give it out
+ * again. So that is said before the lock goes, where they read it when they have
+ * claimed the segment. Where it cannot be said the lock stays, until the process ends.
+ */
+static void smem__loosen_segment(smem_context *ctx, smem_segment *segment)
+{
+    if (segment->loose || smem__count_loose(ctx, segment, true) != 0)
+        return;
+    SMEM__POINT("leave.counted", "the header says that it is used without a lock; it has one yet");
+    segment->loose =
+        segment->backend->loosen(&ctx->place, segment->info.name, &segment->mapping) == 0;
+    if (!segment->loose)
+        smem__count_loose(ctx, segment, false);
+}
+
+static void smem__tighten_segment(smem_context *ctx, smem_segment *segment)
+{
+    if (segment->backend->tighten(&ctx->place, segment->info.name, &segment->mapping) != 0)
+        return;
+    segment->loose = false;
+    smem__count_loose(ctx, segment, false); /* after it is locked again */
+}
+
 static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
 {
     smem__target target = {.backend = segment->backend,
@@ -227,33 +297,9 @@ static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
                            .mapping = &segment->mapping,
                            .own = smem__own_mappings(ctx, segment)};
     if (smem__test_once(ctx, &target) != 1)
-        segment->backend->tighten(&ctx->place, segment->info.name, &segment->mapping);
+        smem__tighten_segment(ctx, segment);
     if (segment->mode == SMEM_READ_ONLY)
         smem__mapping_protect(&segment->mapping, segment->info.data_offset);
-}
-
-/*
- * While it has no lock, others who test the segment find that nobody maps it, and take
- * its name. That harms nobody here; but they must not empty it, too, as they do with
- * what can be recycled (smem__empty).
- */
-static void smem__keep_pages(smem_context *ctx, smem_segment *segment)
-{
-    smem__layout *header = segment->mapping.base;
-    if (!(header->flags & SMEM__RECYCLABLE) || segment->mapping.kernel_id < 0)
-        return;
-    if (segment->mapping.shares) {
-        __atomic_fetch_and(&header->flags, ~(uint32_t)SMEM__RECYCLABLE, __ATOMIC_SEQ_CST);
-        return;
-    }
-    smem__found found; /* a private copy: the header that counts is the file's */
-    if (smem__find_on(ctx, segment->backend, segment->info.name, segment->info.owner, SMEM__WRITE,
-                      &found) != 0)
-        return;
-    uint32_t flags = found.header.flags & ~(uint32_t)SMEM__RECYCLABLE;
-    if (found.header.nonce == segment->info.nonce)
-        segment->backend->poke(&found.object, &flags, sizeof flags, offsetof(smem__layout, flags));
-    smem__found_close(&found);
 }
 
 /* All are loosened before the first is claimed: one segment may be mapped here
@@ -266,12 +312,10 @@ void smem__leave_segments(smem_context *ctx)
             for (smem_segment *segment = ctx->buckets[i]; segment; segment = segment->next) {
                 if (segment->info.owner != ctx->place.uid || segment->nameless)
                     continue;
-                if (claim) {
+                if (!claim)
+                    smem__loosen_segment(ctx, segment);
+                else if (segment->loose)
                     smem__leave_segment(ctx, segment);
-                } else {
-                    smem__keep_pages(ctx, segment);
-                    segment->backend->loosen(&ctx->place, segment->info.name, &segment->mapping);
-                }
             }
     pthread_mutex_unlock(&ctx->table_lock);
 }

@@ -123,7 +123,6 @@ static int smem__segment_new(smem_context *ctx, const smem__found *found, int mo
                               .backend = found->backend,
                               .candidate = found->candidate,
                               .mode = mode,
-                              .journal = found->header.journal,
                               .recyclable = found->header.flags & SMEM__RECYCLABLE,
                               .forks = ctx->forks,
                               .references = 1};
@@ -372,9 +371,8 @@ int smem_persist(smem_segment *segment)
         return SMEM_E_ARGUMENT;
     smem_publish(segment);
     pthread_mutex_lock(&ctx->table_lock);
-    segment->recyclable = false;
     segment->info.flags |= SMEM_PERSISTENT;
-    header->flags = SMEM_PERSISTENT;
+    __atomic_fetch_or(&header->flags, SMEM_PERSISTENT, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&ctx->table_lock);
     return 0;
 }
