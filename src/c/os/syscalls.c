@@ -104,6 +104,7 @@ smem__syscalls smem__sys = {
     .opendir = opendir,
     .readdir = readdir,
     .access = access,
+    .kill = kill,
     .getrandom = getrandom,
     .futex = smem__futex_call,
     .spawn = smem__spawn_call,
