@@ -1,7 +1,11 @@
 /* Contract: tickets. */
 #include "contract.h"
 
+#include "os/backend.h"
 #include "segment/ticket.h"
+
+#include <stdio.h>
+#include <unistd.h>
 
 /* A ticket keeps a segment that nobody maps; receiving it frees the ticket, then the segment. */
 TEST(ticket_keeps_until_received)
@@ -186,6 +190,38 @@ TEST(ticket_dies_with_its_family)
     smem_info info = facts(segment);
     smem_detach(segment);
     CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
+static void remove_family_file(const char *family)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(), family);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Until its members make the file anew, and also when the one that has made it dies
+   before the others know of it. */
+TEST(ticket_outlives_its_familys_file)
+{
+    smem_context *ctx = check_open("mine");
+    smem_segment *received;
+    if (!smem__byte_locks())
+        return; /* the kernel lists none of ours */
+    check_peer child = check_fork(send_and_end, "theirs");
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    smem_context *other = check_open("theirs");
+    remove_family_file("theirs");
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(flight_of(ctx, check_name("sent")).tickets, 1);
+    CHECK_OK(smem_reclaim(other, NULL)); /* makes it anew, and is gone */
+    smem_close(other);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_EQ(flight_of(ctx, check_name("sent")).tickets, 1);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &received));
+    smem_detach(received);
+    check_kill(&child);
     smem_close(ctx);
 }
 

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -106,6 +107,21 @@ static void leave_locked(victim *v)
 {
     CHECK_OK(smem_lock_acquire(v->segment, &used_in(v->segment)->lock, long_enough()));
     smem_leave(v->ctx);
+}
+
+static void take_and_make_the_file_anew(victim *v)
+{
+    char path[256];
+    CHECK_OK(smem_lock_acquire(v->segment, &used_in(v->segment)->lock, long_enough()));
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(),
+             smem_family_name(v->ctx));
+    CHECK_EQ(unlink(path), 0);
+    CHECK_OK(smem_reclaim(v->ctx, NULL));
+}
+
+static void break_it(victim *v)
+{
+    CHECK_OK(smem_lock_break(v->segment, &used_in(v->segment)->lock));
 }
 
 static void wait_and_notify(victim *v)
@@ -383,6 +399,10 @@ OPERATION(lock_in_vain, .prepare = hold_locked, .before = have_attached, .act = 
           .judge = held_lock_works)
 OPERATION(lock_of_the_dead, .prepare = hold_of_the_dead, .before = have_attached,
           .act = take_and_give, .judge = lock_works)
+OPERATION(lock_and_make_the_file_anew, .prepare = hold, .before = have_attached,
+          .act = take_and_make_the_file_anew, .judge = lock_works)
+OPERATION(break_a_lock, .prepare = hold_of_the_dead, .before = have_attached, .act = break_it,
+          .judge = lock_works)
 OPERATION(lock_twice, .prepare = hold, .before = have_attached, .act = enter_twice,
           .judge = lock_works)
 OPERATION(leave_with_a_lock, .prepare = hold, .before = have_attached, .act = leave_locked,

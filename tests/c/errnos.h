@@ -239,6 +239,9 @@
     X(opendir, ENOMEM, LASTS, (SAME, NO_ROOM))                                                 \
     X(opendir, ENOTDIR, LASTS, (SAME))                                                         \
     X(opendir, ENOENT, ONCE, (SAME, NOT_FOUND))                                                \
+    /* kill(2) with signal 0: is there such a process? */                                      \
+    X(kill, EPERM, LASTS, ())                                                                  \
+    X(kill, ESRCH, TELLS, (SAME, SMEM_E_OWNER_DIED))                                           \
     /* readdir(3) lists EBADF only; the kernel's call says these */                            \
     X(readdir, EIO, LASTS, (SAME))                                                             \
     X(readdir, ENOENT, LASTS, (SAME, NOT_FOUND))                                               \

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
@@ -50,6 +51,7 @@
     X(opendir, DIR *, NULL, (const char *path), (path))                                        \
     X(readdir, struct dirent *, NULL, (DIR * directory), (directory))                          \
     X(access, int, -1, (const char *path, int mode), (path, mode))                             \
+    X(kill, int, -1, (pid_t pid, int number), (pid, number))                                   \
     X(getrandom, ssize_t, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))    \
     X(futex, long, -1,                                                                         \
       (const _Atomic uint32_t *word, int operation, uint32_t value,                            \

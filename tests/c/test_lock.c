@@ -10,6 +10,7 @@
 #include "segment/context.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -91,6 +93,43 @@ TEST(a_lock_in_the_data_works_as_an_arrays_own)
     CHECK_OK(give(&f));
     for (int i = 0; i < 8; i++)
         CHECK_EQ(f.data[i], 0);
+    end(&f);
+}
+
+static void no_lock_at(fixture *f, void *where)
+{
+    smem_lock *lock = where;
+    uint32_t depth = 1;
+    int pid;
+    CHECK_CODE(smem_lock_try(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_acquire(f->segment, lock, SMEM_NO_WAIT), -EACCES);
+    CHECK_CODE(smem_lock_release(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_recover(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_state(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_enter(f->segment, lock, SMEM_NO_WAIT), -EACCES);
+    CHECK_CODE(smem_lock_exit(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_is_mine(f->segment, lock), -EACCES);
+    CHECK_CODE(smem_lock_exit_all(f->segment, lock, &depth), -EACCES);
+    CHECK_CODE(smem_lock_enter_again(f->segment, lock, depth, SMEM_NO_WAIT), -EACCES);
+    CHECK_CODE(smem_lock_holder(f->segment, lock, &pid), -EACCES);
+    CHECK_CODE(smem_lock_break(f->segment, lock), -EACCES);
+}
+
+TEST(a_lock_lies_in_the_data_and_aligned_or_is_the_arrays_own)
+{
+    fixture f = begin();
+    smem_lock elsewhere = {0};
+    char *data = (char *)f.data;
+    no_lock_at(&f, &elsewhere);
+    CHECK_EQ(elsewhere.state, 0);
+    no_lock_at(&f, NULL);
+    no_lock_at(&f, data + 4);
+    no_lock_at(&f, data + 48); /* its last 8 bytes would lie beyond 64 */
+    no_lock_at(&f, data + 64);
+    no_lock_at(&f, data - 8);
+    no_lock_at(&f, (char *)f.lock + 8);
+    CHECK_OK(smem_lock_acquire(f.segment, (smem_lock *)(void *)(data + 40), SMEM_NO_WAIT));
+    CHECK_OK(smem_lock_release(f.segment, (smem_lock *)(void *)(data + 40)));
     end(&f);
 }
 
@@ -408,14 +447,174 @@ TEST(a_holder_of_another_family_is_seen_to_live_and_to_die)
     end(&f);
 }
 
+static void remove_file_of(const char *family)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/smem.%u.f.%s", check_directory(), (unsigned)geteuid(), family);
+    CHECK_EQ(unlink(path), 0);
+}
+
 TEST(a_holder_whose_familys_file_was_removed_lives)
 {
     fixture f = begin();
-    char path[128];
     check_peer child = check_fork(attach_take_and_say, (void *)check_name("lock"));
     check_hear(&child);
-    snprintf(path, sizeof path, "%s/smem.%u.f.another", check_directory(), (unsigned)geteuid());
-    CHECK_EQ(unlink(path), 0);
+    remove_file_of("another");
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    check_kill(&child);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_OK(give(&f));
+    end(&f);
+}
+
+/* The holder maps the file that was removed; the byte of its number is free in the one
+   that another member has made since. */
+TEST(a_holder_whose_familys_file_was_made_anew_lives_until_it_dies)
+{
+    fixture f = begin();
+    check_peer child = check_fork(take_and_say, &f);
+    check_hear(&child);
+    remove_file_of(smem_family_name(f.ctx));
+    CHECK_OK(smem_reclaim(f.ctx, NULL)); /* makes it anew */
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    check_kill(&child);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_OK(give(&f));
+    end(&f);
+}
+
+static void take_and_make_anew(check_peer *parent, void *arg)
+{
+    fixture *f = arg;
+    CHECK_OK(take(f));
+    check_tell(parent, 1);
+    check_hear(parent);
+    CHECK_OK(smem_reclaim(f->ctx, NULL)); /* moves to the new file, with its number */
+    check_tell(parent, 2);
+    check_hear(parent);
+    CHECK_OK(give(f));
+    CHECK_OK(take(f));
+    check_tell(parent, 3);
+    check_hear(parent);
+}
+
+TEST(a_holder_that_makes_its_familys_file_anew_keeps_what_it_holds)
+{
+    fixture f = begin();
+    check_peer child = check_fork(take_and_make_anew, &f);
+    check_hear(&child);
+    remove_file_of(smem_family_name(f.ctx));
+    check_tell(&child, 1);
+    check_hear(&child);
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    CHECK_OK(smem_reclaim(f.ctx, NULL)); /* moves there as well */
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    check_tell(&child, 1);
+    check_hear(&child);
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    check_kill(&child);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_OK(give(&f));
+    end(&f);
+}
+
+/* Without /proc/locks, and with a pid that says nothing here. */
+static int no_list(const char *path, int flags, mode_t mode)
+{
+    if (strcmp(path, "/proc/locks") == 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    return open(path, flags, mode);
+}
+
+TEST(a_holder_that_nobody_sees_lives_until_its_lock_is_broken)
+{
+    fixture f = begin();
+    int pid;
+    check_peer child = check_fork(attach_take_and_say, (void *)check_name("lock"));
+    check_hear(&child);
+    CHECK_EQ(smem_lock_holder(f.segment, f.lock, &pid), SMEM_HOLDER_LIVES);
+    CHECK_EQ(pid, child.pid);
+    CHECK_CODE(smem_lock_break(f.segment, f.lock), -EBUSY);
+    remove_file_of("another");
+    smem__syscalls real = smem__sys;
+    smem__sys.open = no_list;
+    f.lock->process = 0; /* of another PID namespace */
+    CHECK_EQ(smem_lock_holder(f.segment, f.lock, &pid), SMEM_HOLDER_UNSEEN);
+    CHECK_EQ(pid, 0);
+    CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
+    CHECK_OK(smem_lock_break(f.segment, f.lock));
+    CHECK_CODE(smem_lock_break(f.segment, f.lock), SMEM_E_NOT_HELD);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_EQ(smem_lock_holder(f.segment, f.lock, &pid), SMEM_HOLDER_LIVES);
+    CHECK_EQ(pid, getpid());
+    CHECK_OK(smem_lock_recover(f.segment, f.lock));
+    CHECK_OK(give(&f));
+    CHECK_EQ(smem_lock_holder(f.segment, f.lock, &pid), SMEM_HOLDER_NONE);
+    smem__sys = real;
+    check_kill(&child);
+    end(&f);
+}
+
+static void hold_without_fds(check_peer *parent, void *arg)
+{
+    fixture *f = arg;
+    struct rlimit none = {0, 0};
+    CHECK_OK(take(f));
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    pid_t child = fork(); /* it can open nothing, and goes on with its parent's page */
+    if (child == 0)
+        pause();
+    check_tell(parent, (uint64_t)child);
+    check_hear(parent);
+}
+
+TEST(a_child_that_could_become_no_member_keeps_nothing_locked)
+{
+    fixture f = begin();
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    check_peer peer = check_fork(hold_without_fds, &f);
+    pid_t grandchild = (pid_t)check_hear(&peer);
+    check_kill(&peer);
+    CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);
+    CHECK_OK(smem_lock_recover(f.segment, f.lock));
+    CHECK_OK(give(&f));
+    kill(grandchild, SIGKILL);
+    CHECK_EQ(waitpid(grandchild, NULL, 0), grandchild);
+    end(&f);
+}
+
+static void *stay(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+static void hold_and_end_the_first_thread(check_peer *parent, void *arg)
+{
+    pthread_t thread;
+    CHECK_OK(take(arg));
+    CHECK_EQ(pthread_create(&thread, NULL, stay, arg), 0);
+    check_tell(parent, 1);
+    pthread_exit(NULL);
+}
+
+/* It looks like a zombie then. */
+TEST(a_holder_whose_first_thread_has_ended_lives)
+{
+    fixture f = begin();
+    check_peer child = check_fork(hold_and_end_the_first_thread, &f);
+    char path[64], line[256], *state = NULL;
+    check_hear(&child);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)child.pid);
+    do {
+        FILE *stat = fopen(path, "r");
+        CHECK(stat && fgets(line, sizeof line, stat));
+        fclose(stat);
+        state = strrchr(line, ')') + 2;
+    } while (*state != 'Z');
     CHECK_CODE(smem_lock_acquire(f.segment, f.lock, smem_deadline(150000000)), -ETIMEDOUT);
     check_kill(&child);
     CHECK_CODE(take(&f), SMEM_E_OWNER_DIED);

@@ -167,6 +167,44 @@ TEST(in_a_private_copy_nothing_works)
     end(&f);
 }
 
+static void nothing_works_at(fixture *f, void *it)
+{
+    smem_wait wait;
+    uint32_t phase = 0;
+    CHECK_CODE(smem_event_set(f->segment, it), -EACCES);
+    CHECK_CODE(smem_event_clear(f->segment, it), -EACCES);
+    CHECK_CODE(smem_event_wait(f->segment, it, 0), -EACCES);
+    CHECK_CODE(smem_semaphore_start(f->segment, it, 1, 1), -EACCES);
+    CHECK_CODE(smem_semaphore_acquire(f->segment, it, 0), -EACCES);
+    CHECK_CODE(smem_semaphore_release(f->segment, it, 1), -EACCES);
+    CHECK_CODE(smem_condition_begin(f->segment, it, &wait), -EACCES);
+    CHECK_CODE(smem_condition_notify(f->segment, it, 1), -EACCES);
+    CHECK_CODE(smem_condition_sleep(f->segment, it, &wait, 0), -EACCES);
+    CHECK_CODE(smem_condition_cancel(f->segment, it, &wait), -EACCES);
+    CHECK_CODE(smem_condition_wait(f->segment, it, f->lock, 0), -EACCES);
+    CHECK_CODE(smem_barrier_start(f->segment, it, 1), -EACCES);
+    CHECK_CODE(smem_barrier_arrive(f->segment, it, &phase, 0), -EACCES);
+    CHECK_CODE(smem_barrier_sleep(f->segment, it, phase, 0), -EACCES);
+    CHECK_CODE(smem_barrier_open(f->segment, it, 0), -EACCES);
+    CHECK_CODE(smem_barrier_give_up(f->segment, it, phase), -EACCES);
+    CHECK_CODE(smem_barrier_abort(f->segment, it), -EACCES);
+    CHECK_CODE(smem_barrier_reset(f->segment, it), -EACCES);
+}
+
+TEST(they_work_within_the_data_only_and_aligned)
+{
+    fixture f = begin(SMEM_KIND_CONDITION, 0, 0);
+    uint64_t elsewhere[16] = {0};
+    char *data = f.it;
+    nothing_works_at(&f, elsewhere);
+    nothing_works_at(&f, data + 4);
+    nothing_works_at(&f, data + smem_info_of(f.segment)->nbytes);
+    nothing_works_at(&f, data - 8);
+    for (int i = 0; i < 16; i++)
+        CHECK_EQ(elsewhere[i], 0);
+    end(&f);
+}
+
 /* ---- conditions ---------------------------------------------------------------------- */
 
 static int wait_here(fixture *f, int64_t deadline)
@@ -246,8 +284,39 @@ TEST(who_gives_up_takes_the_notification_that_was_his)
     CHECK_OK(smem_condition_begin(f.segment, f.condition, &one));
     CHECK_OK(smem_condition_begin(f.segment, f.condition, &other));
     CHECK_OK(smem_condition_notify(f.segment, f.condition, 1));
-    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &one), 0);
-    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &other), 1);
+    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &one), 1);
+    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &other), 0);
+    CHECK_EQ(f.condition->counts, 0);
+    end(&f);
+}
+
+/* What it left would let two go on with the next one, or nobody be woken by it. */
+TEST(a_notification_goes_with_who_had_it_though_others_came_since)
+{
+    fixture f = begin(SMEM_KIND_CONDITION, 0, 0);
+    smem_wait one, late;
+    CHECK_OK(smem_condition_begin(f.segment, f.condition, &one));
+    CHECK_OK(smem_condition_notify(f.segment, f.condition, 1));
+    CHECK_OK(smem_condition_begin(f.segment, f.condition, &late));
+    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &one), 1);
+    CHECK_EQ(f.condition->counts, (uint64_t)1 << 32);
+    smem__sys.futex = check_note_wakes;
+    CHECK_OK(smem_condition_notify(f.segment, f.condition, 1));
+    CHECK_EQ(check_offered, 1);
+    CHECK_OK(smem_condition_sleep(f.segment, f.condition, &late, SMEM_NO_WAIT));
+    CHECK_EQ(f.condition->counts, 0);
+    end(&f);
+}
+
+TEST(who_comes_late_and_gives_up_leaves_the_notification)
+{
+    fixture f = begin(SMEM_KIND_CONDITION, 0, 0);
+    smem_wait one, late;
+    CHECK_OK(smem_condition_begin(f.segment, f.condition, &one));
+    CHECK_OK(smem_condition_notify(f.segment, f.condition, 1));
+    CHECK_OK(smem_condition_begin(f.segment, f.condition, &late));
+    CHECK_EQ(smem_condition_cancel(f.segment, f.condition, &late), 0);
+    CHECK_OK(smem_condition_sleep(f.segment, f.condition, &one, SMEM_NO_WAIT));
     CHECK_EQ(f.condition->counts, 0);
     end(&f);
 }

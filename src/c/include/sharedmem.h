@@ -409,14 +409,16 @@ int smem_forget(smem_context *ctx, int backend, const char *name, uint64_t nonce
  * the holder has died, however it ended, the next one gets the lock and
  * SMEM_E_OWNER_DIED. What the lock guards may be half-changed then; until
  * smem_lock_recover() says that it is not, everybody who gets the lock is told so.
- * Nobody waits longer for the dead than 64 ms or so.
+ * Nobody waits longer for the dead than 64 ms or so. A holder that cannot be seen, in
+ * another PID namespace where the kernel's list of locks is not to be had, counts as
+ * alive: smem_lock_holder() tells, and smem_lock_break() ends the wait.
  *
  * Taking and giving back an uncontended lock makes no system call. Who waits
  * sleeps, and a signal's handler ends that with -EINTR, to be called again.
  */
 typedef struct smem_lock {
     uint64_t state, thread;
-    uint32_t depth, spare;
+    uint32_t depth, process;
 } smem_lock;
 
 #define SMEM_NO_WAIT INT64_C(0)
@@ -451,6 +453,23 @@ int smem_lock_is_mine(smem_segment *segment, smem_lock *lock);
 /* Give it back however often it was taken, and take it as often again. */
 int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth);
 int smem_lock_enter_again(smem_segment *segment, smem_lock *lock, uint32_t depth, int64_t deadline);
+
+/*
+ * Who holds it? [pid]: as it is here, or 0 where that is not to be said: another PID
+ * namespace, or a holder that has taken it this very moment.
+ */
+enum smem_holder { SMEM_HOLDER_NONE = 0,
+                   SMEM_HOLDER_LIVES = 1,
+                   SMEM_HOLDER_DEAD = 2, /* the next one gets the lock */
+                   SMEM_HOLDER_UNSEEN = 3 };
+int smem_lock_holder(smem_segment *segment, const smem_lock *lock, int *pid);
+/* Take it from a holder that does not live, or is not seen to: as if it had died. -EBUSY:
+   it lives. SMEM_E_NOT_HELD: nobody has it. Who holds it all the same is told when it
+   gives it back. */
+int smem_lock_break(smem_segment *segment, smem_lock *lock);
+/* The locks that the library knows of in a segment, by number: the array's own, the
+   frame's writer's, those of what has the segment for itself. NULL: no more. */
+smem_lock *smem_lock_at(smem_segment *segment, unsigned number);
 
 /* The array's own lock, which lies in its header. */
 smem_lock *smem_lock_of(smem_segment *segment);

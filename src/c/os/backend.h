@@ -33,6 +33,8 @@ typedef struct smem__place {
 
 /* [directory] NULL: /dev/shm, else a private directory for the lock files. */
 int smem__place_find(smem__place *place, const char *directory);
+/* A child may be the first of another PID namespace. */
+void smem__place_after_fork(smem__place *place);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);
@@ -165,7 +167,7 @@ int smem__huge_populate(void *base, size_t size);
 
 typedef struct smem__process {
     int64_t pid;        /* as seen in pid_space */
-    uint64_t start;     /* clock ticks since boot */
+    uint64_t start;     /* clock ticks since boot; 0: not to be seen */
     uint64_t pid_space; /* inode of its PID namespace */
 } smem__process;
 
@@ -173,13 +175,19 @@ typedef struct smem__process {
 int smem__process_find(const smem__place *place, int pid, smem__process *out);
 /* False only when it is known to be dead: another PID namespace cannot be seen. */
 bool smem__process_alive(const smem__place *place, const smem__process *process);
+/* The same one, as far as can be seen? */
+bool smem__process_is(const smem__process *one, const smem__process *other);
+/* Is there no such process in this one's PID namespace, whatever /proc hides? */
+bool smem__process_is_gone(int pid);
 int smem__process_self(void);
 int smem__process_parent(int pid);
 /* Name of the first file of [kind] of ours that the process maps. -ENOENT. */
 int smem__process_maps(const smem__place *place, int pid, char kind, char *name, size_t size);
-/* Does any process that can be seen map a file of [kind] of ours that was removed? 1, 0
-   or an error. */
-int smem__removed_is_mapped(const smem__place *place, char kind);
+/* Does anybody on this machine hold that lock on a byte of this number, in whatever file
+   and PID namespace? [known]: a byte that one holds oneself, which a list shows that is
+   worth anything. 1, 0, or an error where that is not to be seen. */
+static const uint64_t SMEM__UNKNOWN_BYTE = UINT64_MAX;
+int smem__byte_is_listed(enum smem__lock lock, uint64_t byte, uint64_t known);
 /* Visit what each process maps that can be seen from here: inodes of the place's
    file system, ids of SysV segments; each of a process as often as it maps it. */
 typedef int smem__visit_mapping(void *arg, int backend, int64_t kernel_id, int pid,

@@ -146,6 +146,11 @@ int smem__place_find(smem__place *place, const char *directory)
     return 0;
 }
 
+void smem__place_after_fork(smem__place *place)
+{
+    place->pid_space = smem__namespace("/proc/self/ns/pid");
+}
+
 static char *smem__append(char *at, const char *end, const char *text)
 {
     size_t length = strlen(text), room = (size_t)(end - at);

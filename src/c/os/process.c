@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -116,41 +117,104 @@ static int smem__proc_read(int pid, const char *what, char *buf, size_t size)
     return rc;
 }
 
-/* Fields 3 (state), 4 (parent) and 22 (start time) of /proc/<pid>/stat; the
-   command in field 2 may hold anything, so they are counted from its last ')'. */
-static int smem__proc_stat(int pid, char *state, int *parent, uint64_t *start)
+/*
+ * Does this process count the time since the boot from another moment than the
+ * machine? Its children's namespace is told, which is its own unless it has made one
+ * for them: then nobody knows.
+ */
+static bool smem__boot_is_shifted(void)
+{
+    char text[256], *boottime;
+    struct stat own, childrens;
+    long long seconds = 0, ns = 0;
+    if (smem__sys.stat("/proc/self/ns/time", &own) != 0 ||
+        smem__sys.stat("/proc/self/ns/time_for_children", &childrens) != 0)
+        return false; /* a kernel without */
+    if (own.st_ino != childrens.st_ino)
+        return true;
+    if (smem__proc_read(getpid(), "timens_offsets", text, sizeof text) < 0)
+        return false;
+    boottime = strstr(text, "boottime");
+    return boottime && sscanf(boottime, "boottime %lld %lld", &seconds, &ns) == 2 &&
+           (seconds || ns);
+}
+
+/* Does /proc number the processes as this one's PID namespace does? A namespace
+   that mounts none of its own has its parent's, where a pid is another process. */
+static bool smem__proc_is_own(void)
+{
+    char text[16];
+    ssize_t n = smem__sys.readlink("/proc/self", text, sizeof text - 1);
+    text[n < 0 ? 0 : n] = '\0';
+    return n > 0 && atoi(text) == getpid();
+}
+
+typedef struct smem__stat {
+    char state;
+    int parent, threads;
+    uint64_t start;
+} smem__stat;
+
+/*
+ * Fields 3 (state), 4 (parent), 20 (threads) and 22 (start time) of
+ * /proc/<pid>/stat; the command in field 2 may hold anything, so they are counted
+ * from its last ')'. -ESRCH is no proof of a death: /proc may hide it (hidepid), or
+ * be another PID namespace's.
+ */
+static int smem__proc_stat(int pid, smem__stat *out)
 {
     char buf[1024];
-    int rc = smem__proc_read(pid, "stat", buf, sizeof buf);
+    int rc = smem__proc_is_own() ? smem__proc_read(pid, "stat", buf, sizeof buf) : -ENOENT;
     if (rc < 0)
         return rc == -ENOENT ? -ESRCH : rc;
     char *p = strrchr(buf, ')');
     if (!p || sscanf(p + 1,
                      " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                     "%*d %*d %" SCNu64,
-                     state, parent, start) != 3)
+                     "%d %*d %" SCNu64,
+                     &out->state, &out->parent, &out->threads, &out->start) != 4)
         return -ESRCH;
     return 0;
 }
 
+/* The first thread may have ended before the others: then it looks like a zombie. */
+static bool smem__has_ended(const smem__stat *stat)
+{
+    return (stat->state == 'Z' || stat->state == 'X') && stat->threads <= 1;
+}
+
 int smem__process_parent(int pid)
 {
-    char state;
-    int parent;
-    uint64_t start;
-    int rc = smem__proc_stat(pid, &state, &parent, &start);
-    return rc ? rc : parent;
+    smem__stat stat;
+    int rc = smem__proc_stat(pid, &stat);
+    return rc ? rc : stat.parent;
+}
+
+bool smem__process_is_gone(int pid)
+{
+    smem__stat stat;
+    if (smem__sys.kill(pid, 0) != 0 && errno == ESRCH)
+        return true;
+    return smem__proc_stat(pid, &stat) == 0 && smem__has_ended(&stat);
 }
 
 int smem__process_find(const smem__place *place, int pid, smem__process *out)
 {
-    char state;
-    int parent;
+    smem__stat stat = {0};
     *out = (smem__process){.pid = pid, .pid_space = place->pid_space};
-    int rc = smem__proc_stat(pid, &state, &parent, &out->start);
-    if (rc == 0 && (state == 'Z' || state == 'X'))
-        rc = -ESRCH;
-    return rc;
+    if (!place->pid_space)
+        return -ESRCH; /* whose number it is could not be said */
+    int rc = smem__proc_stat(pid, &stat);
+    if (rc == -ESRCH && !smem__process_is_gone(pid))
+        rc = 0; /* hidden */
+    /* In a time namespace it is counted from another moment than elsewhere. */
+    out->start = rc == 0 && !smem__boot_is_shifted() ? stat.start : 0;
+    return rc == 0 && smem__has_ended(&stat) ? -ESRCH : rc;
+}
+
+bool smem__process_is(const smem__process *one, const smem__process *other)
+{
+    return one->pid == other->pid && one->pid_space == other->pid_space &&
+           (one->start == other->start || !one->start || !other->start);
 }
 
 bool smem__process_alive(const smem__place *place, const smem__process *process)
@@ -159,7 +223,7 @@ bool smem__process_alive(const smem__place *place, const smem__process *process)
     if (process->pid_space != place->pid_space)
         return true;
     int rc = smem__process_find(place, (int)process->pid, &now);
-    return rc == 0 ? now.start == process->start : rc != -ESRCH;
+    return rc == 0 ? smem__process_is(&now, process) : rc != -ESRCH;
 }
 
 /* Call visit for each line of /proc/<pid>/maps; stops at not 0. */
@@ -226,25 +290,69 @@ int smem__process_maps(const smem__place *place, int pid, char kind, char *name,
                                 : -ENOENT;
 }
 
-static int smem__maps_match_removed(void *arg, char *line)
+/* All of /proc/locks, to be freed. [pieces]: in how many calls it came. */
+static int smem__locks_read(char **out, unsigned *pieces)
 {
-    const char *prefix = arg;
-    const char *path = strchr(line, '/');
-    return path && strncmp(path, prefix, strlen(prefix)) == 0 && strstr(path, " (deleted)");
+    enum { PIECE = 1 << 16 }; /* the kernel's are pages */
+    size_t size = 0;
+    ssize_t n = -1;
+    *out = NULL;
+    *pieces = 0;
+    int fd = smem__sys.open("/proc/locks", O_RDONLY | O_CLOEXEC, 0);
+    int rc = fd < 0 ? -errno : 0;
+    while (rc == 0 && n != 0) {
+        char *more = realloc(*out, size + PIECE + 1);
+        *out = more ? more : *out;
+        n = more ? smem__sys.read(fd, more + size, PIECE) : -1;
+        if (n < 0)
+            rc = !more ? -ENOMEM : errno == EINTR ? 0
+                                                  : -errno;
+        else
+            more[size += (size_t)n] = '\0';
+        *pieces += n > 0;
+    }
+    if (fd >= 0)
+        smem__sys.close(fd);
+    return rc;
 }
 
-int smem__removed_is_mapped(const smem__place *place, char kind)
+/* 2: [byte] is there, 1: [known] only, 0: not even that. */
+static int smem__locks_find(char *text, enum smem__lock lock, uint64_t byte, uint64_t known)
 {
-    char prefix[SMEM__PATH_MAX];
-    int rc = smem__place_path(place, place->uid, kind, "", prefix);
-    DIR *proc = rc == 0 ? smem__sys.opendir("/proc") : NULL;
-    if (!proc)
-        return rc ? rc : -errno;
-    for (struct dirent *entry; rc <= 0 && (entry = readdir(proc));)
-        if (isdigit((unsigned char)entry->d_name[0]))
-            rc = smem__maps_each(atoi(entry->d_name), smem__maps_match_removed, prefix);
-    closedir(proc);
-    return rc == 1; /* not all can be read */
+    const char *wanted = lock == SMEM__SHARED ? "READ" : "WRITE";
+    bool found = false, complete = known == SMEM__UNKNOWN_BYTE;
+    char kind[8], *rest = NULL;
+    uint64_t start;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (sscanf(line, "%*d: OFDLCK %*s %7s %*d %*x:%*x:%*u %" SCNu64, kind, &start) == 2) {
+            found = found || (start == byte && strcmp(kind, wanted) == 0);
+            complete = complete || start == known;
+        }
+    return found ? 2 : complete;
+}
+
+/*
+ * The kernel shows such locks to every PID namespace. What comes in one piece is so at
+ * one moment; between two pieces the list may move, and a lock that stands first in one
+ * be missed when one before it goes. So what is there is believed at once, what is not
+ * there after so many looks.
+ */
+int smem__byte_is_listed(enum smem__lock lock, uint64_t byte, uint64_t known)
+{
+    enum { LOOKS = 8 };
+    unsigned pieces = 2;
+    int found = 1;
+    for (int look = 0; found == 1 && pieces > 1 && look < LOOKS; look++) {
+        char *text;
+        int rc = smem__locks_read(&text, &pieces);
+        if (rc == 0)
+            found = text ? smem__locks_find(text, lock, byte, known) : 0;
+        free(text);
+        if (rc != 0)
+            return rc;
+    }
+    return found == 2 ? 1 : found == 1 ? 0
+                                       : -ENODATA;
 }
 
 typedef struct smem__mapping_query {

@@ -144,6 +144,7 @@ smem__syscalls smem__sys = {
     .opendir = opendir,
     .readdir = readdir,
     .access = access,
+    .kill = kill,
     .getrandom = smem__getrandom_call,
     .futex = smem__futex_call,
     .spawn = smem__spawn_call,

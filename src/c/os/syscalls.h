@@ -51,6 +51,7 @@ typedef struct smem__syscalls {
     DIR *(*opendir)(const char *path);
     struct dirent *(*readdir)(DIR *directory);
     int (*access)(const char *path, int mode);
+    int (*kill)(pid_t pid, int signal);
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
     long (*futex)(const _Atomic uint32_t *word, int operation, uint32_t value,
                   const struct timespec *timeout, uint32_t bits);

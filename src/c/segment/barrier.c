@@ -58,13 +58,15 @@ static int smem__break_after_death(smem_segment *segment, smem_barrier *barrier)
 
 static int smem__barrier_lock(smem_segment *segment, smem_barrier *barrier, int64_t deadline)
 {
-    int rc = smem_lock_acquire(segment, &barrier->lock, deadline);
+    int rc = smem__is_within(segment, barrier, sizeof *barrier);
+    if (rc == 0)
+        rc = smem_lock_acquire(segment, &barrier->lock, deadline);
     return rc == SMEM_E_OWNER_DIED ? smem__break_after_death(segment, barrier) : rc;
 }
 
 int smem_barrier_start(smem_segment *segment, smem_barrier *barrier, uint32_t parties)
 {
-    int rc = smem__may_change(segment, barrier);
+    int rc = smem__may_change(segment, barrier, sizeof *barrier);
     if (rc == 0 && (parties == 0 || parties > INT32_MAX))
         rc = SMEM_E_ARGUMENT;
     if (rc == 0)
@@ -95,8 +97,9 @@ int smem_barrier_arrive(smem_segment *segment, smem_barrier *barrier, uint32_t *
 
 int smem_barrier_open(smem_segment *segment, smem_barrier *barrier, int broken)
 {
-    if (smem_lock_state(segment, &barrier->lock) != SMEM_LOCK_HERE)
-        return SMEM_E_NOT_HELD;
+    int rc = smem__is_within(segment, barrier, sizeof *barrier);
+    if (rc != 0 || smem_lock_state(segment, &barrier->lock) != SMEM_LOCK_HERE)
+        return rc ? rc : SMEM_E_NOT_HELD;
     smem__end_phase(barrier, broken, broken);
     return smem__let_go(segment, barrier);
 }
@@ -112,9 +115,12 @@ int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t ph
 {
     smem__number *word = smem__phase_of(barrier);
     int64_t slice = SMEM__SLICE_FIRST;
+    int rc = smem__is_within(segment, barrier, sizeof *barrier);
+    if (rc != 0)
+        return rc;
     while (atomic_load(word) == phase) {
-        bool looked;
-        int rc = smem__sleep(word, phase, deadline, &slice, &looked);
+        bool looked = false;
+        rc = smem__sleep(word, phase, deadline, &slice, &looked);
         SMEM__POINT("barrier.woken", "one who waited at a barrier is awake");
         if (rc != 0 && atomic_load(word) == phase)
             return rc;

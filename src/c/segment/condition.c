@@ -43,7 +43,7 @@ static uint32_t smem__permits(uint64_t counts)
 
 int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait)
 {
-    int rc = smem__may_change(segment, condition);
+    int rc = smem__may_change(segment, condition, sizeof *condition);
     if (rc != 0)
         return rc;
     smem__word64 *next = (smem__word64 *)&condition->next;
@@ -68,14 +68,18 @@ static bool smem__take_permit(smem_condition *condition, const smem_wait *wait)
     return false;
 }
 
+/* The permit first: who was notified and gives up at the same time was notified. What he
+   left would be nobody's, since who came later may not have it, and would let one go on
+   with the next notification. One that comes after the look changes the counts. */
 int smem_condition_cancel(smem_segment *segment, smem_condition *condition, const smem_wait *wait)
 {
-    (void)segment;
+    int rc = smem__is_within(segment, condition, sizeof *condition);
+    if (rc != 0)
+        return rc;
     uint64_t counts = atomic_load(smem__condition_counts(condition));
     do {
-        /* As many permits as wait: one of them is for this one. */
-        if (smem__permits(counts) > 0 && smem__permits(counts) == smem__waiting(counts))
-            return smem__take_permit(condition, wait) ? 1 : 0;
+        if (smem__take_permit(condition, wait))
+            return 1;
     } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts,
                                            counts - smem__one_waiting));
     return 0;
@@ -85,6 +89,9 @@ int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_
                          int64_t deadline)
 {
     const smem__word32 *word = (const smem__word32 *)&condition->word;
+    int within = smem__is_within(segment, condition, sizeof *condition);
+    if (within != 0)
+        return within;
     for (;;) {
         bool looked;
         if (smem__take_permit(condition, wait)) {
@@ -104,7 +111,7 @@ int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_
 /* The permits before the wake-up: who is woken must find his. */
 int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count)
 {
-    int rc = smem__may_change(segment, condition);
+    int rc = smem__may_change(segment, condition, sizeof *condition);
     if (rc != 0)
         return rc;
     smem__word64 *mark = (smem__word64 *)&condition->mark;

@@ -65,6 +65,7 @@ static void smem__after_fork_in_child(void)
         ctx->counts = (smem__counts){0};
         smem__cache_after_fork(ctx);
         smem__inherit(ctx);
+        smem__place_after_fork(&ctx->place);
         smem__family_renew(&ctx->place, &ctx->family);
         smem__holder_publish(ctx);
     }

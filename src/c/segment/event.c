@@ -15,10 +15,10 @@ static _Atomic uint32_t *smem__event_word(smem_event *event)
 int smem_event_set(smem_segment *segment, smem_event *event)
 {
     _Atomic uint32_t *word = smem__event_word(event);
-    uint32_t seen = atomic_load(word);
-    int rc = smem__may_change(segment, event);
+    int rc = smem__may_change(segment, event, sizeof *event);
     if (rc != 0)
         return rc;
+    uint32_t seen = atomic_load(word);
     do {
         if (seen & 1)
             return 0;
@@ -30,7 +30,7 @@ int smem_event_set(smem_segment *segment, smem_event *event)
 
 int smem_event_clear(smem_segment *segment, smem_event *event)
 {
-    int rc = smem__may_change(segment, event);
+    int rc = smem__may_change(segment, event, sizeof *event);
     if (rc == 0)
         atomic_fetch_and(smem__event_word(event), ~(uint32_t)1);
     return rc;
@@ -45,10 +45,12 @@ int smem_event_is_set(const smem_event *event)
 int smem_event_wait(smem_segment *segment, smem_event *event, int64_t deadline)
 {
     const _Atomic uint32_t *word = smem__event_word(event);
-    uint32_t first = atomic_load(word), seen = first;
     int64_t slice = SMEM__SLICE_FIRST;
     bool looked;
-    int rc = smem__may_change(segment, event);
+    int rc = smem__may_change(segment, event, sizeof *event);
+    if (rc != 0)
+        return rc;
+    uint32_t first = atomic_load(word), seen = first;
     while (rc == 0 && !(seen & 1) && seen == first) {
         rc = smem__sleep(word, seen, deadline, &slice, &looked);
         SMEM__POINT("event.woken", "one who waited for an event is awake");

@@ -11,14 +11,15 @@
 #include <string.h>
 
 /* [file] holds the shared lock: become a member by mapping it. */
-static int smem__family_enter(const smem__place *place, const smem__file *file, uint32_t tag,
-                              smem__family *out)
+static int smem__family_enter(const smem__place *place, const smem__file *file,
+                              const smem__record *record, smem__family *out)
 {
-    out->tag = tag;
+    out->tag = record->tag;
+    out->edition = record->edition;
     out->device = file->device;
     out->inode = file->inode;
     out->slot = smem__share_claim(file, 0);
-    out->number = smem__holder_claim(file, 0);
+    out->number = smem__holder_claim(place, file);
     int rc = smem__file_page(file, place->page, &out->pin);
     SMEM__POINT("family.joined", "a participant: a page of the file is mapped with its lock");
     return rc;
@@ -33,9 +34,9 @@ static int smem__new_tag(uint32_t *tag)
 
 /* The file of a family; [made] keeps it alive until somebody has joined. */
 static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
-                             smem__file *made)
+                             uint32_t edition, smem__file *made)
 {
-    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag};
+    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag, .edition = edition};
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;
@@ -64,7 +65,9 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
         return -EAGAIN;
     }
     if (rc == 0)
-        rc = smem__record_hold(place, file);
+        rc = smem__record_read(file, &record);
+    if (rc == 0)
+        rc = smem__record_hold(place, file, &record);
     if (rc == 0) {
         SMEM__POINT("family.locked", "the shared lock is held by an fd, not by a mapping yet");
         rc = smem__file_is_at(file, path);
@@ -72,10 +75,8 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
                                    : rc;
     }
     if (rc == 0)
-        rc = smem__record_read(file, &record);
-    if (rc == 0)
         rc = smem__record_add_honorary(place, file, parent);
-    return rc ? rc : smem__family_enter(place, file, record.tag, out);
+    return rc ? rc : smem__family_enter(place, file, &record, out);
 }
 
 static int smem__family_join(const smem__place *place, const char *name, int parent,
@@ -95,7 +96,7 @@ static int smem__family_join(const smem__place *place, const char *name, int par
         smem__file file;
         smem__file made = {.fd = -1};
         rc = smem__file_open(path, place->uid, true, &file);
-        if (rc == -ENOENT && (rc = smem__family_make(place, path, tag, &made)) == -ENOENT)
+        if (rc == -ENOENT && (rc = smem__family_make(place, path, tag, tag, &made)) == -ENOENT)
             return SMEM_E_PLACE; /* no directory, or no way to name a file in it */
         if (made.fd >= 0)
             /* Mapped from a file opened by name: /proc/PID/maps goes on showing
@@ -192,19 +193,35 @@ void smem__family_renew(const smem__place *place, smem__family *family)
     family->number = 0;
     if (!family->pin || smem__family_open(place, family, &file) != 0)
         return; /* the inherited mapping goes on to count */
-    bool held = smem__record_hold(place, &file) == 0;
+    smem__record record;
+    bool held = smem__record_read(&file, &record) == 0 &&
+                smem__record_hold(place, &file, &record) == 0;
     /* Before the pin, which is to carry them. */
     int slot = held ? smem__share_claim(&file, 0) : -1;
-    uint32_t number = held ? smem__holder_claim(&file, 0) : 0;
+    uint32_t number = held ? smem__holder_claim(place, &file) : 0;
     if (held && smem__file_page(&file, place->page, &own) == 0) {
         SMEM__POINT("family.renewing", "a forked child has its own page and its parent's");
         family->slot = slot;
+        family->edition = record.edition;
         family->number = number;
         smem__unpin(family->pin, place->page);
         SMEM__POINT("family.renewed", "a forked child is a member by itself");
         family->pin = own;
     }
     smem__file_close(&file);
+}
+
+/* A number to hold locks by in this file: the one that there is, which may stand in
+   locks, under the edition that it is from; else a new one. 0: a new one was not to
+   be had. -EAGAIN: the old one was not. */
+static int smem__family_number(const smem__place *place, const smem__file *file,
+                               const smem__record *record, smem__family *family)
+{
+    if (family->number)
+        return smem__holder_keep(file, family->number);
+    family->edition = record->edition;
+    family->number = smem__holder_claim(place, file);
+    return 0;
 }
 
 /* A member by this file, in the place of one that is gone. */
@@ -214,18 +231,20 @@ static void smem__family_move(const smem__place *place, const smem__file *file, 
     smem__record record;
     void *pin;
     if (smem__record_read(file, &record) != 0 || record.tag != family->tag ||
-        smem__record_hold(place, file) != 0 ||
+        smem__record_hold(place, file, &record) != 0 ||
         smem__record_add_honorary(place, file, parent) != 0)
         return;
     int slot = smem__share_claim(file, family->share);
-    uint32_t number = smem__holder_claim(file, family->number);
-    if (smem__file_page(file, place->page, &pin) != 0)
-        return;
+    smem__family moved = *family;
+    if (smem__family_number(place, file, &record, &moved) != 0 ||
+        smem__file_page(file, place->page, &pin) != 0)
+        return; /* a member by the old one, whose locks prove as much */
     smem__unpin(family->pin, place->page);
     SMEM__POINT("family.restored", "a member by the new file");
     family->pin = pin;
     family->slot = slot;
-    family->number = number;
+    family->edition = moved.edition;
+    family->number = moved.number;
     family->inode = file->inode;
     family->device = file->device;
 }
@@ -239,7 +258,9 @@ void smem__family_restore(const smem__place *place, int parent, smem__family *fa
         smem__file_is_at(&known, path) == 1)
         return;
     int rc = smem__file_open(path, place->uid, true, &file);
-    if (rc == -ENOENT && smem__family_make(place, path, family->tag, &made) == 0) {
+    uint32_t edition;
+    if (rc == -ENOENT && smem__new_tag(&edition) == 0 &&
+        smem__family_make(place, path, family->tag, edition, &made) == 0) {
         SMEM__POINT("family.remade", "the file that somebody removed is there with its tag");
         rc = smem__file_open(path, place->uid, true, &file);
     }
@@ -262,7 +283,8 @@ bool smem__family_leave(const smem__place *place, smem__family *family, smem__fi
     if (smem__family_open(place, family, file) != 0)
         return false;
     smem__record_let_go(place, file, family->slot);
-    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1) {
+    if (smem__record_is_dead(place, file, known ? &self : NULL, &record) == 1 &&
+        !(smem__record_is_late(&record) && smem__member_is_listed(family->tag))) {
         SMEM__POINT("family.ended", "it was the last: the exclusive lock is held");
         return true;
     }

@@ -27,7 +27,7 @@ typedef struct smem__family {
     uint64_t device, inode;
     void *pin; /* NULL: not a member */
     int slot;  /* share.h; -1: none */
-    uint32_t number; /* holder.h; 0: none */
+    uint32_t edition, number; /* holder.h; number 0: none */
     uint64_t share; /* no more than the slot says; table_lock */
 } smem__family;
 

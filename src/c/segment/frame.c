@@ -34,7 +34,7 @@ static _Atomic uint32_t *smem__sequence_word(smem__layout *header)
 int smem_frame_begin(smem_segment *segment, int64_t deadline)
 {
     smem__layout *header = smem__header(segment);
-    int rc = smem__may_change(segment, smem_data(segment));
+    int rc = smem__may_change(segment, smem_data(segment), 0);
     if (rc == 0)
         rc = smem_lock_acquire(segment, &header->writer, deadline);
     if (rc == SMEM_E_OWNER_DIED) /* its frame is overwritten, or stays torn */
@@ -93,7 +93,7 @@ static int smem__frame_sleep(smem_segment *segment, uint64_t seen, int64_t deadl
                              bool *looked)
 {
     smem__layout *header = smem__header(segment);
-    bool counted = smem__may_change(segment, header) == 0;
+    bool counted = smem__may_change(segment, &header->writer, 0) == 0;
     if (counted)
         atomic_fetch_add(&header->viewers, 1);
     SMEM__POINT("frame.awaits", "one who waits for a frame is counted");

@@ -8,18 +8,35 @@
 /* Beyond the namespaces' bytes (record.h). */
 static const uint64_t smem__byte_holders = (uint64_t)1 << 40;
 
-uint32_t smem__holder_claim(const smem__file *file, uint32_t wish)
+enum { SMEM__RANDOM_BITS = 14, /* of a number; the others say whose it is */
+       SMEM__PID_BITS = 22 };  /* PID_MAX_LIMIT */
+
+/* Of [bits] bits: a process of this PID namespace and no other, for all that is likely. */
+static uint32_t smem__holder_hash(const smem__place *place, int pid, uint64_t salt, unsigned bits)
+{
+    uint64_t mixed = place->pid_space << 32 ^ (uint64_t)(uint32_t)pid ^ salt;
+    mixed = (mixed ^ mixed >> 31) * UINT64_C(0x9e3779b97f4a7c15);
+    mixed = (mixed ^ mixed >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+    return (uint32_t)(mixed >> (64 - bits));
+}
+
+static uint32_t smem__holder_whose(const smem__place *place, int pid)
+{
+    return smem__holder_hash(place, pid, 0, 30 - SMEM__RANDOM_BITS);
+}
+
+uint32_t smem__holder_claim(const smem__place *place, const smem__file *file)
 {
     enum { TURNS = 8 };
+    uint32_t whose = smem__holder_whose(place, smem__process_self()) << SMEM__RANDOM_BITS;
     for (int turn = 0; turn < TURNS; turn++) {
-        uint32_t number = wish;
-        if (number == 0 && smem__random(&number, sizeof number) != 0)
+        uint32_t number;
+        if (smem__random(&number, sizeof number) != 0)
             return 0;
-        number &= (uint32_t)SMEM__NUMBER;
-        wish = 0;
+        number = whose | (number & ((1u << SMEM__RANDOM_BITS) - 1));
         if (number == 0)
             continue;
-        int rc = smem__file_lock(file, SMEM__EXCLUSIVE, smem__byte_holders + number);
+        int rc = smem__holder_keep(file, number);
         if (rc == 0)
             return number;
         if (rc != -EAGAIN)
@@ -28,10 +45,36 @@ uint32_t smem__holder_claim(const smem__file *file, uint32_t wish)
     return 0;
 }
 
+int smem__holder_keep(const smem__file *file, uint32_t number)
+{
+    return smem__file_lock(file, SMEM__EXCLUSIVE, smem__byte_holders + number);
+}
+
+/* The number's half and the rest of [process] both say whose it is: what an earlier
+   holder has left there is not taken for this one's. */
+uint32_t smem__holder_process(const smem__place *place, uint64_t holder)
+{
+    uint32_t pid = (uint32_t)smem__process_self();
+    if (!place->pid_space || pid >> SMEM__PID_BITS)
+        return 0;
+    return smem__holder_hash(place, (int)pid, holder, 32 - SMEM__PID_BITS) << SMEM__PID_BITS | pid;
+}
+
+int smem__holder_pid(const smem__place *place, uint64_t state, uint32_t process)
+{
+    int pid = (int)(process & ((1u << SMEM__PID_BITS) - 1));
+    uint64_t holder = state & SMEM__HOLDER;
+    bool here = pid && place->pid_space &&
+                smem__holder_whose(place, pid) == (holder & SMEM__NUMBER) >> SMEM__RANDOM_BITS &&
+                smem__holder_hash(place, pid, holder, 32 - SMEM__PID_BITS) ==
+                    process >> SMEM__PID_BITS;
+    return here ? pid : 0;
+}
+
 void smem__holder_publish(smem_context *ctx)
 {
     const smem__family *family = &ctx->family;
-    uint64_t holder = (uint64_t)family->tag << 32 | family->number;
+    uint64_t holder = (uint64_t)family->edition << 32 | family->number;
     atomic_store(&ctx->holder, family->pin && family->number ? holder : 0);
 }
 
@@ -78,14 +121,17 @@ int smem__holder_self(smem_context *ctx, uint64_t *out)
 
 typedef struct smem__holder_query {
     const smem__place *place;
-    uint32_t tag;
+    uint32_t edition; /* 0: any */
     uint64_t byte;
 } smem__holder_query;
 
-/* 2: found, and nobody has the byte; 1: somebody has; 0: another family's. */
-static int smem__holder_look(void *arg, const char *name)
+enum { SMEM__ANOTHER = 0, /* file */
+       SMEM__HELD,
+       SMEM__NOT_HELD };
+
+/* Is the byte locked in this file, if it is of that edition? */
+static int smem__holder_look(const smem__holder_query *query, const char *name)
 {
-    const smem__holder_query *query = arg;
     smem__record record;
     char path[SMEM__PATH_MAX];
     smem__file file;
@@ -93,40 +139,74 @@ static int smem__holder_look(void *arg, const char *name)
     if (rc == 0)
         rc = smem__file_open(path, query->place->uid, false, &file);
     if (rc != 0) /* a stranger's, or gone; else it might be the one */
-        return rc == -ENOENT || rc == SMEM_E_SECURITY ? 0 : rc;
+        return rc == -ENOENT || rc == SMEM_E_SECURITY ? SMEM__ANOTHER : rc;
     rc = smem__record_read(&file, &record);
-    if (rc == 0 && record.tag == query->tag) {
+    if (rc == 0 && (!query->edition || query->edition == record.edition)) {
         rc = smem__file_locked(&file, query->byte);
-        rc = rc < 0 ? rc : rc == SMEM__UNLOCKED ? 2
-                                                : 1;
+        rc = rc < 0 ? rc : rc == SMEM__UNLOCKED ? SMEM__NOT_HELD
+                                                : SMEM__HELD;
     }
     smem__file_close(&file);
-    return rc == SMEM_E_FORMAT ? 0 : rc;
+    return rc == SMEM_E_FORMAT ? SMEM__ANOTHER : rc;
 }
 
-/* A family's file goes with its last member: no file, no holder. Unless somebody
-   else removed it: then members live who map it still, and one may be the holder. */
-int smem__holder_lives(smem_context *ctx, uint64_t state)
+static int smem__holder_look_in(void *arg, const char *name)
 {
+    return smem__holder_look(arg, name);
+}
+
+static int smem__holder_look_anywhere(void *arg, const char *name)
+{
+    int rc = smem__holder_look(arg, name);
+    return rc == SMEM__NOT_HELD ? SMEM__ANOTHER : rc;
+}
+
+/* By the file that the byte was locked in. Its own family's first: mostly that is it,
+   and the others need not be looked at. */
+static int smem__holder_by_file(smem_context *ctx, uint32_t edition, uint64_t byte)
+{
+    smem__holder_query query = {.place = &ctx->place, .edition = edition, .byte = byte};
+    int rc = smem__holder_look(&query, ctx->family.name);
+    if (rc == SMEM__ANOTHER)
+        rc = smem__place_each(&ctx->place, 'f', smem__holder_look_in, &query);
+    if (rc < 0 || rc == SMEM__HELD)
+        return rc;
+    query.edition = 0; /* has it moved? */
+    int moved = smem__place_each(&ctx->place, 'f', smem__holder_look_anywhere, &query);
+    return moved ? moved : rc;
+}
+
+/* There is no such file. Who holds no byte by which a list could be told to be worth
+   anything believes what is there only. */
+static int smem__holder_by_list(const smem_context *ctx, uint64_t byte)
+{
+    uint64_t own = atomic_load(&ctx->holder) & SMEM__NUMBER;
+    if (!smem__byte_locks())
+        return -ENODATA;
+    int rc = smem__byte_is_listed(SMEM__EXCLUSIVE, byte,
+                                  own ? smem__byte_holders + own : SMEM__UNKNOWN_BYTE);
+    return rc < 0 ? rc : rc == 1 ? SMEM__LIVES
+                     : own       ? SMEM__DEAD
+                                 : -ENODATA;
+}
+
+int smem__holder_lives(smem_context *ctx, uint64_t state, uint32_t process)
+{
+    uint64_t byte = smem__byte_holders + (state & SMEM__NUMBER);
     if ((state & SMEM__HOLDER) == atomic_load(&ctx->holder))
-        return 1;
-    smem__holder_query query = {.place = &ctx->place,
-                                .tag = (uint32_t)(state >> 32),
-                                .byte = smem__byte_holders + (state & SMEM__NUMBER)};
+        return SMEM__LIVES;
+    int pid = smem__holder_pid(&ctx->place, state, process);
+    if (pid && smem__process_is_gone(pid))
+        return SMEM__DEAD;
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
-    if (query.tag == ctx->family.tag) { /* mostly; without a look at all files there are */
-        rc = smem__holder_look(&query, ctx->family.name);
-        /* A member's own file that cannot be had is there, or was removed and is
-           mapped: whatever is said of it proves no death. */
-        if (rc == 0 && ctx->family.pin)
-            rc = 1;
-    }
-    if (rc == 0)
-        rc = smem__place_each(&ctx->place, 'f', smem__holder_look, &query);
-    if (rc == 0)
-        rc = smem__removed_is_mapped(&ctx->place, 'f');
+    rc = smem__holder_by_file(ctx, (uint32_t)(state >> 32), byte);
+    if (rc == SMEM__ANOTHER)
+        rc = smem__holder_by_list(ctx, byte);
+    else if (rc > 0)
+        rc = rc == SMEM__HELD ? SMEM__LIVES : SMEM__DEAD;
     smem__end(ctx);
-    return rc == 2 ? 0 : rc;
+    return rc >= 0 ? rc : pid ? SMEM__LIVES
+                              : SMEM__UNSEEN;
 }

@@ -95,7 +95,8 @@ int smem__family_count(const smem__place *place, unsigned *alive, unsigned *dead
     return rc;
 }
 
-/* 2: found and dead, 1: found and alive, 0: another one, or damaged. Whether one
+/* 2: found and dead, 1: found and alive, 0: another one, damaged, or one that was made
+   anew and does not say it lives: it knows nothing of those that map the old one. Whether one
    lives whose list of honorary members is lost cannot be known, even when nobody
    holds its lock. */
 static int smem__family_judge_one(void *arg, const char *name)
@@ -110,8 +111,8 @@ static int smem__family_judge_one(void *arg, const char *name)
     rc = smem__record_read(&file, &record);
     if (rc == 0 && record.tag == query->tag) {
         rc = smem__family_seems_alive(query->place, &file);
-        rc = rc < 0 ? rc : rc == 0 ? 2
-                                   : 1;
+        rc = rc != 0 ? rc : smem__record_is_late(&record) ? 0
+                                                          : 2;
     }
     smem__file_close(&file);
     if (rc != SMEM_E_FORMAT)
@@ -126,5 +127,7 @@ int smem__family_lives(const smem__place *place, uint32_t tag)
     int rc = smem__place_each(place, 'f', smem__family_judge_one, &query);
     if (rc == 2)
         return 0;
-    return rc == 0 && query.damaged ? SMEM_E_FORMAT : rc; /* it might be that one */
+    if (rc == 0 && query.damaged)
+        return SMEM_E_FORMAT; /* it might be that one */
+    return rc ? rc : smem__member_is_listed(tag); /* its file may have been removed */
 }

@@ -7,7 +7,7 @@
  * takes it with SMEM__WAITERS set again, since there may be more.
  *
  * The death of the holder is found by those who wait: after each slice of sleep
- * they ask the kernel whether the holder lives. The state of the dead is replaced
+ * they ask the kernel whether the holder lives (holder.h). The state of the dead is replaced
  * by one compare-and-swap, so one of them gets it, and never from a living one.
  * It keeps SMEM__DAMAGED until smem_lock_recover(): who gives it back before
  * that gives it back damaged, and the next is told as well. (POSIX makes such a
@@ -41,10 +41,24 @@ static _Atomic uint32_t *smem__word_of(smem_lock *lock)
     return &halves[__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1];
 }
 
+/* Whose it is (holder.h): said after the lock is had, so until then, and where the
+   holder dies before that, nothing is said. */
+static _Atomic uint32_t *smem__process_of(const smem_lock *lock)
+{
+    return (_Atomic uint32_t *)&lock->process;
+}
+
+static int smem__lives(smem_context *ctx, const smem_lock *lock, uint64_t seen)
+{
+    return smem__holder_lives(ctx, seen,
+                              atomic_load_explicit(smem__process_of(lock), memory_order_relaxed));
+}
+
 int smem__sleep(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline, int64_t *slice,
                 bool *looked)
 {
     int64_t now = smem__monotonic_ns();
+    *looked = false;
     if (now >= deadline)
         return -ETIMEDOUT;
     int64_t end = deadline - now < *slice ? deadline : now + *slice;
@@ -65,6 +79,9 @@ static int smem__take(smem_context *ctx, smem_lock *lock, uint64_t *seen, uint64
     if (self && atomic_compare_exchange_strong_explicit(smem__state_of(lock), seen, self | flags,
                                                         memory_order_acquire,
                                                         memory_order_relaxed)) {
+        SMEM__POINT("lock.taking", "a lock is held, and does not say by which process");
+        atomic_store_explicit(smem__process_of(lock), smem__holder_process(&ctx->place, self),
+                              memory_order_relaxed);
         SMEM__POINT("lock.taken", "a lock is held");
         return flags & SMEM__DAMAGED ? SMEM_E_OWNER_DIED : 0;
     }
@@ -75,7 +92,7 @@ static int smem__take(smem_context *ctx, smem_lock *lock, uint64_t *seen, uint64
 /* The holder's death is proved for [seen] alone: that very state is replaced. */
 static int smem__take_from_dead(smem_context *ctx, smem_lock *lock, uint64_t seen)
 {
-    if (!(seen & SMEM__NUMBER) || smem__holder_lives(ctx, seen) != 0)
+    if (!(seen & SMEM__NUMBER) || smem__lives(ctx, lock, seen) != SMEM__DEAD)
         return -EBUSY;
     SMEM__POINT("lock.dead-found", "one who waits knows that the holder is dead");
     return smem__take(ctx, lock, &seen, SMEM__DAMAGED | SMEM__WAITERS);
@@ -137,7 +154,7 @@ static int smem__wait_and_take(smem_context *ctx, smem_lock *lock, int64_t deadl
 int smem_lock_try(smem_segment *segment, smem_lock *lock)
 {
     uint64_t seen = 0;
-    int rc = smem__may_change(segment, lock);
+    int rc = smem__may_change(segment, lock, sizeof *lock);
     return rc ? rc : smem__take(segment->ctx, lock, &seen, 0);
 }
 
@@ -160,10 +177,15 @@ int smem_lock_release(smem_segment *segment, smem_lock *lock)
 {
     smem_context *ctx = segment->ctx;
     smem__state *state = smem__state_of(lock);
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     uint64_t seen = atomic_load_explicit(state, memory_order_relaxed);
+    if (!smem__is_mine(ctx, seen))
+        return SMEM_E_NOT_HELD;
+    atomic_store_explicit(smem__process_of(lock), 0, memory_order_relaxed);
     do {
         if (!smem__is_mine(ctx, seen))
-            return SMEM_E_NOT_HELD;
+            return SMEM_E_NOT_HELD; /* it was broken */
     } while (!atomic_compare_exchange_weak_explicit(state, &seen, seen & SMEM__DAMAGED,
                                                     memory_order_release, memory_order_relaxed));
     atomic_fetch_sub(&ctx->held, 1);
@@ -176,6 +198,8 @@ int smem_lock_release(smem_segment *segment, smem_lock *lock)
 
 int smem_lock_recover(smem_segment *segment, smem_lock *lock)
 {
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     uint64_t seen = atomic_load_explicit(smem__state_of(lock), memory_order_relaxed);
     if (!smem__is_mine(segment->ctx, seen))
         return SMEM_E_NOT_HELD;
@@ -185,6 +209,8 @@ int smem_lock_recover(smem_segment *segment, smem_lock *lock)
 
 int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
 {
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     uint64_t seen = atomic_load_explicit((const smem__state *)&lock->state, memory_order_relaxed);
     if (!(seen & SMEM__NUMBER))
         return SMEM_LOCK_FREE;
@@ -193,10 +219,49 @@ int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
 
 bool smem__is_abandoned(const smem_segment *segment, const smem_lock *lock)
 {
-    if (smem__may_change(segment, lock) != 0)
+    if (smem__may_change(segment, lock, sizeof *lock) != 0)
         return false;
     uint64_t seen = atomic_load((const smem__state *)&lock->state);
-    return !(seen & SMEM__NUMBER) || smem__holder_lives(segment->ctx, seen) == 0;
+    return !(seen & SMEM__NUMBER) || smem__lives(segment->ctx, lock, seen) == SMEM__DEAD;
+}
+
+/* [seen]: the state that the answer is of. */
+static int smem__lock_judge(smem_segment *segment, const smem_lock *lock, uint64_t *seen, int *pid)
+{
+    int rc = smem__may_change(segment, lock, sizeof *lock);
+    if (rc != 0)
+        return rc;
+    *seen = atomic_load((const smem__state *)&lock->state);
+    if (!(*seen & SMEM__NUMBER))
+        return SMEM_HOLDER_NONE;
+    *pid = smem__holder_pid(&segment->ctx->place, *seen, atomic_load(smem__process_of(lock)));
+    rc = smem__lives(segment->ctx, lock, *seen);
+    return rc == SMEM__DEAD ? SMEM_HOLDER_DEAD : rc == SMEM__LIVES ? SMEM_HOLDER_LIVES
+                                                                   : SMEM_HOLDER_UNSEEN;
+}
+
+int smem_lock_holder(smem_segment *segment, const smem_lock *lock, int *pid)
+{
+    uint64_t seen;
+    *pid = 0;
+    return smem__lock_judge(segment, lock, &seen, pid);
+}
+
+/* As if the holder had died. It is judged again with each state that is replaced. */
+int smem_lock_break(smem_segment *segment, smem_lock *lock)
+{
+    uint64_t seen;
+    int pid, rc;
+    do {
+        rc = smem__lock_judge(segment, lock, &seen, &pid);
+        if (rc == SMEM_HOLDER_NONE)
+            return SMEM_E_NOT_HELD;
+        if (rc < 0 || rc == SMEM_HOLDER_LIVES)
+            return rc < 0 ? rc : -EBUSY;
+    } while (!atomic_compare_exchange_strong(smem__state_of(lock), &seen, SMEM__DAMAGED));
+    SMEM__POINT("lock.broken", "a lock was taken from a holder that nobody sees");
+    smem__futex_wake(smem__word_of(lock), INT32_MAX);
+    return 0;
 }
 
 /* ---- by one thread, several times ---------------------------------------------- */
@@ -227,11 +292,14 @@ static bool smem__is_this_thread(const smem_context *ctx, smem_lock *lock)
 
 int smem_lock_is_mine(smem_segment *segment, smem_lock *lock)
 {
-    return smem__is_this_thread(segment->ctx, lock);
+    int rc = smem__is_within(segment, lock, sizeof *lock);
+    return rc ? rc : smem__is_this_thread(segment->ctx, lock);
 }
 
 int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)
 {
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     if (smem__is_this_thread(segment->ctx, lock)) {
         if (lock->depth == UINT32_MAX)
             return -EOVERFLOW;
@@ -250,6 +318,8 @@ int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)
 
 int smem_lock_exit(smem_segment *segment, smem_lock *lock)
 {
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     if (!smem__is_this_thread(segment->ctx, lock))
         return SMEM_E_NOT_HELD;
     if (--lock->depth > 0)
@@ -260,6 +330,8 @@ int smem_lock_exit(smem_segment *segment, smem_lock *lock)
 
 int smem_lock_exit_all(smem_segment *segment, smem_lock *lock, uint32_t *depth)
 {
+    if (smem__is_within(segment, lock, sizeof *lock) != 0)
+        return -EACCES;
     if (!smem__is_this_thread(segment->ctx, lock))
         return SMEM_E_NOT_HELD;
     *depth = lock->depth;

@@ -15,16 +15,32 @@
 enum { SMEM__SLICE_FIRST = 1000000,
        SMEM__SLICE_LONGEST = 64000000 }; /* ns */
 
-/* May this process change what lies at [what], for others to see, and can it see
-   whether they live? Not in another /dev/shm than its families have. */
-static inline int smem__may_change(const smem_segment *segment, const void *what)
+/* Do [size] bytes at [what] lie where a lock and its relatives may? -EACCES: elsewhere,
+   unaligned, beyond the end. */
+static inline int smem__is_within(const smem_segment *segment, const void *what, size_t size)
+{
+    const smem__layout *header = segment->mapping.base;
+    uintptr_t data = (uintptr_t)header + segment->info.data_offset, at = (uintptr_t)what;
+    if (what == &header->lock || what == &header->writer)
+        return 0;
+    return at % 8 == 0 && at >= data && size <= segment->info.nbytes &&
+                   at - data <= segment->info.nbytes - size
+               ? 0
+               : -EACCES;
+}
+
+/* And may this process change them, for others to see, and can it see whether they
+   live? Not in another /dev/shm than its families have. */
+static inline int smem__may_change(const smem_segment *segment, const void *what, size_t size)
 {
     const char *data = (const char *)segment->mapping.base + segment->info.data_offset;
     if (!segment->mapping.shares || segment->info.owner != segment->ctx->place.uid)
         return -EACCES;
     if (segment->info.elsewhere)
         return SMEM_E_PLACE;
-    return segment->mode == SMEM_READ_ONLY && (const char *)what >= data ? -EACCES : 0;
+    return segment->mode == SMEM_READ_ONLY && (const char *)what >= data
+               ? -EACCES
+               : smem__is_within(segment, what, size);
 }
 
 /* Sleep while [word] is [expected], for at most a slice. 0; -ETIMEDOUT: [deadline]

@@ -167,7 +167,7 @@ int smem__stat(smem_context *ctx, const smem__name *name, smem_info *info, smem_
 int smem_stat(smem_context *ctx, const char *text, smem_info *info, smem_flight *flight)
 {
     smem__name name;
-    int rc = smem__name_parse(text, SMEM_ANY, &name);
+    int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
     if (rc == 0)
         rc = smem__begin(ctx);
     if (rc != 0)

@@ -15,6 +15,8 @@ int smem__record_read(const smem__file *file, smem__record *out)
     int rc = smem__file_read(file, out, sizeof *out, 0);
     if (rc == 0 && (memcmp(out->magic, SMEM__FAMILY_MAGIC, sizeof out->magic) != 0 || !out->tag))
         rc = SMEM_E_FORMAT;
+    if (rc == 0 && !out->edition)
+        out->edition = out->tag;
     return rc;
 }
 
@@ -24,10 +26,21 @@ static uint64_t smem__space_byte(uint64_t pid_space)
     return SMEM__BYTE_SPACES + (uint64_t)(uint32_t)pid_space;
 }
 
-int smem__record_hold(const smem__place *place, const smem__file *file)
+static const uint64_t smem__byte_families = (uint64_t)1 << 41;
+
+int smem__record_hold(const smem__place *place, const smem__file *file,
+                      const smem__record *record)
 {
     int rc = smem__file_lock(file, SMEM__SHARED, SMEM__BYTE_MEMBER);
+    if (rc == 0 && smem__byte_locks())
+        rc = smem__file_lock(file, SMEM__SHARED, smem__byte_families + record->tag);
     return rc ? rc : smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
+}
+
+bool smem__member_is_listed(uint32_t tag)
+{
+    return smem__byte_locks() && smem__byte_is_listed(SMEM__SHARED, smem__byte_families + tag,
+                                                      SMEM__UNKNOWN_BYTE) == 1;
 }
 
 /* The last user of a lock that is a file by itself removes that. */
@@ -61,7 +74,7 @@ bool smem__honorary_lives(const smem__place *place, const smem__file *file,
 {
     for (int i = 0; i < SMEM__HONORARY; i++) {
         const smem__process *one = &record->honorary[i];
-        if (!(but && memcmp(one, but, sizeof *one) == 0) &&
+        if (!(but && smem__process_is(one, but)) &&
             smem__honorary_is_alive(place, file, one))
             return true;
     }

@@ -4,7 +4,8 @@
  * Lock bytes: 0 shared by every member, exclusive by who proves that none
  * lives; 1 the reaper's; 2 the honorary list; 64 to 319 the slots of share.h
  * (no PID namespace has so small a number); from 2^40 on the numbers of
- * holder.h; from 16 on one for each PID
+ * holder.h; from 2^41 on the tags of families, shared by every member, so that the
+ * kernel's list of locks shows those whose file was removed; from 16 on one for each PID
  * namespace, shared by the members in it, and by the reaper in it while an
  * honorary member from there lives.
  *
@@ -28,14 +29,26 @@ enum { SMEM__BYTE_MEMBER = 0,
 
 typedef struct smem__record {
     char magic[8];
-    uint32_t tag, spare;
+    uint32_t tag;
+    uint32_t edition; /* of the file, as holder.h says; 0: the tag */
     smem__process honorary[SMEM__HONORARY]; /* free slots have pid 0 */
 } smem__record;
 
 int smem__record_read(const smem__file *file, smem__record *out);
 
 /* Take the locks of a member, which a mapping made afterwards carries. -EAGAIN. */
-int smem__record_hold(const smem__place *place, const smem__file *file);
+int smem__record_hold(const smem__place *place, const smem__file *file,
+                      const smem__record *record);
+
+/* Was the file made anew, so that members may live whom it says nothing of? */
+static inline bool smem__record_is_late(const smem__record *record)
+{
+    return record->edition != record->tag;
+}
+
+/* Does a member of this family live by a file that was removed? False where the kernel
+   does not list its locks. */
+bool smem__member_is_listed(uint32_t tag);
 
 /* Who was a member, and has given up its mapping, clears what that leaves. [slot]: of
    share.h, or -1. */

@@ -30,7 +30,7 @@ int smem_semaphore_start(smem_segment *segment, smem_semaphore *semaphore, uint3
                          uint32_t limit)
 {
     uint64_t none = 0;
-    int rc = smem__may_change(segment, semaphore);
+    int rc = smem__may_change(segment, semaphore, sizeof *semaphore);
     if (limit == 0)
         limit = INT32_MAX;
     if (rc != 0)
@@ -75,7 +75,7 @@ static int smem__await_unit(smem_semaphore *semaphore, int64_t deadline)
 
 int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int64_t deadline)
 {
-    int rc = smem__may_change(segment, semaphore);
+    int rc = smem__may_change(segment, semaphore, sizeof *semaphore);
     if (rc != 0)
         return rc;
     if (smem__take_unit(semaphore))
@@ -85,11 +85,11 @@ int smem_semaphore_acquire(smem_segment *segment, smem_semaphore *semaphore, int
 
 int smem_semaphore_release(smem_segment *segment, smem_semaphore *semaphore, uint32_t count)
 {
-    uint64_t seen = atomic_load(smem__units_of(semaphore));
-    uint32_t limit = atomic_load((_Atomic uint32_t *)&semaphore->limit);
-    int rc = smem__may_change(segment, semaphore);
+    int rc = smem__may_change(segment, semaphore, sizeof *semaphore);
     if (rc != 0)
         return rc;
+    uint64_t seen = atomic_load(smem__units_of(semaphore));
+    uint32_t limit = atomic_load((_Atomic uint32_t *)&semaphore->limit);
     do {
         if (count > limit || (uint32_t)seen > limit - count)
             return SMEM_E_RELEASED;

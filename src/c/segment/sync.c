@@ -191,7 +191,7 @@ int smem_queue_open(smem_segment *segment, smem_queue *out)
     smem_queue found = {.segment = segment};
     int code = smem__queue_parse(smem_info_of(segment), &found);
     if (code == 0)
-        code = smem__may_change(segment, smem_data(segment));
+        code = smem__may_change(segment, smem_data(segment), 0);
     if (code == 0)
         *out = found;
     return code;
@@ -233,4 +233,30 @@ int smem_queue_attach(smem_context *ctx, const char *name, smem_queue *out)
     smem_segment *found;
     int code = smem_attach(ctx, name, SMEM_READ_WRITE, &found);
     return code ? code : smem__queue_opened(found, out);
+}
+
+/* ---- the locks in a segment ---------------------------------------------------- */
+
+static bool smem__begins_with_lock(const smem_info *info)
+{
+    static const int kinds[] = {SMEM_KIND_LOCK, SMEM_KIND_RECURSIVE, SMEM_KIND_CONDITION,
+                                SMEM_KIND_BARRIER};
+    uint32_t value, limit;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (smem__kind_parse(info, kinds[i], &value, &limit) == 0)
+            return true;
+    return false;
+}
+
+smem_lock *smem_lock_at(smem_segment *segment, unsigned number)
+{
+    smem__layout *header = segment->mapping.base;
+    smem__queue *queue = smem_data(segment);
+    smem_queue checked;
+    if (number < 2)
+        return number == 0 ? &header->lock : &header->writer;
+    if (smem__queue_parse(smem_info_of(segment), &checked) == 0)
+        return number == 2 ? &queue->put.lock : number == 3 ? &queue->get.lock
+                                                            : NULL;
+    return number == 2 && smem__begins_with_lock(smem_info_of(segment)) ? smem_data(segment) : NULL;
 }
