@@ -693,7 +693,7 @@ typedef struct smem_queue {
 /*
  * [limit] items at most, in [room] bytes, a power of two. With [spare] bytes kept for
  * each item that may still come, at most room / limit, a put never waits for bytes:
- * see smem_queue_put(). The rest as in smem_spec.
+ * an item counts as [spare] bytes at least, see smem_queue_put(). The rest as in smem_spec.
  */
 typedef struct smem_queue_spec {
     const char *name;

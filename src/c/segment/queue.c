@@ -19,16 +19,26 @@ static smem__queue *smem__queue_of(const smem_queue *queue)
 
 static unsigned char *smem__queue_items(const smem_queue *queue)
 {
-    return (unsigned char *)(smem__queue_of(queue)->ends + queue->slots);
+    return (unsigned char *)(smem__queue_of(queue)->slots + queue->slots);
 }
 
 /* ---- the tape --------------------------------------------------------------- */
 
+static smem__queue_slot *smem__slot_of(const smem_queue *queue, uint64_t number)
+{
+    return &smem__queue_of(queue)->slots[number & (queue->slots - 1)];
+}
+
 /* Where item [number] ends. Relaxed: ordered by the positions. */
 static uint64_t smem__end_of(const smem_queue *queue, uint64_t number)
 {
-    return atomic_load_explicit(&smem__queue_of(queue)->ends[number & (queue->slots - 1)],
-                                memory_order_relaxed);
+    return atomic_load_explicit(&smem__slot_of(queue, number)->end, memory_order_relaxed);
+}
+
+/* What it and all before it were charged. */
+static uint64_t smem__charged_to(const smem_queue *queue, uint64_t number)
+{
+    return atomic_load_explicit(&smem__slot_of(queue, number)->charged, memory_order_relaxed);
 }
 
 static void smem__tape_write(const smem_queue *queue, uint64_t at, const void *item, uint64_t length)
@@ -172,6 +182,19 @@ static uint64_t smem__far(smem__queue_side *side, const smem__queue_side *other,
     return atomic_load_explicit(&side->far, memory_order_relaxed);
 }
 
+/* By the holder of the put side's lock; not in the queue before the position moves. */
+static void smem__queue_write(const smem_queue *queue, uint64_t put, const void *item,
+                              uint64_t length, uint64_t charged)
+{
+    smem__queue_slot *slot = smem__slot_of(queue, put);
+    uint64_t begin = smem__end_of(queue, put - 1);
+    smem__tape_write(queue, begin, item, length);
+    SMEM__POINT("queue.written", "an item's bytes are on the tape; it is not in the queue");
+    atomic_store_explicit(&slot->charged, charged, memory_order_relaxed);
+    atomic_store_explicit(&slot->end, begin + length, memory_order_relaxed);
+    SMEM__POINT("queue.ended", "its slot says where it ends; it is not in the queue");
+}
+
 /*
  * One try, by the holder of the put side's lock. The consumers move their position
  * only forwards meanwhile: what is free stays free.
@@ -185,18 +208,15 @@ static int smem__queue_append(const smem_queue *queue, const void *item, uint64_
     uint64_t count = put - smem__far(&shared->put, &shared->get, look);
     if (count == queue->limit)
         return -EAGAIN;
-    uint64_t begin = smem__end_of(queue, put - 1);
-    uint64_t used = begin - smem__end_of(queue, put - count - 1);
+    uint64_t charged = smem__charged_to(queue, put - 1);
+    uint64_t used = charged - smem__charged_to(queue, put - count - 1);
     if (count > queue->limit || used > queue->room)
         return SMEM_E_FORMAT;
     uint64_t free = queue->room - used, kept = (queue->limit - count - 1) * queue->spare;
-    if (length > free || free - length < kept)
+    uint64_t charge = length > queue->spare ? length : queue->spare;
+    if (charge > free || free - charge < kept)
         return queue->spare != 0 || length > queue->room ? SMEM_E_LENGTH : -EAGAIN;
-    smem__tape_write(queue, begin, item, length);
-    SMEM__POINT("queue.written", "an item's bytes are on the tape; it is not in the queue");
-    atomic_store_explicit(&shared->ends[put & (queue->slots - 1)], begin + length,
-                          memory_order_relaxed);
-    SMEM__POINT("queue.ended", "its slot says where it ends; it is not in the queue");
+    smem__queue_write(queue, put, item, length, charged + charge);
     smem__side_advance(&shared->put);
     return 0;
 }
