@@ -621,6 +621,64 @@ TEST(who_was_woken_is_counted_no_more)
     end(&queue);
 }
 
+/* A signal that came with the wake-up is heard before anything is taken or put. */
+TEST(who_gives_way_takes_nothing_when_it_was_woken)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    char got[ROOM];
+    uint64_t length;
+    slept_on = &queue;
+    queue.gives_way = 1;
+    smem__sys.futex = sleep_and_be_woken;
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), -EINTR);
+    CHECK_EQ(smem_queue_count(&queue), 1);
+    smem__sys = real;
+    CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
+    CHECK_STR(got, "x");
+    end(&queue);
+}
+
+static long sleep_and_be_made_room_for(const _Atomic uint32_t *word, int operation,
+                                       uint32_t value, const struct timespec *timeout,
+                                       uint32_t bits)
+{
+    (void)timeout, (void)bits;
+    CHECK(word == &shared(slept_on)->get.event);
+    if (operation == FUTEX_WAKE)
+        return value;
+    check_get(slept_on, "x");
+    return 0;
+}
+
+TEST(who_gives_way_puts_nothing_when_it_was_woken)
+{
+    smem_queue queue = make(1, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    slept_on = &queue;
+    queue.gives_way = 1;
+    CHECK_OK(put(&queue, "x"));
+    smem__sys.futex = sleep_and_be_made_room_for;
+    CHECK_CODE(smem_queue_put(&queue, "y", 2, SMEM_FOREVER), -EINTR);
+    check_empty(&queue);
+    smem__sys = real;
+    end(&queue);
+}
+
+TEST(a_wake_up_that_is_not_used_goes_to_another)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    smem__sys.futex = check_note_wakes;
+    smem_queue_pass_on(&queue);
+    CHECK_EQ(check_offered, 0); /* nobody sleeps */
+    shared(&queue)->put.sleepers = 2;
+    smem_queue_pass_on(&queue);
+    CHECK_EQ(check_offered, 1);
+    smem__sys = real;
+    end(&queue);
+}
+
 /* ---- memory that is anybody's -------------------------------------------------- */
 
 static smem_segment *memory(const char *dtype, int64_t size)

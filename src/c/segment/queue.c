@@ -125,12 +125,8 @@ static bool smem__side_watch(const smem__queue_side *side, uint32_t seen)
  * last look at the event (which the kernel takes), and who changes the event looks
  * at the count afterwards: one of the two sees the other.
  */
-static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadline)
+static int smem__side_sleep(smem__queue_side *side, uint32_t seen, int64_t deadline)
 {
-    if (deadline == SMEM_NO_WAIT)
-        return -EAGAIN;
-    if (smem__side_watch(side, seen))
-        return 0;
     int64_t again = smem__monotonic_ns() + SMEM__LOOK_AGAIN;
     bool last = deadline <= again;
     atomic_fetch_add(&side->sleepers, 1);
@@ -139,6 +135,21 @@ static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadl
         return 0;
     atomic_fetch_sub(&side->sleepers, 1);
     return code == -ETIMEDOUT && !last ? 0 : code;
+}
+
+/*
+ * 0: look again. A signal may have come between the wake-up and the first step after
+ * it, on a busy machine long after: who gives way is told as if it had cut the sleep short.
+ */
+static int smem__side_await(const smem_queue *queue, smem__queue_side *side, uint32_t seen,
+                            int64_t deadline)
+{
+    if (deadline == SMEM_NO_WAIT)
+        return -EAGAIN;
+    if (smem__side_watch(side, seen))
+        return 0;
+    int code = smem__side_sleep(side, seen, deadline);
+    return code == 0 && queue->gives_way ? -EINTR : code;
 }
 
 /* Called by the holder of the lock, who alone changes both words. */
@@ -248,7 +259,7 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
         code = smem__queue_put(queue, item, length, &seen);
         if (code != -EAGAIN)
             return code;
-        code = smem__side_await(&shared->get, seen, deadline);
+        code = smem__side_await(queue, &shared->get, seen, deadline);
         if (code != 0)
             return code;
     }
@@ -333,7 +344,7 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
         }
         if (code != -EAGAIN)
             return code;
-        code = smem__side_await(&shared->put, seen, deadline);
+        code = smem__side_await(queue, &shared->put, seen, deadline);
         if (code != 0)
             return code;
     }
@@ -366,6 +377,13 @@ static void smem__side_interrupt(smem__queue_side *side)
 {
     atomic_fetch_add(&side->event, 1);
     smem__side_rouse(side, INT_MAX);
+}
+
+void smem_queue_pass_on(const smem_queue *queue)
+{
+    smem__queue *shared = smem__queue_of(queue);
+    smem__side_wake(&shared->put, 1);
+    smem__side_wake(&shared->get, 1);
 }
 
 void smem_queue_shut(const smem_queue *queue)
