@@ -59,10 +59,11 @@ def _open(data: Any) -> Any:
 
 def _forget(data: bytes) -> None:
     """Take back the tickets of an item that nobody will get."""
-    if data[:1] == b"L":
-        _forget(b"P" + pickle.loads(data[1:]).tobytes())
-    elif data[:1] == b"P" and b"sharedmem" in data:
-        forget(data[1:])
+    with contextlib.suppress(Exception):  # what cannot be loaded names nothing
+        if data[:1] == b"L":
+            _forget(b"P" + pickle.loads(data[1:]).tobytes())
+        elif data[:1] == b"P" and b"sharedmem" in data:
+            forget(data[1:])
 
 
 def _deadline(block: bool, timeout: float | None) -> int | None:
@@ -113,6 +114,7 @@ class _Backlog:
 
     def clear(self) -> None:
         """In a forked child: what waits is the parent's, and so was the thread."""
+        self._ring.drop_kept(inherited=True)
         self._items.clear()
         self._changed = threading.Condition()
         self._thread = self._join = None
@@ -238,7 +240,7 @@ class Queue(Generic[T]):
         segment = segment_of(array)
         assert segment is not None
         self._array = array
-        self._ring = Ring(segment, dumps, _open, _lay_down, _pick_up, _forget)
+        self._ring = Ring(segment, dumps, pickle.loads, _lay_down, _pick_up, _forget)
         self._bounded = self._ring.spare > 0
         self._backlog = _Backlog(self._ring)
         self._closed = False
@@ -395,6 +397,9 @@ class Queue(Generic[T]):
         An item that cannot be unpickled raises what its unpickling does. It is taken all
         the same, and no array is kept for it.
 
+        When a signal handler raises, the item stays in the queue. If the signal came too
+        late for that, this object has it and gives it first at the next call.
+
         Examples
         --------
         >>> import sharedmem
@@ -500,7 +505,7 @@ class Queue(Generic[T]):
         >>> queue.qsize()
         1
         """
-        return self._ring.count() + len(self._backlog)
+        return self._ring.count() + self._ring.count_kept() + len(self._backlog)
 
     def empty(self) -> bool:
         """Whether nothing is in it at this moment.
@@ -556,6 +561,8 @@ class Queue(Generic[T]):
         [1, 2]
         """
         self._ring.shut()
+        for _ in range(self._ring.drop_kept() if immediate else 0):
+            self._ring.done()
         while immediate:
             try:
                 data = self._ring.get_item(0)

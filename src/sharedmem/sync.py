@@ -284,7 +284,7 @@ class Lock(CoreLock, _Shared):
     is told.
 
     Taking and releasing a lock that nobody else wants makes no system call. Who waits
-    sleeps without the GIL, and signal handlers run.
+    sleeps without the GIL, and signal handlers run: when one raises, the lock is not held.
 
     References
     ----------
@@ -398,7 +398,8 @@ class Condition(CoreCondition, _Shared):
     what was waited for, or use `wait_for`.
 
     `wait` raises `OwnerDiedError` when somebody died with the lock; it is held then,
-    as after `Lock.acquire`.
+    as after `Lock.acquire`. It is held as well when `wait` ends with the exception of a
+    signal handler, and a notification that had come goes to another one who waits.
 
     Examples
     --------
@@ -739,8 +740,8 @@ class Semaphore(CoreSemaphore, _Shared):
     Notes
     -----
     A unit belongs to nobody: what a process has acquired when it dies is not given
-    back, as with `multiprocessing.Semaphore`. Who is killed while it waits takes no
-    unit that another one waits for.
+    back, as with `multiprocessing.Semaphore`. Who is killed while it waits, or ends its wait
+    by the exception of a signal handler, takes no unit that another one waits for.
 
     Examples
     --------
@@ -999,18 +1000,7 @@ class Barrier(CoreBarrier, _Shared):
         >>> sharedmem.Barrier(1).wait()
         0
         """
-        before, phase, deadline = self._arrive(self._timeout if timeout is None else timeout)
-        if before < self.parties - 1:
-            self._sleep(phase, deadline)
-            return before
-        broken = True
-        try:
-            if self._action is not None:
-                self._action()
-            broken = False
-        finally:
-            self._open(broken)
-        return before
+        return self._pass(self._timeout if timeout is None else timeout, self._action)
 
     def reset(self) -> None:
         """Make it as new; for those who wait it is broken.

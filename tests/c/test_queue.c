@@ -146,6 +146,93 @@ TEST(with_spare_bytes_a_queue_always_holds_its_limit_of_short_items)
     end(&queue);
 }
 
+/* Small ones that go give back what was kept for them, not what they took. */
+TEST(with_spare_bytes_small_items_leave_room_for_the_short_ones_that_follow)
+{
+    smem_queue queue = make(LIMIT, 2 * ROOM, ROOM / LIMIT);
+    char item[ROOM] = {0};
+    CHECK_OK(put(&queue, ""));
+    CHECK_OK(put(&queue, ""));
+    CHECK_OK(smem_queue_put(&queue, item, 48, SMEM_NO_WAIT));
+    CHECK_OK(smem_queue_put(&queue, item, 48, SMEM_NO_WAIT));
+    for (int i = 0; i < 2; i++) {
+        check_get(&queue, "");
+        CHECK_CODE(smem_queue_put(&queue, item, 17, SMEM_NO_WAIT), SMEM_E_LENGTH);
+        CHECK_OK(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT));
+    }
+    CHECK_CODE(smem_queue_put(&queue, item, 16, SMEM_NO_WAIT), -EAGAIN);
+    end(&queue);
+}
+
+/* What a queue should do, stated in the plainest way. */
+typedef struct plain {
+    uint64_t lengths[LIMIT];
+    unsigned char first; /* the number of the first item, which its bytes are */
+    unsigned count;
+} plain;
+
+static uint64_t charge_of(const smem_queue *queue, uint64_t length)
+{
+    return length > queue->spare ? length : queue->spare;
+}
+
+static int plain_put(plain *model, const smem_queue *queue, uint64_t length)
+{
+    uint64_t used = charge_of(queue, length);
+    if (model->count == LIMIT)
+        return -EAGAIN;
+    for (unsigned i = 0; i < model->count; i++)
+        used += charge_of(queue, model->lengths[i]);
+    if (used + (LIMIT - model->count - 1) * queue->spare > ROOM)
+        return queue->spare != 0 || length > ROOM ? SMEM_E_LENGTH : -EAGAIN;
+    model->lengths[model->count++] = length;
+    return 0;
+}
+
+static void check_put(plain *model, const smem_queue *queue, uint64_t length)
+{
+    char item[ROOM + 8];
+    memset(item, (unsigned char)(model->first + model->count), sizeof item);
+    int code = plain_put(model, queue, length);
+    CHECK_CODE(smem_queue_put(queue, item, length, SMEM_NO_WAIT), code);
+    if (length <= queue->spare && code != 0)
+        CHECK_EQ(code, -EAGAIN); /* it waits for a slot, and for nothing else */
+}
+
+static void check_take(plain *model, const smem_queue *queue)
+{
+    char got[ROOM], want[ROOM];
+    uint64_t length;
+    if (model->count == 0) {
+        check_empty(queue);
+        return;
+    }
+    memset(want, model->first++, sizeof want);
+    CHECK_OK(smem_queue_get(queue, got, sizeof got, &length, SMEM_NO_WAIT));
+    CHECK_EQ(length, model->lengths[0]);
+    CHECK(memcmp(got, want, length) == 0);
+    memmove(model->lengths, model->lengths + 1, --model->count * sizeof *model->lengths);
+}
+
+TEST(any_mix_of_sizes_is_put_and_taken_in_any_order)
+{
+    static const uint64_t spares[] = {0, 1, 5, ROOM / LIMIT}, most[] = {4, 20, ROOM + 8};
+    srandom(1);
+    for (unsigned way = 0; way < 12; way++) {
+        smem_queue queue = make(LIMIT, ROOM, spares[way % 4]);
+        plain model = {.count = 0};
+        for (int turn = 0; turn < 5000; turn++) {
+            if (random() % 2)
+                check_put(&model, &queue, (uint64_t)random() % (most[way / 4] + 1));
+            else
+                check_take(&model, &queue);
+            CHECK_EQ(smem_queue_count(&queue), model.count);
+        }
+        smem_detach(queue.segment);
+    }
+    smem_close(ctx);
+}
+
 TEST(a_buffer_that_is_too_small_leaves_the_item)
 {
     smem_queue queue = make(LIMIT, ROOM, 0);
@@ -534,6 +621,64 @@ TEST(who_was_woken_is_counted_no_more)
     end(&queue);
 }
 
+/* A signal that came with the wake-up is heard before anything is taken or put. */
+TEST(who_gives_way_takes_nothing_when_it_was_woken)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    char got[ROOM];
+    uint64_t length;
+    slept_on = &queue;
+    queue.gives_way = 1;
+    smem__sys.futex = sleep_and_be_woken;
+    CHECK_CODE(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER), -EINTR);
+    CHECK_EQ(smem_queue_count(&queue), 1);
+    smem__sys = real;
+    CHECK_OK(smem_queue_get(&queue, got, sizeof got, &length, SMEM_FOREVER));
+    CHECK_STR(got, "x");
+    end(&queue);
+}
+
+static long sleep_and_be_made_room_for(const _Atomic uint32_t *word, int operation,
+                                       uint32_t value, const struct timespec *timeout,
+                                       uint32_t bits)
+{
+    (void)timeout, (void)bits;
+    CHECK(word == &shared(slept_on)->get.event);
+    if (operation == FUTEX_WAKE)
+        return value;
+    check_get(slept_on, "x");
+    return 0;
+}
+
+TEST(who_gives_way_puts_nothing_when_it_was_woken)
+{
+    smem_queue queue = make(1, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    slept_on = &queue;
+    queue.gives_way = 1;
+    CHECK_OK(put(&queue, "x"));
+    smem__sys.futex = sleep_and_be_made_room_for;
+    CHECK_CODE(smem_queue_put(&queue, "y", 2, SMEM_FOREVER), -EINTR);
+    check_empty(&queue);
+    smem__sys = real;
+    end(&queue);
+}
+
+TEST(a_wake_up_that_is_not_used_goes_to_another)
+{
+    smem_queue queue = make(LIMIT, ROOM, 0);
+    smem__syscalls real = smem__sys;
+    smem__sys.futex = check_note_wakes;
+    smem_queue_pass_on(&queue);
+    CHECK_EQ(check_offered, 0); /* nobody sleeps */
+    shared(&queue)->put.sleepers = 2;
+    smem_queue_pass_on(&queue);
+    CHECK_EQ(check_offered, 1);
+    smem__sys = real;
+    end(&queue);
+}
+
 /* ---- memory that is anybody's -------------------------------------------------- */
 
 static smem_segment *memory(const char *dtype, int64_t size)
@@ -551,16 +696,16 @@ TEST(what_is_no_queue_is_refused)
 {
     static const char *const others[] = {
         "'|u1'",
-        "[('queue-1 4 64 0', '|V1')]",
-        "[('queue-2 4 64', '|V1')]",
-        "[('queue-2 4 64 0 0', '|V1')]",
-        "[('queue-2 04 64 0', '|V1')]",
-        "[('queue-2 4 64 0', '|u1')]",
-        "[('queue-2 0 64 0', '|V1')]",
-        "[('queue-2 4294967300 64 0', '|V1')]", /* 4, were it cut to 32 bits */
-        "[('queue-2 4 63 0', '|V1')]",
-        "[('queue-2 4 64 17', '|V1')]",
-        "[('queue-2 4 8192 0', '|V1')]",
+        "[('queue-2 4 64 0', '|V1')]",
+        "[('queue-3 4 64', '|V1')]",
+        "[('queue-3 4 64 0 0', '|V1')]",
+        "[('queue-3 04 64 0', '|V1')]",
+        "[('queue-3 4 64 0', '|u1')]",
+        "[('queue-3 0 64 0', '|V1')]",
+        "[('queue-3 4294967300 64 0', '|V1')]", /* 4, were it cut to 32 bits */
+        "[('queue-3 4 63 0', '|V1')]",
+        "[('queue-3 4 64 17', '|V1')]",
+        "[('queue-3 4 8192 0', '|V1')]",
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         smem_segment *segment = memory(others[i], 4096);
@@ -625,7 +770,8 @@ static void spoil(unsigned char *at)
         queue->get.position = (uint64_t)random() % 16;
         queue->put.far = (uint64_t)random() % 16;
         queue->get.far = (uint64_t)random() % 16;
-        queue->ends[random() % 8] = (uint64_t)random() % (5 * PAGE);
+        queue->slots[random() % 8].end = (uint64_t)random() % (5 * PAGE);
+        queue->slots[random() % 8].charged = (uint64_t)random() % (5 * PAGE);
     }
 }
 
@@ -634,7 +780,7 @@ static void spoil(unsigned char *at)
 TEST(random_bytes_in_a_queue_make_no_access_outside)
 {
     uint64_t length, put = 0, got = 0;
-    smem_segment *segment = memory("[('queue-2 4 4096 0', '|V1')]", 8 * PAGE);
+    smem_segment *segment = memory("[('queue-3 4 4096 0', '|V1')]", 8 * PAGE);
     unsigned char *at = smem_data(segment);
     static char item[4 * PAGE]; /* more than there is room for */
     smem_queue queue;
@@ -643,7 +789,7 @@ TEST(random_bytes_in_a_queue_make_no_access_outside)
     CHECK_OK(mprotect(at - PAGE, PAGE, PROT_READ));
     CHECK_OK(mprotect(at + 2 * PAGE, 6 * PAGE, PROT_NONE));
     for (int turn = 0; turn < 200000; turn++) {
-        memset(at, 0, sizeof(smem__queue) + 8 * sizeof(uint64_t));
+        memset(at, 0, sizeof(smem__queue) + 8 * sizeof(smem__queue_slot));
         spoil(at);
         for (int i = 0; i < 2; i++)
             put += smem_queue_put(&queue, item, (uint64_t)random() % sizeof item, SMEM_NO_WAIT) == 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import multiprocessing
@@ -215,6 +216,86 @@ def test_an_item_that_cannot_be_unpickled_is_gone(queue, backend, size):
         queue.get()
     assert sharedmem.stat(array.name).tickets == 0
     assert queue.get() == "next"
+
+
+# ---- any mix of sizes ----------------------------------------------------------
+
+SIZES = [0, 3, 300, 700, 8_000, 70_000, 300_000]
+
+
+def _item(number, size):
+    """Of a size in the queue, and to be told from all others."""
+    return number if size == 0 else number.to_bytes(4, "little") * (size // 4 + 1)
+
+
+@pytest.mark.parametrize("maxsize", [0, 1, 7, 300])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_mix_of_sizes_comes_in_any_interleaving(backend, maxsize, seed):
+    """Items come out as from a deque, and put waits for a number of items, never for bytes."""
+    random, model = np.random.default_rng([maxsize, seed]), collections.deque()
+    queue = Queue(maxsize, backend=backend)
+    number = 0
+    for _ in range(12):
+        # Small ones in front of large ones, and the reverse, come in runs.
+        sizes = random.choice(SIZES, random.integers(1, 4))
+        for _ in range(random.integers(1, 60)):
+            if random.random() < 0.6:
+                number += 1
+                item = _item(number, int(random.choice(sizes)))
+                if maxsize and len(model) == maxsize:
+                    with pytest.raises(Full):
+                        queue.put(item, timeout=random.choice([0, 1e-6]))
+                    continue
+                queue.put(item, bool(random.integers(2)))
+                model.append(item)
+            elif model:
+                assert queue.get() == model.popleft()
+            else:
+                with pytest.raises(Empty):
+                    queue.get_nowait()
+            if maxsize:  # without a bound a thread that puts later counts one twice
+                assert queue.qsize() == len(model)
+    assert [queue.get() for _ in range(len(model))] == list(model)
+    del queue
+    assert in_use() == []
+
+
+def test_large_items_follow_small_ones(backend):
+    """Small ones that are taken give back no more than was counted for them."""
+    queue = Queue(512, backend=backend)
+    for number in range(300):
+        queue.put(number)
+    for _ in range(100):
+        queue.put(np.zeros(1024))
+    for number in range(300):
+        assert queue.get() == number
+        queue.put_nowait(np.full(1024, number))
+    assert [queue.get()[0] for _ in range(400)] == [0] * 100 + list(range(300))
+
+
+def _answer_with_arrays(queue, worker):
+    for number in range(400):
+        queue.put((worker, number))
+        queue.put(np.full(1024, number))
+
+
+def test_two_workers_answer_faster_than_they_are_read(backend, start_method):
+    """They wait while the queue is full, and nothing is lost."""
+    context = multiprocessing.get_context(start_method)
+    queue = Queue(512, backend=backend)
+    workers = [context.Process(target=_answer_with_arrays, args=(queue, i)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    while not queue.full():
+        time.sleep(0.001)
+    items = [queue.get() for _ in range(1600)]
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    for i in range(2):
+        assert [item[1] for item in items if isinstance(item, tuple) and item[0] == i] == [*range(400)]
+    arrays = sorted(item[0] for item in items if not isinstance(item, tuple))
+    assert arrays == sorted([*range(400)] * 2)
 
 
 # ---- between processes ---------------------------------------------------------

@@ -717,12 +717,13 @@ typedef struct smem_queue {
     smem_segment *segment;
     uint64_t slots, room, spare; /* checked: never read again from the segment */
     uint32_t limit;
+    int gives_way; /* 0; the caller may set it: see smem_queue_pass_on() */
 } smem_queue;
 
 /*
  * [limit] items at most, in [room] bytes, a power of two. With [spare] bytes kept for
  * each item that may still come, at most room / limit, a put never waits for bytes:
- * see smem_queue_put(). The rest as in smem_spec.
+ * an item counts as [spare] bytes at least, see smem_queue_put(). The rest as in smem_spec.
  */
 typedef struct smem_queue_spec {
     const char *name;
@@ -767,6 +768,13 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
  */
 int smem_queue_try_put(const smem_queue *queue, const void *item, uint64_t length);
 int smem_queue_try_get(const smem_queue *queue, void *buffer, uint64_t capacity, uint64_t *length);
+
+/*
+ * Who sleeps in a call of a queue whose [gives_way] is set gets -EINTR whenever it
+ * was woken, before it puts or takes anything: time to do what a signal asks for, and
+ * to call again. Who then does not call again says so here, and another one is woken.
+ */
+void smem_queue_pass_on(const smem_queue *queue);
 
 /* Items in the queue at this moment. */
 uint32_t smem_queue_count(const smem_queue *queue);

@@ -19,16 +19,26 @@ static smem__queue *smem__queue_of(const smem_queue *queue)
 
 static unsigned char *smem__queue_items(const smem_queue *queue)
 {
-    return (unsigned char *)(smem__queue_of(queue)->ends + queue->slots);
+    return (unsigned char *)(smem__queue_of(queue)->slots + queue->slots);
 }
 
 /* ---- the tape --------------------------------------------------------------- */
 
+static smem__queue_slot *smem__slot_of(const smem_queue *queue, uint64_t number)
+{
+    return &smem__queue_of(queue)->slots[number & (queue->slots - 1)];
+}
+
 /* Where item [number] ends. Relaxed: ordered by the positions. */
 static uint64_t smem__end_of(const smem_queue *queue, uint64_t number)
 {
-    return atomic_load_explicit(&smem__queue_of(queue)->ends[number & (queue->slots - 1)],
-                                memory_order_relaxed);
+    return atomic_load_explicit(&smem__slot_of(queue, number)->end, memory_order_relaxed);
+}
+
+/* What it and all before it were charged. */
+static uint64_t smem__charged_to(const smem_queue *queue, uint64_t number)
+{
+    return atomic_load_explicit(&smem__slot_of(queue, number)->charged, memory_order_relaxed);
 }
 
 static void smem__tape_write(const smem_queue *queue, uint64_t at, const void *item, uint64_t length)
@@ -115,12 +125,8 @@ static bool smem__side_watch(const smem__queue_side *side, uint32_t seen)
  * last look at the event (which the kernel takes), and who changes the event looks
  * at the count afterwards: one of the two sees the other.
  */
-static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadline)
+static int smem__side_sleep(smem__queue_side *side, uint32_t seen, int64_t deadline)
 {
-    if (deadline == SMEM_NO_WAIT)
-        return -EAGAIN;
-    if (smem__side_watch(side, seen))
-        return 0;
     int64_t again = smem__monotonic_ns() + SMEM__LOOK_AGAIN;
     bool last = deadline <= again;
     atomic_fetch_add(&side->sleepers, 1);
@@ -129,6 +135,21 @@ static int smem__side_await(smem__queue_side *side, uint32_t seen, int64_t deadl
         return 0;
     atomic_fetch_sub(&side->sleepers, 1);
     return code == -ETIMEDOUT && !last ? 0 : code;
+}
+
+/*
+ * 0: look again. A signal may have come between the wake-up and the first step after
+ * it, on a busy machine long after: who gives way is told as if it had cut the sleep short.
+ */
+static int smem__side_await(const smem_queue *queue, smem__queue_side *side, uint32_t seen,
+                            int64_t deadline)
+{
+    if (deadline == SMEM_NO_WAIT)
+        return -EAGAIN;
+    if (smem__side_watch(side, seen))
+        return 0;
+    int code = smem__side_sleep(side, seen, deadline);
+    return code == 0 && queue->gives_way ? -EINTR : code;
 }
 
 /* Called by the holder of the lock, who alone changes both words. */
@@ -172,6 +193,19 @@ static uint64_t smem__far(smem__queue_side *side, const smem__queue_side *other,
     return atomic_load_explicit(&side->far, memory_order_relaxed);
 }
 
+/* By the holder of the put side's lock; not in the queue before the position moves. */
+static void smem__queue_write(const smem_queue *queue, uint64_t put, const void *item,
+                              uint64_t length, uint64_t charged)
+{
+    smem__queue_slot *slot = smem__slot_of(queue, put);
+    uint64_t begin = smem__end_of(queue, put - 1);
+    smem__tape_write(queue, begin, item, length);
+    SMEM__POINT("queue.written", "an item's bytes are on the tape; it is not in the queue");
+    atomic_store_explicit(&slot->charged, charged, memory_order_relaxed);
+    atomic_store_explicit(&slot->end, begin + length, memory_order_relaxed);
+    SMEM__POINT("queue.ended", "its slot says where it ends; it is not in the queue");
+}
+
 /*
  * One try, by the holder of the put side's lock. The consumers move their position
  * only forwards meanwhile: what is free stays free.
@@ -185,18 +219,15 @@ static int smem__queue_append(const smem_queue *queue, const void *item, uint64_
     uint64_t count = put - smem__far(&shared->put, &shared->get, look);
     if (count == queue->limit)
         return -EAGAIN;
-    uint64_t begin = smem__end_of(queue, put - 1);
-    uint64_t used = begin - smem__end_of(queue, put - count - 1);
+    uint64_t charged = smem__charged_to(queue, put - 1);
+    uint64_t used = charged - smem__charged_to(queue, put - count - 1);
     if (count > queue->limit || used > queue->room)
         return SMEM_E_FORMAT;
     uint64_t free = queue->room - used, kept = (queue->limit - count - 1) * queue->spare;
-    if (length > free || free - length < kept)
+    uint64_t charge = length > queue->spare ? length : queue->spare;
+    if (charge > free || free - charge < kept)
         return queue->spare != 0 || length > queue->room ? SMEM_E_LENGTH : -EAGAIN;
-    smem__tape_write(queue, begin, item, length);
-    SMEM__POINT("queue.written", "an item's bytes are on the tape; it is not in the queue");
-    atomic_store_explicit(&shared->ends[put & (queue->slots - 1)], begin + length,
-                          memory_order_relaxed);
-    SMEM__POINT("queue.ended", "its slot says where it ends; it is not in the queue");
+    smem__queue_write(queue, put, item, length, charged + charge);
     smem__side_advance(&shared->put);
     return 0;
 }
@@ -228,7 +259,7 @@ int smem_queue_put(const smem_queue *queue, const void *item, uint64_t length, i
         code = smem__queue_put(queue, item, length, &seen);
         if (code != -EAGAIN)
             return code;
-        code = smem__side_await(&shared->get, seen, deadline);
+        code = smem__side_await(queue, &shared->get, seen, deadline);
         if (code != 0)
             return code;
     }
@@ -313,7 +344,7 @@ int smem_queue_get(const smem_queue *queue, void *buffer, uint64_t capacity, uin
         }
         if (code != -EAGAIN)
             return code;
-        code = smem__side_await(&shared->put, seen, deadline);
+        code = smem__side_await(queue, &shared->put, seen, deadline);
         if (code != 0)
             return code;
     }
@@ -346,6 +377,13 @@ static void smem__side_interrupt(smem__queue_side *side)
 {
     atomic_fetch_add(&side->event, 1);
     smem__side_rouse(side, INT_MAX);
+}
+
+void smem_queue_pass_on(const smem_queue *queue)
+{
+    smem__queue *shared = smem__queue_of(queue);
+    smem__side_wake(&shared->put, 1);
+    smem__side_wake(&shared->get, 1);
 }
 
 void smem_queue_shut(const smem_queue *queue)

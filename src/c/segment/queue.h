@@ -6,18 +6,24 @@
  *        4     4  done        items that were reported done, modulo 2**32
  *       64        put side    lock, position, event, sleepers, far
  *      128        get side    the same
- *      192        slots       slots x uint64: where each item ends
+ *      192        slots       slots x 2 uint64: where each item ends, and its charge
  *                 items       a ring of [room] bytes
  *
  * Its geometry stands in the dtype of the segment, which is in the header before
  * anybody can find it (sync.c); so new zero bytes are an empty queue, and there is
  * no moment at which it is half made:
  *
- *   [('queue-2 LIMIT ROOM SPARE', '|V1')]
+ *   [('queue-3 LIMIT ROOM SPARE', '|V1')]
  *
  * [limit] items at most, [room] bytes for them, a power of two, and [spare] bytes
  * kept for each item that may still come. There are as many slots as the first
  * power of two above the limit.
+ *
+ * An item is charged its bytes, and [spare] at least; charges are summed up as the
+ * ends are. So charges in the queue + spare x (limit - items) never exceed the
+ * room, and an item of up to [spare] bytes fits whenever a slot is free. Were it
+ * charged what it takes, each small item that is taken would leave the others
+ * that may come with less than what was kept for them.
  *
  * One word publishes. [put.position] counts the items that were ever put and
  * [get.position] those that were taken; slot i mod slots says at which byte of
@@ -55,15 +61,19 @@ typedef struct smem__queue_side {
     _Atomic uint64_t far;      /* changed by the holder of the lock only */
 } smem__queue_side;
 
+typedef struct smem__queue_slot {
+    _Atomic uint64_t end, charged; /* both of all items up to this one */
+} smem__queue_slot;
+
 typedef struct smem__queue {
     _Atomic uint32_t shut, done;
     _Alignas(64) smem__queue_side put;
     _Alignas(64) smem__queue_side get;
-    _Alignas(64) _Atomic uint64_t ends[];
+    _Alignas(64) smem__queue_slot slots[];
 } smem__queue;
 
 _Static_assert(offsetof(smem__queue, put) == 64, "the table above is the format");
 _Static_assert(offsetof(smem__queue, get) == 128, "the table above is the format");
-_Static_assert(offsetof(smem__queue, ends) == 192, "the table above is the format");
+_Static_assert(offsetof(smem__queue, slots) == 192, "the table above is the format");
 
 #endif

@@ -151,7 +151,7 @@ static uint64_t smem__queue_bytes(uint32_t limit, uint64_t room, uint64_t spare)
 {
     uint64_t bytes, all;
     return limit != 0 && smem__power_of_two(room) && smem__mul(spare, limit, &all) &&
-                   all <= room && smem__mul(smem__slots_for(limit), sizeof(uint64_t), &bytes) &&
+                   all <= room && smem__mul(smem__slots_for(limit), sizeof(smem__queue_slot), &bytes) &&
                    smem__add(bytes, room, &bytes) && smem__add(bytes, sizeof(smem__queue), &bytes) &&
                    bytes <= INT64_MAX
                ? bytes
@@ -163,14 +163,14 @@ enum { SMEM__QUEUE_TEXT = 96 };
 static void smem__queue_text(uint32_t limit, uint64_t room, uint64_t spare,
                              char out[SMEM__QUEUE_TEXT])
 {
-    snprintf(out, SMEM__QUEUE_TEXT, "[('queue-2 %" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
+    snprintf(out, SMEM__QUEUE_TEXT, "[('queue-3 %" PRIu32 " %" PRIu64 " %" PRIu64 "', '|V1')]",
              limit, room, spare);
 }
 
 /* Nothing but the very text that would be written is taken. */
 static int smem__queue_parse(const smem_info *info, smem_queue *out)
 {
-    static const char begin[] = "[('queue-2 ";
+    static const char begin[] = "[('queue-3 ";
     char text[SMEM__QUEUE_TEXT], *end;
     if (strncmp(info->dtype, begin, sizeof begin - 1) != 0)
         return SMEM_E_KIND;

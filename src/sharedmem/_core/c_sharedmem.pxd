@@ -175,6 +175,7 @@ cdef extern from "sharedmem.h" nogil:
         smem_segment *segment
         uint32_t limit
         uint64_t spare
+        int gives_way
 
     ctypedef struct smem_queue_spec:
         const char *name
@@ -194,6 +195,7 @@ cdef extern from "sharedmem.h" nogil:
     int smem_queue_try_put(const smem_queue *queue, const void *item, uint64_t length)
     int smem_queue_try_get(const smem_queue *queue, void *buffer, uint64_t capacity,
                            uint64_t *length)
+    void smem_queue_pass_on(const smem_queue *queue)
     uint32_t smem_queue_count(const smem_queue *queue)
     void smem_queue_shut(const smem_queue *queue)
     int smem_queue_done(const smem_queue *queue)

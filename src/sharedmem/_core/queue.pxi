@@ -2,6 +2,11 @@
 
 An item is a tag and what belongs to it. Objects of the simplest types are
 written as they are in C; everything else is a pickle, made by the caller.
+
+Handlers of signals run before an item is put or taken, whenever the call slept:
+one that raises then leaves the queue as it is. They run again when an item was taken, and
+when it was unpickled: then the item is kept here for the next call. So one is lost only by
+a signal that comes in the Python code that an item's own unpickling runs.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -79,16 +84,19 @@ cdef class Ring:
 
     `dumps` and `loads` make a pickle of an object and the reverse; `lay_down` makes the
     name of a pickle for which there is no room, and `pick_up` the object from that.
-    `forget` takes back what an item owes that was not put.
+    `forget` takes back what an item owes that was not put, or cannot be loaded.
     """
     cdef Segment segment
     cdef smem_queue c
     cdef object dumps, loads, lay_down, pick_up, forget
+    cdef list kept  # (object, its bytes when it was not unpickled), taken and not given out
 
     def __cinit__(self, Segment segment, dumps, loads, lay_down, pick_up, forget):
         self.segment, self.forget = segment, forget
         self.dumps, self.loads, self.lay_down, self.pick_up = dumps, loads, lay_down, pick_up
+        self.kept = []
         check(smem_queue_open(segment.c, &self.c), segment.name)
+        self.c.gives_way = True
 
     @property
     def limit(self): return self.c.limit
@@ -120,13 +128,42 @@ cdef class Ring:
         if tag == TAG_TRUE or tag == TAG_FALSE:
             return tag == TAG_TRUE
         rest = PyBytes_FromStringAndSize(data + 1, size - 1) if size else b""
-        return self.pick_up(rest) if tag == TAG_NAMED else self.loads(rest)
+        if tag == TAG_NAMED:
+            return self.pick_up(rest)
+        try:
+            return self.loads(rest)
+        except BaseException:
+            self.forget(b"P" + rest)
+            raise
+
+    cdef int hear(self) except -1:
+        """Let signal handlers run. One that raises ends a wait: somebody else is woken."""
+        try:
+            return PyErr_CheckSignals()
+        except BaseException:
+            smem_queue_pass_on(&self.c)
+            raise
+
+    cdef int keep_if_interrupted(self, item, const char *data, Py_ssize_t size) except -1:
+        try:
+            return PyErr_CheckSignals()
+        except BaseException:
+            kept = item, PyBytes_FromStringAndSize(data, size) if data else None
+            self.kept.insert(0, kept)
+            raise
+
+    cdef object next_kept(self):
+        item, data = self.kept.pop(0)
+        if data is not None:
+            item = self.decode(data, len(data))
+        self.keep_if_interrupted(item, NULL, 0)
+        return item
 
     cdef int put_bytes(self, const char *data, Py_ssize_t size, deadline) except -1:
         cdef int64_t until = FOREVER if deadline is None else deadline
         cdef int code = smem_queue_try_put(&self.c, data, size)
         while (code == -EAGAIN and until != NO_WAIT) or code == -EINTR or code == -EBUSY:
-            PyErr_CheckSignals()
+            self.hear()
             with nogil:
                 code = smem_queue_put(&self.c, data, size, until)
         if code == -EAGAIN or code == -ETIMEDOUT:
@@ -177,7 +214,7 @@ cdef class Ring:
                 if larger == NULL:
                     raise MemoryError
                 at[0] = larger
-            PyErr_CheckSignals()
+            self.hear()
             with nogil:
                 code = smem_queue_get(&self.c, at[0], capacity, size, until)
         if code == -EAGAIN or code == -ETIMEDOUT:
@@ -190,8 +227,15 @@ cdef class Ring:
         cdef char small[SMALL]
         cdef char *at = small
         cdef uint64_t size
+        if self.kept:
+            return self.next_kept()
         try:
-            return self.decode(at, size) if self.get_bytes(&at, &size, deadline) else nothing
+            if not self.get_bytes(&at, &size, deadline):
+                return nothing
+            self.keep_if_interrupted(None, at, size)
+            item = self.decode(at, size)
+            self.keep_if_interrupted(item, NULL, 0)
+            return item
         finally:
             if at != small:
                 PyMem_Free(at)
@@ -211,6 +255,18 @@ cdef class Ring:
 
     def count(self):
         return smem_queue_count(&self.c)
+
+    def count_kept(self):
+        """Items that were taken and not given out."""
+        return len(self.kept)
+
+    def drop_kept(self, bint inherited=False):
+        """Throw them away, and say how many they were. A child of a fork owes nothing for them."""
+        kept, self.kept = self.kept, []
+        for _, data in () if inherited else kept:
+            if data is not None:
+                self.forget(data)
+        return len(kept)
 
     def shut(self):
         smem_queue_shut(&self.c)

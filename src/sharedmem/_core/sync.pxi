@@ -1,6 +1,8 @@
 # Locks and their relatives, as parts of the one extension: each a pointer into a
 # segment, which it keeps mapped. They wait without the GIL and let signal
-# handlers run.
+# handlers run. A signal may have come with the wake-up, or, on a busy machine, long before
+# its thread ran again: so handlers run once more when the wait is over, and what was taken is given
+# back when one raises.
 
 from threading import TIMEOUT_MAX as _TIMEOUT_MAX
 
@@ -77,9 +79,18 @@ cdef class CoreLock(Synchronizer):
                     code = smem_lock_enter(self.c, lock, deadline)
                 else:
                     code = smem_lock_acquire(self.c, lock, deadline)
+            if code == 0 or code == SMEM_E_OWNER_DIED:
+                self.keep_unless_interrupted()
             if code != -EINTR:
                 return code
             PyErr_CheckSignals()
+
+    cdef int keep_unless_interrupted(self) except -1:
+        try:
+            return PyErr_CheckSignals()
+        except BaseException:
+            self.give_back()
+            raise
 
     cdef int give_back(self) except 1:
         cdef smem_lock *lock = <smem_lock *>self.place()
@@ -145,11 +156,22 @@ cdef class CoreLock(Synchronizer):
         return depth
 
     def _acquire_restore(self, uint32_t depth):
+        """The lock is held afterwards, also when a signal's handler raises; a second one ends it."""
         cdef smem_lock *lock = <smem_lock *>self.place()
         cdef int code
-        code = self.wait(FOREVER)
+        raised = None
+        while True:
+            try:
+                code = self.wait(FOREVER)
+                break
+            except BaseException as error:
+                if raised is not None:
+                    raise
+                raised = error
         if self.recursive and (code == 0 or code == SMEM_E_OWNER_DIED):
             lock.depth = depth
+        if raised is not None:
+            raise raised
         check(code, self.segment.name)
 
 
@@ -165,27 +187,34 @@ cdef class CoreCondition(Synchronizer):
         except BaseException:
             smem_condition_cancel(self.c, condition, &wait)
             raise
+        cdef bint notified = False
         try:
-            return self.sleep(&wait, deadline)
+            self.sleep(&wait, deadline, &notified)
         finally:
-            lock._acquire_restore(depth)
+            try:
+                lock._acquire_restore(depth)
+                PyErr_CheckSignals()
+            except BaseException:
+                if notified and lock._is_owned():  # another one may go on
+                    self._notify(1)
+                raise
+        return notified
 
-    cdef bint sleep(self, smem_wait *wait, int64_t deadline) except -1:
+    cdef int sleep(self, smem_wait *wait, int64_t deadline, bint *notified) except -1:
         cdef smem_condition *condition = <smem_condition *>self.at
         cdef int code
         while True:
             with nogil:
                 code = smem_condition_sleep(self.c, condition, wait, deadline)
-            if code == 0:
-                return True
-            if code == -ETIMEDOUT:
-                return False
+            if code == 0 or code == -ETIMEDOUT:
+                notified[0] = code == 0
+                return 0
             try:
                 PyErr_CheckSignals()
                 if code != -EINTR:
                     check(code, self.segment.name)
             except BaseException:
-                smem_condition_cancel(self.c, condition, wait)
+                notified[0] = smem_condition_cancel(self.c, condition, wait) == 1
                 raise
 
     def _notify(self, uint32_t count):
@@ -235,10 +264,19 @@ cdef class CoreSemaphore(Synchronizer):
             if code == -EINTR:
                 PyErr_CheckSignals()
                 code = -ETIMEDOUT
+            elif code == 0:
+                self.keep_unless_interrupted()
         if code == -ETIMEDOUT:
             return False
         check(code, self.segment.name)
         return True
+
+    cdef int keep_unless_interrupted(self) except -1:
+        try:
+            return PyErr_CheckSignals()
+        except BaseException:
+            smem_semaphore_release(self.c, <smem_semaphore *>self.at, 1)
+            raise
 
     def release(self, n=1):
         if n < 1:
@@ -257,46 +295,59 @@ cdef class CoreSemaphore(Synchronizer):
 
 
 cdef class CoreBarrier(Synchronizer):
-    def _arrive(self, deadline_timeout):
-        """(number of those before, phase, deadline)"""
+    def _pass(self, timeout, action):
+        """The number of those before, when all are there and the last one has done `action`.
+
+        In one piece: no handler of a signal runs between arriving and what has to follow.
+        """
         cdef smem_barrier *barrier = <smem_barrier *>self.place()
-        cdef int64_t deadline = deadline_of(deadline_timeout)
+        cdef int64_t deadline = deadline_of(timeout)
         cdef uint32_t phase = 0
+        cdef int before = self.arrive(&phase)
+        cdef bint broken = True
+        if <uint32_t>before + 1 < barrier.parties:
+            self.sleep(phase, deadline)
+            return before
+        try:
+            if action is not None:
+                action()
+            broken = False
+        finally:
+            check(smem_barrier_open(self.c, barrier, broken), self.segment.name)
+        return before
+
+    cdef int arrive(self, uint32_t *phase) except -1:
+        cdef smem_barrier *barrier = <smem_barrier *>self.at
         cdef int code
         while True:
             with nogil:
-                code = smem_barrier_arrive(self.c, barrier, &phase, FOREVER)
+                code = smem_barrier_arrive(self.c, barrier, phase, FOREVER)
             if code != -EINTR:
                 check(code, self.segment.name)
-                return code, phase, deadline
+                return code
             PyErr_CheckSignals()
 
-    def _sleep(self, uint32_t phase, int64_t deadline):
-        cdef smem_barrier *barrier = <smem_barrier *>self.place()
-        cdef int code
-        while True:
+    cdef int sleep(self, uint32_t phase, int64_t deadline) except -1:
+        cdef smem_barrier *barrier = <smem_barrier *>self.at
+        cdef int code = -EINTR
+        while code == -EINTR:
+            try:
+                PyErr_CheckSignals()
+            except BaseException:
+                self.give_up(phase)
+                raise
             with nogil:
                 code = smem_barrier_sleep(self.c, barrier, phase, deadline)
-            if code == -EINTR:
-                try:
-                    PyErr_CheckSignals()
-                except BaseException:
-                    self.give_up(phase)
-                    raise
-                continue
-            if code == -ETIMEDOUT:
-                code = self.give_up(phase)
-            check(code, self.segment.name)
-            return
+        if code == -ETIMEDOUT:
+            code = self.give_up(phase)
+        check(code, self.segment.name)
+        return 0
 
     cdef int give_up(self, uint32_t phase) noexcept:
         cdef int code
         with nogil:
             code = smem_barrier_give_up(self.c, <smem_barrier *>self.at, phase)
         return code
-
-    def _open(self, bint broken):
-        check(smem_barrier_open(self.c, <smem_barrier *>self.place(), broken), self.segment.name)
 
     def _end(self, bint broken):
         cdef smem_barrier *barrier = <smem_barrier *>self.place()

@@ -1,0 +1,250 @@
+"""A signal that comes together with what a call waits for: its handler's exception takes nothing.
+
+A thread gives the main one what that sleeps for, and sends the signal before it lets go of
+the GIL. So the main one is awake, in C, when the signal comes, and its handler runs later:
+as on a busy machine, where there is time between a wake-up and the first step after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem._core.segment import CoreLock, segment_of
+from sharedmem.names import array_of
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    """SIGUSR1 raises, and nobody gets the GIL who is not given it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before, interval = signal.signal(signal.SIGUSR1, interrupt), sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        signal.signal(signal.SIGUSR1, before)
+
+
+def await_sleep(thread: int) -> None:
+    """Until it sleeps."""
+    stat = Path(f"/proc/self/task/{thread}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "S":
+        pass
+
+
+@contextlib.contextmanager
+def interrupting(
+    give: Callable[[], object], first: Callable[[], object] = int, *, sends: bool = False
+) -> Iterator[None]:
+    """The body sleeps, until a thread, which does `first` before, does `give` and sends a signal.
+
+    Unless `give` sends it.
+    """
+    main, native = threading.get_ident(), threading.get_native_id()
+    ready, go = threading.Event(), threading.Event()
+
+    def run() -> None:
+        first()
+        ready.set()
+        go.wait()
+        await_sleep(native)
+        give()
+        if not sends:
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    ready.wait()
+    go.set()
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        thread.join()
+
+
+def test_an_item_stays_in_the_queue(backend: str) -> None:
+    """Whoever takes next gets it, in whatever process."""
+    queue = sharedmem.Queue(backend=backend)
+    same = sharedmem.Queue.attach(queue.name)
+    with interrupting(lambda: same.put("item")):
+        queue.get()
+    assert same.get_nowait() == "item"
+    with pytest.raises(Empty):
+        queue.get_nowait()
+
+
+def test_a_sleeper_gets_the_item_that_another_was_woken_for(backend: str) -> None:
+    """Who is interrupted leaves its wake-up to another one, who does not sleep on."""
+    queue: Any = sharedmem.Queue(backend=backend)
+    got: list[str] = []
+    other = threading.Thread(target=lambda: got.append(queue.get()))
+
+    def give() -> None:
+        other.start()
+        assert other.native_id is not None
+        await_sleep(other.native_id)
+        queue.put("item")
+
+    with interrupting(give):
+        queue.get()
+    other.join()
+    assert got == ["item"]
+
+
+def test_nothing_is_put(backend: str) -> None:
+    """Room that came is for others."""
+    queue: Any = sharedmem.Queue(1, backend=backend)
+    queue.put("first")
+    with interrupting(queue.get):
+        queue.put("second")
+    assert queue.empty()
+
+
+def held_get_side(queue: Any) -> CoreLock:
+    lock = CoreLock()
+    lock.bind(segment_of(queue._array), 128)  # queue.h
+    return lock
+
+
+def test_an_item_that_was_taken_is_the_next_one(backend: str) -> None:
+    """Where the signal came too late to leave it, this object keeps it; a forked child does not."""
+    queue: Any = sharedmem.Queue(backend=backend)
+    array = sharedmem.zeros(3, backend=backend)
+    lock = held_get_side(queue)
+    for item in (array, "second", "third"):
+        queue.put(item)
+    with interrupting(lock.release, lock.acquire):
+        queue.get()
+    assert queue.qsize() == 3 and not queue.empty()
+    child = os.fork()
+    if child == 0:
+        os._exit(queue.get_nowait() != "second")
+    assert os.waitpid(child, 0)[1] == 0
+    assert sharedmem.stat(array.name).tickets == 1
+    assert queue.get_nowait().name == array.name
+    assert queue.get_nowait() == "third"
+    assert sharedmem.stat(array.name).tickets == 0
+
+
+def test_shutting_at_once_throws_away_what_was_taken(backend: str) -> None:
+    """And it counts as done."""
+    queue: Any = sharedmem.Queue(backend=backend)
+    array = sharedmem.zeros(3, backend=backend)
+    lock = held_get_side(queue)
+    queue.put(array)
+    with interrupting(lock.release, lock.acquire):
+        queue.get()
+    queue.shutdown(immediate=True)
+    queue.join()
+    assert sharedmem.stat(array.name).tickets == 0
+    with pytest.raises(sharedmem.ShutDown):
+        queue.get()
+
+
+@pytest.mark.parametrize("kind", [sharedmem.Lock, sharedmem.RLock])
+def test_a_lock_is_free(kind: type[sharedmem.Lock], backend: str) -> None:
+    """It was taken, and was given back."""
+    lock = kind(backend=backend)
+    with interrupting(lock.release, lock.acquire):
+        lock.acquire()
+    assert not lock.locked()
+    with interrupting(lock.release, lock.acquire), lock:
+        pass
+    assert not lock.locked()
+
+
+def test_a_unit_is_there(backend: str) -> None:
+    """Also of a semaphore with a bound."""
+    semaphore = sharedmem.BoundedSemaphore(1, backend=backend)
+    with interrupting(semaphore.release, semaphore.acquire):
+        semaphore.acquire()
+    assert semaphore.get_value() == 1
+
+
+def test_a_notification_goes_to_another(backend: str) -> None:
+    """The lock is held when the exception comes, so that a with statement ends as it should."""
+    condition = sharedmem.Condition(backend=backend)
+    main, notified = threading.get_ident(), []
+
+    def give() -> None:
+        with condition:
+            condition.notify()
+            signal.pthread_kill(main, signal.SIGUSR1)
+            notified.append(condition.wait(20))
+
+    with interrupting(give, sends=True), condition:
+        condition.wait()
+    assert notified == [True]
+
+
+def test_who_waits_for_a_conditions_lock_has_it(backend: str) -> None:
+    """The signal comes after the notification, while another one still has the lock."""
+    condition = sharedmem.Condition(backend=backend)
+    memory = np.frombuffer(array_of(condition._segment), np.uint64)
+    main = threading.get_ident()
+
+    def give() -> None:
+        with condition:
+            alone = int(memory[0])  # the state of its lock, which changes when somebody waits
+            condition.notify()
+            while memory[0] == alone:
+                os.stat("/proc/self")  # the GIL is free meanwhile
+            signal.pthread_kill(main, signal.SIGUSR1)
+            for _ in range(100):
+                os.stat("/proc/self")
+
+    with interrupting(give, sends=True), condition:
+        condition.wait()
+    assert condition.acquire(blocking=False)
+    condition.release()
+
+
+def test_who_has_arrived_at_a_barrier_does_not_stay_counted(backend: str) -> None:
+    """It came while the last one of before was at its action; nobody waits for it later."""
+    main, native = threading.get_ident(), threading.get_native_id()
+    acts = threading.Event()
+
+    def act() -> None:
+        acts.set()
+        await_sleep(native)
+
+    def come_last() -> None:
+        barrier.wait()
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    def come_again() -> None:
+        acts.wait()
+        barrier.wait()
+
+    barrier = sharedmem.Barrier(2, act, backend=backend)
+    threads = [threading.Thread(target=each) for each in (barrier.wait, come_last)]
+    threads[0].start()
+    while not barrier.n_waiting:
+        os.stat("/proc/self")
+    threads[1].start()
+    with pytest.raises(Interrupted):
+        come_again()
+    for thread in threads:
+        thread.join()
+    assert barrier.n_waiting == 0 and barrier.broken
