@@ -212,6 +212,47 @@ def test_forked_workers_write_into_copies_of_results() -> None:
     assert not of_map.any()
 
 
+def overlapping(kind: str, array: np.ndarray) -> np.ndarray:
+    """One whose elements share memory of `array`, to which nothing else leads any more."""
+    if kind == "windows":
+        return np.ndarray((N - 2, 3), array.dtype, array, 0, (8, 8))
+    if kind == "backwards":
+        return np.ndarray((3, N - 2), array.dtype, array, 16, (-8, 8))
+    result: np.ndarray = np.ndarray((3, N), array.dtype, array, 0, (0, 8))
+    result.flags.writeable = kind != "read-only rows"
+    return result
+
+
+@pytest.mark.parametrize("kind", ["windows", "backwards", "rows", "read-only rows"])
+def test_elements_of_a_result_are_independent(make: Make, kind: str) -> None:
+    """Though they overlapped in the worker."""
+    with make() as pool:
+        result = pool.submit(overlapping, kind, np.zeros(N)).result()
+    result[0, 1] = 7
+    assert result.sum() == 7
+    assert result.flags.c_contiguous
+
+
+def part_of(array: np.ndarray, length: int, step: int) -> np.ndarray:
+    return array[:length:step]
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "handed_over"),
+    [(N, 1, True), (N // 2, 1, True), (N, 2, True), (N // 2 - 1, 1, False), (N, 3, False), (9, 1, False)],
+)
+def test_a_part_of_an_argument_keeps_no_more_than_twice_its_size(
+    ours: Make, length: int, step: int, handed_over: bool
+) -> None:
+    """What is most of the argument goes in its memory, what is less is copied out of it."""
+    with ours(min_bytes=1000) as pool:
+        result = pool.submit(part_of, np.arange(float(N)), length, step).result()
+        assert pool.stats()["handed_over"] == handed_over * result.nbytes
+    assert (result == np.arange(0, length, step)).all()
+    sharedmem.trim()
+    assert sum(info.nbytes for info in sharedmem.list_segments()) <= 2 * result.nbytes
+
+
 def test_shared_arguments_are_the_same_memory(start_method: str) -> None:
     """A shared array, a view of one, and a plain view of one."""
     array = sharedmem.zeros(N)

@@ -395,7 +395,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     The copy is made once, into shared memory, when a worker is about to take the
     task. The parent owns that memory, and lends it until the result is there; it also
     lends idle memory for the result, which it has once an earlier result was
-    dropped. A result that lies in an argument's memory, to
+    dropped. A result that is most of an argument's memory, to
     which nothing else in the worker leads, goes without a copy.
 
     A function that a worker could not import (a lambda, one defined in a function or

@@ -197,6 +197,22 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
     return not dtype.hasobject and dtype.kind in _PLAIN_KINDS
 
 
+def _is_most_of(parcel: Parcel, array: np.ndarray) -> bool:
+    """Whether a parcel may go for the array in it, as good as a copy.
+
+    It keeps all of its memory, so the array should be at least half of that; and each
+    element has to have a place of its own, as in a copy.
+    """
+    if 2 * array.nbytes < parcel.nbytes:
+        return False
+    reach = array.itemsize  # of what the dimensions so far span
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True)):
+        if length > 1 and stride < reach:
+            return False
+        reach += stride * (length - 1)
+    return True
+
+
 def _rebuilds_as_numpy(cls: type[np.ndarray]) -> bool:
     """Whether instances of the class are pickled as ndarray does it."""
     return (
@@ -376,7 +392,7 @@ class Packer:
         if not _is_plain(array.dtype):
             return NotImplemented
         parcel = self._sole.get(id(array))
-        if parcel is not None:
+        if parcel is not None and _is_most_of(parcel, array):
             sent = self._send(parcel, False)
             if sent is not None:
                 self.tally.handed_over += array.nbytes
