@@ -94,6 +94,38 @@ def test_results_of_one_array_are_independent(make: Make, length: int) -> None:
     assert second[0] == 0
 
 
+READ_ONLY = {
+    "small": np.zeros(9),
+    "large": np.zeros(N),
+    "steps": np.zeros(2 * N)[::2],
+    "f-order": np.zeros((N // 10, 10), order="F"),
+    "broadcast": np.broadcast_to(0.0, (3, N)),
+    "subclass": np.zeros(N).view(np.matrix),
+    "objects": np.array([None, 0]),
+}
+for each in READ_ONLY.values():
+    each.flags.writeable = False
+
+
+def facts(array: np.ndarray) -> tuple[Any, ...]:
+    return type(array), array.flags.writeable, array.flags.c_contiguous, array.shape, array.dtype
+
+
+def return_read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("kind", READ_ONLY)
+def test_what_is_read_only_arrives_as_by_the_stdlib(make: Make, kind: str) -> None:
+    """There and back: writeable, up to the Python whose default protocol keeps it."""
+    array = READ_ONLY[kind]
+    expected = facts(pickle.loads(pickle.dumps(array)))
+    with make() as pool:
+        assert pool.submit(facts, array).result() == expected
+        assert facts(pool.submit(return_read_only, array).result()) == expected
+
+
 def keep_and_return(array: np.ndarray) -> np.ndarray:
     _kept["view"] = array[:]
     return array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import pickle
 import threading
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
@@ -49,6 +50,17 @@ def test_pool(start_method: str) -> None:
     assert [each.sum() for each in results] == [N, N]
     assert not array.any()
     assert len(ForkingPickler.dumps("x")) < 20
+
+
+@pytest.mark.parametrize("length", [3, N])
+def test_read_only_arrays_arrive_as_without_it(length: int) -> None:
+    """Writeable, up to the Python whose default protocol keeps them read-only."""
+    array = np.zeros(length)
+    array.flags.writeable = False
+    expected = pickle.loads(pickle.dumps(array)).flags.writeable
+    arrived = ForkingPickler.loads(ForkingPickler.dumps(array))
+    assert arrived.flags.writeable == expected
+    assert not array.flags.writeable
 
 
 def test_queue_and_pipe(start_method: str) -> None:

@@ -126,7 +126,7 @@ class _Call:
             raise pickle.PicklingError("the pool has ended before this call was sent")
         if self._by_name and not self._desk.wants() and _is_simple(self._content[1:]):
             return _open_simple, (work_id, *self._content)
-        packer = Packer(self._desk.min_bytes, lend=True)
+        packer = Packer(self._desk.min_bytes, lend=True, as_stdlib=True)
         data = packer.dump(self._content)
         rooms = self._desk.rooms()
         self._lent = [*packer.parcels, *packer.kept, *rooms]
@@ -257,6 +257,7 @@ class _Answer:
             lent=self._lent,
             mark=_Worker.mark,
             sole=sole_parcels(self._cell),
+            as_stdlib=True,
         )
         data = packer.dump(self._cell[0])
         self._cell.clear()

@@ -23,7 +23,7 @@ def _dumps_large(cls: Any, obj: Any, protocol: int | None = None) -> Any:
     """The same, for what has large buffers."""
     if cls is not ForkingPickler or (protocol is not None and protocol < 5):
         return _dumps(cls, obj, protocol)
-    return transport.dumps(obj)
+    return transport.dumps_as_stdlib(obj)
 
 
 def install(*, transport: bool = False) -> None:

@@ -252,6 +252,9 @@ class Packer:
         The dtype of new parcels.
     sole : dict, optional
         Parcels that may go without a copy, by the id of the array over them.
+    as_stdlib : bool, default False
+        What is read-only arrives as it does by `multiprocessing`, whose pickles are of
+        the default protocol: writeable, up to Python 3.13. Else it arrives read-only.
 
     Attributes
     ----------
@@ -271,6 +274,7 @@ class Packer:
         lent: frozenset[int] = frozenset(),
         mark: bytes = b"|u1",
         sole: dict[int, Parcel] | None = None,
+        as_stdlib: bool = False,
     ) -> None:
         self.min_bytes = min_bytes
         self.tally = Tally()
@@ -282,6 +286,7 @@ class Packer:
         self._lent = lent
         self._mark = mark
         self._sole = sole or {}
+        self._thaws = as_stdlib and pickle.DEFAULT_PROTOCOL < 5
         self._tickets: list[tuple[Segment, int]] = []
         self._outside: list[_Sent] = []
 
@@ -385,12 +390,17 @@ class Packer:
         reduced = self._by_content(plain, _ndarray)
         return plain.__reduce_ex__(5) if reduced is NotImplemented else reduced
 
+    def _numpys_way(self, array: np.ndarray) -> Any:
+        if self._thaws and not array.flags.writeable:
+            return array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+        return NotImplemented
+
     def _by_content(self, array: np.ndarray, cls: type[np.ndarray]) -> Any:
         small = array.nbytes < self.min_bytes
         if small and (array.flags.writeable or array.flags.forc) and cls is _ndarray:
-            return NotImplemented  # NumPy's own way keeps what there is to keep
+            return self._numpys_way(array)  # which keeps what there is to keep
         if not _is_plain(array.dtype):
-            return NotImplemented
+            return self._numpys_way(array)
         parcel = self._sole.get(id(array))
         if parcel is not None and _is_most_of(parcel, array):
             sent = self._send(parcel, False)
@@ -398,14 +408,12 @@ class Packer:
                 self.tally.handed_over += array.nbytes
                 return self._rebuild(sent, parcel.offset(array), array, array.strides, cls)
         if small:
-            return (
-                NotImplemented
-                if array.flags.writeable
-                else self._rebuild(array.tobytes(), 0, array, None, cls)
-            )
+            if array.flags.writeable or self._thaws:
+                return self._numpys_way(array)
+            return self._rebuild(array.tobytes(), 0, array, None, cls)
         place = self._place(array.nbytes)
         if place is None:
-            return NotImplemented
+            return self._numpys_way(array)
         self.tally.copied += array.nbytes
         return self._rebuild(place[1], 0, array, self._copy(array, place[0]), cls)
 
@@ -422,14 +430,14 @@ class Packer:
         np.copyto(np.ndarray(array.shape, array.dtype, memory), array)
         return None
 
-    @staticmethod
     def _rebuild(
-        memory: Any, offset: int, array: np.ndarray, strides: tuple[int, ...] | None, cls: Any
+        self, memory: Any, offset: int, array: np.ndarray, strides: tuple[int, ...] | None, cls: Any
     ) -> Any:
         if cls is _ndarray:
             cls = None
         facts = _facts(array.dtype)
-        return rebuild, (memory, offset, array.shape, strides, facts, cls, array.flags.writeable)
+        writeable = array.flags.writeable or self._thaws
+        return rebuild, (memory, offset, array.shape, strides, facts, cls, writeable)
 
     def _masked(self, array: Any) -> Any:
         # The names that pickling gives them: plain views, whatever the classes are.
@@ -563,7 +571,15 @@ def dumps(obj: Any, *, min_bytes: int = MIN_BYTES) -> bytes:
     """
     if min_bytes < 0:
         raise ValueError(f"min_bytes must not be negative, not {min_bytes}")
-    packer = Packer(min_bytes)
+    return _dump(Packer(min_bytes), obj)
+
+
+def dumps_as_stdlib(obj: Any) -> bytes:
+    """The same for `multiprocessing`, by which what was read-only arrives as it always did."""
+    return _dump(Packer(MIN_BYTES, as_stdlib=True), obj)
+
+
+def _dump(packer: Packer, obj: Any) -> bytes:
     data = packer.dump(obj)
     sent.add(packer.tally.numbers())
     return data
