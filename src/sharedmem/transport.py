@@ -173,6 +173,40 @@ def unpack(stream: bytes, outside: list[Any]) -> Any:
     return pickle.loads(stream, buffers=outside)
 
 
+class Sealed:
+    """A pickle that lies in a message, and is loaded when somebody asks for it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._thing: Any = None
+        self._received = False
+
+    def __reduce__(self) -> Any:
+        return sealed, (self._data,)
+
+    def open(self) -> Any:
+        """What is in it, the same each time. One that fails leaves nothing in flight."""
+        if self._data:
+            data, self._data = self._data, b""
+            try:
+                self._thing = pickle.loads(data)
+            except BaseException:
+                pickling.take_back(data)
+                raise
+        return self._thing
+
+    def __del__(self) -> None:
+        if self._received and self._data:  # nobody has asked
+            pickling.take_back(self._data)
+
+
+def sealed(data: bytes) -> Sealed:
+    """The same for its receiver, who need not open it. Called by unpickling."""
+    received = Sealed(data)
+    received._received = True
+    return received
+
+
 class _Envelope:
     def __init__(self, stream: bytes, outside: list[_Sent]) -> None:
         self._content = stream, outside
@@ -243,6 +277,8 @@ class Packer:
     lend : bool, default False
         Take no tickets: the caller keeps `parcels` and `kept` until the message was
         received.
+    later : bool, default False
+        Take none for `kept`: the caller does, when it sends the message.
     rooms : list of tuple, optional
         Lent parcels that may be filled, as (bytes, backend, name, nonce). They, too,
         go without a ticket.
@@ -270,6 +306,7 @@ class Packer:
         min_bytes: int,
         *,
         lend: bool = False,
+        later: bool = False,
         rooms: list[tuple[int, int, str, int]] | None = None,
         lent: frozenset[int] = frozenset(),
         mark: bytes = b"|u1",
@@ -282,6 +319,7 @@ class Packer:
         self.kept: list[Segment] = []
         self.sizes: list[int] = []
         self._lend = lend
+        self._without = lend or later
         self._rooms = rooms or []
         self._lent = lent
         self._mark = mark
@@ -305,23 +343,39 @@ class Packer:
         """
         file = io.BytesIO()
         try:
-            _Pickler(file, self).dump(thing)
+            with pickling.issued_by(self._issue):
+                _Pickler(file, self).dump(thing)
             data = file.getvalue()
             if self._outside:
                 data = pickle.dumps(_Envelope(data, self._outside), 5)
         except BaseException:
-            self._revoke()
+            self.revoke()
             raise
         self.tally.pickled += len(data)
         return data
 
-    def _revoke(self) -> None:
+    def _issue(self, segment: Segment) -> int | None:
+        """A ticket for what is named: an array, a lock, a queue."""
+        if self._without:
+            if not segment.is_current():
+                return None
+            self.kept.append(segment)
+            return 0
+        ticket = segment.ticket()
+        if ticket is not None:
+            self._tickets.append((segment, ticket))
+        return ticket
+
+    def revoke(self) -> None:
+        """The message will not be sent: nothing of it is in flight any more."""
         for segment, ticket in self._tickets:
             segment.free_ticket(ticket)
-        self.parcels.clear()
-        self.kept.clear()
-        self._tickets.clear()
-        self._outside.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Keep nothing of it here: it is to be sent, and its tickets keep what it names."""
+        for each in (self.parcels, self.kept, self._tickets, self._outside, self._sole):
+            each.clear()
 
     # -- parcels
 
@@ -374,15 +428,11 @@ class Packer:
 
     def reduce_by_name(self, array: np.ndarray, segment: Segment) -> Any:
         """What to pickle for an array over a segment that has a name."""
-        ticket = 0 if self._lend else pickling.issue(segment)
-        if ticket is not None and (ticket or segment.is_current()):
-            if ticket:
-                self._tickets.append((segment, ticket))
-            else:
-                self.kept.append(segment)
-            self.tally.by_name += array.nbytes
-            return pickling.load, pickling.descriptor(array, segment, ticket)
-        return self._without_name(array)
+        ticket = self._issue(segment)
+        if ticket is None:
+            return self._without_name(array)
+        self.tally.by_name += array.nbytes
+        return pickling.load, pickling.descriptor(array, segment, ticket)
 
     def _without_name(self, array: np.ndarray) -> Any:
         """A shared array as a plain one: its name is gone, or content was asked for."""
