@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import pickle
 import threading
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
@@ -20,12 +21,12 @@ N = 50_000
 @pytest.fixture(autouse=True)
 def installed() -> Iterator[None]:
     """Installed for a test, and not after it."""
-    before = vars(ForkingPickler)["dumps"]
+    before = vars(ForkingPickler)["dumps"], vars(ForkingPickler)["loads"]
     sharedmem.install(transport=True)
     sharedmem.install(transport=True)
     yield
     sharedmem.uninstall()
-    assert vars(ForkingPickler)["dumps"] is before
+    assert (vars(ForkingPickler)["dumps"], vars(ForkingPickler)["loads"]) == before
     assert len(ForkingPickler.dumps(np.zeros(N))) > 8 * N
 
 
@@ -49,6 +50,42 @@ def test_pool(start_method: str) -> None:
     assert [each.sum() for each in results] == [N, N]
     assert not array.any()
     assert len(ForkingPickler.dumps("x")) < 20
+
+
+@pytest.mark.parametrize("length", [3, N])
+def test_read_only_arrays_arrive_as_without_it(length: int) -> None:
+    """Writeable, up to the Python whose default protocol keeps them read-only."""
+    array = np.zeros(length)
+    array.flags.writeable = False
+    expected = pickle.loads(pickle.dumps(array)).flags.writeable
+    arrived = ForkingPickler.loads(ForkingPickler.dumps(array))
+    assert arrived.flags.writeable == expected
+    assert not array.flags.writeable
+
+
+class Breaks(Exception):
+    """Cannot be unpickled, and carries an array that comes after what cannot."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",), {"array": sharedmem.zeros(3)}
+
+
+def raise_breaks() -> None:
+    raise Breaks
+
+
+def return_breaks() -> Any:
+    return [sharedmem.zeros(3), Breaks(), sharedmem.zeros(4)]
+
+
+@pytest.mark.parametrize("function", [raise_breaks, return_breaks])
+def test_what_the_stdlib_cannot_load_leaves_nothing_in_flight(function: Any, start_method: str) -> None:
+    """Its pool is broken as ever."""
+    context = multiprocessing.get_context(start_method)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        error = pool.submit(function).exception()
+    assert isinstance(error, concurrent.futures.process.BrokenProcessPool)
+    assert not any(info.tickets for info in sharedmem.list_segments())
 
 
 def test_queue_and_pipe(start_method: str) -> None:

@@ -338,6 +338,28 @@ def test_an_exception_that_cannot_be_pickled_leaves_its_text(work: Any, processe
     assert {each.filename for each in warned} == {__file__}
 
 
+def raise_with_shared(_: int) -> None:
+    raise ValueError(sharedmem.full(3, 7.0))
+
+
+def test_a_shared_array_in_an_exception_outlives_its_worker(processes: Make) -> None:
+    """It is in flight until the exception is asked for, and no longer."""
+    with processes() as pool:
+        error = failure(pool, raise_with_shared, range(2))
+    assert type(error.reason) is ValueError
+    assert error.reason.args[0].tolist() == [7, 7, 7]
+    assert not any(info.tickets for info in sharedmem.list_segments())
+    call = sharedmem.background(raise_with_shared, 0)
+    reasons = []
+    for _ in range(2):
+        with pytest.raises(WorkerException) as caught:
+            call.wait()
+        reasons.append(caught.value.reason)
+    assert reasons[0] is reasons[1]
+    assert reasons[0].args[0].tolist() == [7, 7, 7]
+    assert not any(info.tickets for info in sharedmem.list_segments())
+
+
 def test_a_thread_s_exception_is_itself() -> None:
     """It need not be pickled."""
     with MapReduce(np=2, workers="thread") as pool:

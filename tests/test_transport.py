@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import transport
+from sharedmem import pickling, transport
 from sharedmem._core.segment import (
     BACKENDS,
     UNINITIALIZED,
@@ -322,6 +322,38 @@ def test_what_is_lent_is_kept_by_the_packer() -> None:
     assert sum(info.tickets for info in segments()) == 0
     packer.kept.clear()
     assert segments() == []
+
+
+def test_a_sealed_pickle_is_opened_or_taken_back() -> None:
+    """Its tickets go when it is opened, dropped unopened, forgotten with its message, or breaks."""
+    array = sharedmem.ones(3)
+
+    def message(thing: Any) -> bytes:
+        return pickle.dumps([transport.Sealed(pickling.dumps(thing))])
+
+    def tickets() -> int:
+        return sharedmem.stat(array.name).tickets
+
+    [received] = pickle.loads(message([array]))
+    assert tickets() == 1
+    assert received.open() is received.open()
+    assert tickets() == 0
+    [received] = pickle.loads(message([array]))
+    del received
+    assert tickets() == 0
+    assert sharedmem.forget(message([array])) == 1
+    [received] = pickle.loads(message([Breaks(), array]))
+    assert tickets() == 1
+    with pytest.raises(ValueError, match="no number"):
+        received.open()
+    assert tickets() == 0
+
+
+class Breaks:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
 
 
 def test_no_room_means_by_content(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ from sharedmem.errors import (
     ShutDown,
     TornFrameError,
 )
-from sharedmem.executor import ProcessPoolExecutor
+from sharedmem.executor import LoadError, ProcessPoolExecutor
 from sharedmem.failures import LostExceptionType, SlaveException, WorkerException
 from sharedmem.installation import install, uninstall
 from sharedmem.machine import cpu_count, total_memory
@@ -81,6 +81,7 @@ __all__ = [
     "Event",
     "JoinableQueue",
     "LayoutMismatchError",
+    "LoadError",
     "Lock",
     "LocksHeldError",
     "LostExceptionType",

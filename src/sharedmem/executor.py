@@ -7,7 +7,13 @@ the parent *lends*, so that nothing is ever in flight that a killed worker, a
 cancelled future or a shutdown could leave behind. The result goes as an
 `_Answer`. It is copied into memory that the parent lent for it, when an earlier
 answer showed how much it takes; else into a parcel that is handed over, marked so
-that a parent whose pool has broken finds and frees it.
+that a parent whose pool has broken finds and frees it. For what a result names, tickets
+are taken when it is written into the pipe, under the lock of that, and noted in the
+parent's memory; so that this finds, of a worker that was killed, what was written and
+what was not.
+
+What cannot be loaded is the error of its own future, and of no other: all that is
+pickled by users lies in bytes within the message, which says whose it is.
 
 The queues and the thread that manages them are the standard library's; they
 become ours by ``__class__``, since the constructors differ between versions.
@@ -15,28 +21,36 @@ become ours by ``__class__``, since the constructors differ between versions.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import secrets
 import select
 import signal
 import sys
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, process
-from multiprocessing import queues
+from functools import partial
+from multiprocessing import connection, queues
 from multiprocessing.reduction import ForkingPickler
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
-from sharedmem import functions
+import numpy as np
+
+from sharedmem import functions, ledger, pickling
 from sharedmem._core.segment import Parcel, sole_parcels
+from sharedmem.failures import pickle_of, text_of
+from sharedmem.ledger import Descriptor, Ledger
 from sharedmem.participant import context
 from sharedmem.threads import environment, limit, per_worker, said
 from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel, reclaim_marked
 from sharedmem.workers import parent_fd
 
-__all__ = ["ProcessPoolExecutor"]
+__all__ = ["LoadError", "ProcessPoolExecutor"]
 
 T = TypeVar("T")
 Room = tuple[int, int, str, int]  # bytes, backend, name, nonce
@@ -60,6 +74,69 @@ def _is_simple(thing: Any) -> bool:
     return True
 
 
+def _is_plain(fn: Any) -> bool:
+    """Whether a callable is pickled as a name, or as names and atoms that it is called with."""
+    cls = type(fn)
+    if cls is partial:
+        return all(_is_plain(each) or _is_simple(each) for each in (fn.func, *fn.args, fn.keywords))
+    if cls is BuiltinFunctionType:  # a method of an object that is not Python's own, else
+        return fn.__self__ is None or isinstance(fn.__self__, ModuleType)
+    return cls in (FunctionType, type, np.ufunc)
+
+
+# ---- what cannot be loaded -----------------------------------------------------
+
+
+class LoadError(process.BrokenProcessPool):
+    """A call, or what came of it, could not be loaded where it has arrived.
+
+    Its text says on which side, and what; its ``__cause__`` is the exception of that
+    side, where that can be sent. The pool goes on, though this is a
+    ``BrokenProcessPool``: the standard library's class raises that here, and breaks.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> from urllib.error import ContentTooShortError  # which cannot be unpickled
+    >>> with sharedmem.ProcessPoolExecutor(1) as executor:
+    ...     error = executor.submit(ContentTooShortError, 'text', b'').exception()
+    >>> type(error).__name__, type(error.__cause__).__name__
+    ('LoadError', 'TypeError')
+    """
+
+
+class _NotLoaded:
+    """Stands for what could not be loaded, on its way to the future."""
+
+    def __init__(self, where: str, what: str, error: BaseException, behind: str = "") -> None:
+        self._text = (
+            f"{where} could not load {what}: {text_of(error)}. The pool goes on. To be sent, an object must "
+            "come back from pickle.loads(pickle.dumps(it)), and its modules be importable on both sides"
+        )
+        frames = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self._traceback = f"{behind}\n'''\n{frames}'''"
+        self._cause: Any = error.with_traceback(None)  # whose frames may hold arrays
+
+    def __getstate__(self) -> Any:
+        return self._text, self._traceback, pickle_of(self._cause)
+
+    def __setstate__(self, state: Any) -> None:
+        self._text, self._traceback, cause = state
+        try:
+            self._cause = pickle.loads(cause) if cause else None
+        except BaseException:  # its traceback has its text
+            self._cause = None
+
+    def error(self) -> LoadError:
+        """What the future gets."""
+        remote_traceback: Any = process._RemoteTraceback
+        error, remote = LoadError(self._text), remote_traceback(self._traceback)
+        error.__cause__ = remote if self._cause is None else self._cause
+        if self._cause is not None and self._cause.__cause__ is None:
+            self._cause.__cause__ = remote
+        return error
+
+
 # ---- in the parent -----------------------------------------------------------
 
 
@@ -71,6 +148,7 @@ class _Desk:
         self.token = secrets.token_hex(8)
         self.mark = f"[('result of executor {self.token}', '|u1')]".encode()
         self.tally = Tally()
+        self.ledger: Ledger | None = None  # of the workers
         # How much memory each of the latest large results took, for whose successor it is lent.
         self._wanted: deque[tuple[int, ...]] = deque(maxlen=2 * workers + 1)
         _desks[self.token] = self
@@ -98,7 +176,14 @@ class _Desk:
 
     def sweep(self) -> None:
         """Free what workers that are dead had put in flight."""
+        if self.ledger is not None:
+            ledger.give_up(self.ledger.read())
+        self.close()
         reclaim_marked(self.mark)
+
+    def close(self) -> None:
+        """The workers are gone."""
+        self.ledger = None
 
 
 _desks: weakref.WeakValueDictionary[str, _Desk] = weakref.WeakValueDictionary()
@@ -124,9 +209,10 @@ class _Call:
         """What to pickle when it is sent."""
         if self._content is None:
             raise pickle.PicklingError("the pool has ended before this call was sent")
-        if self._by_name and not self._desk.wants() and _is_simple(self._content[1:]):
-            return _open_simple, (work_id, *self._content)
-        packer = Packer(self._desk.min_bytes, lend=True)
+        fn, *others = self._content
+        if self._by_name and not self._desk.wants() and _is_simple(others) and _is_plain(fn):
+            return _open_simple, (work_id, pickle.dumps(self._content, 5))
+        packer = Packer(self._desk.min_bytes, lend=True, as_stdlib=True)
         data = packer.dump(self._content)
         rooms = self._desk.rooms()
         self._lent = [*packer.parcels, *packer.kept, *rooms]
@@ -144,18 +230,32 @@ class _CallItem(process._CallItem):
         return self.fn.reduce(self.work_id)
 
 
-def _open_answer(
-    token: str, data: bytes, sizes: tuple[int, ...], numbers: tuple[int, int, int, int]
+def open_answer(
+    token: str,
+    data: bytes,
+    sizes: tuple[int, ...],
+    numbers: tuple[int, int, int, int],
+    tickets: list[Descriptor],
+    raised: str | None,
 ) -> Any:
-    """The result. Called by unpickling, in the thread that manages the pool."""
+    """The result, or the exception. Called by unpickling, in the thread that manages the pool."""
     desk = _desks.get(token)
     if desk is not None:
         desk.answered(sizes, numbers)
-    return pickle.loads(data)
+    try:
+        thing = pickle.loads(data)
+    except BaseException as error:  # also SystemExit: it is not this thread's to exit for it
+        pickling.take_back(data)
+        what = "the result of a call" if raised is None else "the exception that a call has raised"
+        thing = _NotLoaded("the process that submits", what, error, raised or "")
+    ledger.give_up(tickets)  # last: what was loaded is mapped now
+    return thing
 
 
 class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, misc, unused-ignore]
     """The thread that manages a pool. What was lent comes back, what a broken one sent is freed."""
+
+    _broken = False
 
     def process_result_item(self, result_item: Any) -> None:
         """As the standard library's; memory that was lent is idle before the future is done."""
@@ -164,16 +264,29 @@ class _Manager(process._ExecutorManagerThread):  # type: ignore[name-defined, mi
             work: Any = self.pending_work_items.get(result_item.work_id)
             if work is not None:
                 work.fn.release()
+            for thing in (result_item.exception, result_item.result):
+                if type(thing) is _NotLoaded:
+                    result_item.exception, result_item.result = thing.error(), None
         super().process_result_item(result_item)
+
+    def join_executor_internals(self) -> None:
+        """As the standard library's; by some versions of it also for a pool that is broken."""
+        super().join_executor_internals()
+        if not self._broken:
+            queue: Any = self.call_queue
+            queue.desk.close()
 
     def terminate_broken(self, cause: Any) -> None:
         """As the standard library's; the workers are gone after that."""
+        self._broken = True
         pending: list[Any] = list(self.pending_work_items.values())
         # Not before: the feeder would fail at calls that it has yet to send, and report each of
         # them to a table of calls that is gone through now, under a lock that is held now.
         super().terminate_broken(cause)
         while pending:
             pending.pop().fn.release()
+        answers: Any = self.result_queue
+        answers._reader.forget()
         queue: Any = self.call_queue
         queue.desk.sweep()
 
@@ -187,6 +300,7 @@ class _Worker:
     min_bytes = MIN_BYTES
     token = ""
     mark = b"|u1"
+    ledger: Ledger | None = None
     limits: Any = None  # of threads, for as long as it lives
     in_task = False
 
@@ -201,14 +315,30 @@ def _interrupt(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _open_simple(work_id: int, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _open_simple(work_id: int, data: bytes) -> Any:
     """A call without large arguments. Called by unpickling."""
-    return process._CallItem(work_id, _work, (fn, args, kwargs), {})
+    try:
+        return process._CallItem(work_id, _work, pickle.loads(data), {})
+    except Exception as error:
+        return _not_opened(work_id, error)
 
 
 def _open_call(work_id: int, data: bytes, lent: list[int], rooms: list[Room]) -> Any:
-    """Called by unpickling, so that what cannot be loaded ends the worker, as ever."""
-    return process._CallItem(work_id, _Work(pickle.loads(data), frozenset(lent), rooms), (), {})
+    """One with some. Called by unpickling."""
+    try:
+        return process._CallItem(work_id, _Work(pickle.loads(data), frozenset(lent), rooms), (), {})
+    except Exception as error:
+        return _not_opened(work_id, error)
+
+
+def _not_opened(work_id: int, error: Exception) -> Any:
+    """A call in the place of one that cannot be loaded: it has that to say."""
+    result = _NotLoaded(f"the worker with pid {os.getpid()}", "a call that was sent to it", error)
+    return process._CallItem(work_id, _same, (result,), {})
+
+
+def _same(thing: Any) -> Any:
+    return thing
 
 
 def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -241,26 +371,43 @@ class _Work:
 
 
 class _Answer:
-    """A result on its way back. Pickled it is the result."""
+    """A result, or an exception, on its way back. Pickled it is that."""
 
     def __init__(
-        self, cell: list[Any], lent: frozenset[int] = frozenset(), rooms: list[Room] | None = None
+        self,
+        cell: list[Any],
+        lent: frozenset[int] = frozenset(),
+        rooms: list[Room] | None = None,
+        raised: str | None = None,
     ) -> None:
         self._cell = cell
         self._lent = lent
         self._rooms = rooms
+        self._raised = raised
+        self._content: tuple[Any, ...] = ()
 
     def __reduce__(self) -> Any:
+        return open_answer, self._content
+
+    def pack(self, later: bool) -> Packer:
+        """A packer that has packed it, and taken tickets for what it names unless `later`."""
         packer = Packer(
             _Worker.min_bytes,
+            later=later,
             rooms=self._rooms,
             lent=self._lent,
             mark=_Worker.mark,
             sole=sole_parcels(self._cell),
+            as_stdlib=True,
         )
         data = packer.dump(self._cell[0])
+        self._content = data, tuple(packer.sizes), packer.tally.numbers()
+        return packer
+
+    def seal(self, tickets: list[Descriptor]) -> None:
+        """It is to be sent with these."""
         self._cell.clear()
-        return _open_answer, (_Worker.token, data, tuple(packer.sizes), packer.tally.numbers())
+        self._content = _Worker.token, *self._content, tickets, self._raised
 
 
 class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused-ignore]
@@ -310,35 +457,133 @@ class _CallQueue(process._SafeQueue):  # type: ignore[name-defined, misc, unused
         return watch
 
 
+class _AnswerReader(connection.Connection):
+    """The parent's end of the queue of answers, at which it never waits for the rest of one.
+
+    A worker that is killed leaves half a message. The standard library's would wait for the
+    other half as long as any worker has the pipe open.
+    """
+
+    _part: Any = bytearray()
+
+    def __reduce__(self) -> Any:
+        return connection.reduce_connection(self)  # type: ignore[attr-defined]
+
+    def recv(self) -> Any:
+        """The next answer, or None when it is not all there."""
+        data = self._next()
+        return None if data is None else ForkingPickler.loads(data)
+
+    def _next(self) -> memoryview | None:
+        try:
+            while missing := self._missing():
+                part = os.read(self.fileno(), min(missing, 1 << 16))
+                if not part:
+                    raise EOFError
+                self._part = self._part or bytearray()
+                self._part += part
+        except BlockingIOError:
+            return None
+        part, self._part = self._part, bytearray()
+        return self._content(part)
+
+    def _missing(self) -> int:
+        """How many bytes of the message, or of its length, are still to come."""
+        head = self._head(self._part)
+        if len(self._part) < head:
+            return head - len(self._part)
+        size = int.from_bytes(self._part[:head][-8 if head == 12 else -4 :], "big")
+        return head + size - len(self._part)
+
+    @staticmethod
+    def _head(part: bytearray) -> int:
+        """How long the length is that a message begins with: 4 bytes, or as many of -1 and 8 more."""
+        return 12 if part[:4] == b"\xff\xff\xff\xff" else 4
+
+    def _content(self, part: bytearray) -> memoryview:
+        return memoryview(part)[self._head(part) :]
+
+    def forget(self) -> None:
+        """Take back what was written and will not be read. All who write are gone."""
+        with contextlib.suppress(OSError, EOFError):
+            while (data := self._next()) is not None:
+                pickling.take_back(data)
+        pickling.take_back(self._content(self._part))
+
+
 class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
     """The queue of answers."""
 
     def put(self, obj: Any) -> None:
         """As the standard library's; exit without a word if the parent has ended."""
-        queue: Any = self
         try:
-            if type(obj) is not process._ResultItem or obj.exception or type(obj.result) is _Answer:
+            if type(obj) is not process._ResultItem:
                 super().put(obj)
                 return
-            # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
-            data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
-            with queue._wlock:
-                queue._writer.send_bytes(data)
+            raised: Any = obj.exception
+            if raised:
+                obj.exception = _Answer([raised], raised=raised.tb)  # type: ignore[assignment]
+            answer: Any = obj.exception or obj.result
+            if type(answer) is _Answer:
+                self._answer(obj, answer)
+                if raised:
+                    raised.exc = None  # the worker has a name for it until its next exception
+            else:
+                # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
+                self._write(obj)
         except BrokenPipeError:
             sys.exit(1)
+
+    def _write(self, obj: Any) -> None:
+        queue: Any = self
+        data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        with queue._wlock:
+            queue._writer.send_bytes(data)
+
+    def _answer(self, obj: Any, answer: _Answer) -> None:
+        packer = answer.pack(later=True)
+        if packer.kept:
+            if self._with_tickets(obj, answer, packer):
+                return
+            packer.revoke()
+            packer = answer.pack(later=False)  # what cannot be named any more goes by content
+        packer.release()
+        answer.seal([])
+        self._write(obj)
+
+    def _with_tickets(self, obj: Any, answer: _Answer, packer: Packer) -> bool:
+        """Send it with tickets for what it names, if there are some to be had for all of that."""
+        queue: Any = self
+        notes = _Worker.ledger
+        with queue._wlock:  # which excludes others from the ledger, too
+            tickets = ledger.take(notes, {each.key: each for each in packer.kept}.values())
+            if tickets is None:
+                return False
+            try:
+                packer.release()
+                answer.seal(tickets)
+                queue._writer.send_bytes(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))
+            except BaseException:
+                ledger.give_up(tickets)
+                raise
+            finally:
+                if notes is not None:
+                    notes.clear()
+        return True
 
 
 # ---- how a worker begins ------------------------------------------------------------
 
 
 def _begin_work(
-    worker: tuple[str, bytes, int, int],
+    worker: tuple[str, bytes, int, int, tuple[int, str, int] | None],
     threads: int | None,
     initializer: Any,
     initargs: tuple[Any, ...],
 ) -> None:
     """The initializer of workers: ours, then the user's."""
-    _Worker.token, _Worker.mark, _Worker.min_bytes, copies = worker
+    _Worker.token, _Worker.mark, _Worker.min_bytes, copies, key = worker
+    _Worker.ledger = Ledger.attach(key)
     _Worker.in_task = False  # this may be a fork of a worker that has one
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -395,7 +640,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     The copy is made once, into shared memory, when a worker is about to take the
     task. The parent owns that memory, and lends it until the result is there; it also
     lends idle memory for the result, which it has once an earlier result was
-    dropped. A result that lies in an argument's memory, to
+    dropped. A result that is most of an argument's memory, to
     which nothing else in the worker leads, goes without a copy.
 
     A function that a worker could not import (a lambda, one defined in a function or
@@ -444,12 +689,16 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         if threads_per_worker is None:
             threads_per_worker = per_worker(ours._max_workers)
         self._threads = threads_per_worker
-        worker = desk.token, desk.mark, min_bytes, self._threads or said()
+        desk.ledger = Ledger.new(desk.mark)
+        key = None if desk.ledger is None else desk.ledger.key
+        worker = desk.token, desk.mark, min_bytes, self._threads or said(), key
         ours._initializer, ours._initargs = _begin_work, (worker, self._threads, initializer, initargs)
         ours._call_queue.__class__ = _CallQueue
         ours._call_queue.desk = desk
         ours._call_queue.answers = ours._result_queue._reader
         ours._result_queue.__class__ = _AnswerQueue
+        ours._result_queue._reader.__class__ = _AnswerReader
+        os.set_blocking(ours._result_queue._reader.fileno(), False)
 
     def _start_executor_manager_thread(self) -> None:
         ours: Any = self

@@ -7,8 +7,10 @@ import traceback
 import warnings
 from typing import Any, NamedTuple
 
+from sharedmem import pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.sections import Abandoned
+from sharedmem.transport import Sealed
 from sharedmem.workers import level_of_caller
 
 __all__ = ["Failure", "LostExceptionType", "SlaveException", "WorkerException"]
@@ -76,7 +78,7 @@ class Failure(NamedTuple):
     ----------
     error : BaseException or None
         Where it did not have to be pickled.
-    data : bytes or None
+    sealed : Sealed or None
         Its pickle, where that gives it back.
     text, traceback : str
     follows : bool
@@ -84,7 +86,7 @@ class Failure(NamedTuple):
     """
 
     error: BaseException | None
-    data: bytes | None
+    sealed: Sealed | None
     text: str
     traceback: str
     follows: bool
@@ -100,8 +102,8 @@ class Failure(NamedTuple):
         formatted = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return cls(
             None if pickled else error,
-            _pickle(error) if pickled else None,
-            _text(error),
+            _seal(error) if pickled else None,
+            text_of(error),
             formatted,
             died or isinstance(error, Abandoned),
         )
@@ -111,7 +113,8 @@ class Failure(NamedTuple):
         if self.error is not None:
             return self.error
         try:
-            reason: Any = pickle.loads(self.data or b"")
+            reason: Any = self.sealed.open() if self.sealed else None
+            assert isinstance(reason, BaseException)
         except BaseException:
             warnings.warn(
                 f"the exception of a worker cannot be pickled; this is left of it: {self.text}",
@@ -119,18 +122,26 @@ class Failure(NamedTuple):
                 stacklevel=level_of_caller(),
             )
             return Exception(self.text)
-        assert isinstance(reason, BaseException)
         return reason
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What it is and says, whatever it is like."""
     try:
         return f"{type(error).__name__}: {error}"
     except BaseException as why:  # a failure has to be told, whatever its exception is like
         return f"{type(error).__name__}: its text cannot be had, for {type(why).__name__}"
 
 
-def _pickle(error: BaseException) -> bytes | None:
+def _seal(error: BaseException) -> Sealed | None:
+    """The same to be sent: shared arrays in it live on when their worker has ended."""
+    try:
+        return Sealed(pickling.dumps(error)) if pickle_of(error) is not None else None
+    except BaseException:
+        return None
+
+
+def pickle_of(error: BaseException) -> bytes | None:
     """An exception's pickle, if it is one that a caller should get, and comes back as it was."""
     if not isinstance(error, Exception):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -10,7 +11,7 @@ from sharedmem import pickling, transport
 __all__ = ["install", "uninstall"]
 
 _pickler: Any = ForkingPickler
-_replaced: list[Any] = []  # ForkingPickler's dumps, while one of ours is in its place
+_replaced: list[Any] = []  # ForkingPickler's dumps and loads, while ours are in their place
 
 
 def _dumps(cls: Any, obj: Any, protocol: int | None = None) -> Any:
@@ -23,7 +24,16 @@ def _dumps_large(cls: Any, obj: Any, protocol: int | None = None) -> Any:
     """The same, for what has large buffers."""
     if cls is not ForkingPickler or (protocol is not None and protocol < 5):
         return _dumps(cls, obj, protocol)
-    return transport.dumps(obj)
+    return transport.dumps_as_stdlib(obj)
+
+
+def _loads(data: Any, /, **how: Any) -> Any:
+    """Stands in for ForkingPickler.loads: nobody else has what was received and cannot be loaded."""
+    try:
+        return pickle.loads(data, **how)
+    except BaseException:
+        pickling.take_back(data)
+        raise
 
 
 def install(*, transport: bool = False) -> None:
@@ -49,12 +59,13 @@ def install(*, transport: bool = False) -> None:
     has it too, one that is spawned calls it itself. Arrays in private memory are
     pickled as ever.
 
-    It replaces ``ForkingPickler.dumps``, so that a message that fails half-way leaves
-    nothing in flight: without, the arrays it had come to stay so until their family
-    ends. With ``transport`` large buffers go as `dumps` sends them. Who receives need
-    not have called it. The semantics stay: what arrives is a copy, and its receiver's alone. A
-    message that nobody receives, as when a pool is terminated with work undone, keeps
-    its memory until the family of processes has ended.
+    It replaces ``ForkingPickler.dumps`` and ``loads``, so that a message that fails
+    half-way, on either side, leaves nothing in flight: without, arrays that stand in it
+    stay so until their family ends. With ``transport`` large buffers go as `dumps` sends
+    them. Who receives need not have called it. The semantics stay: what arrives is a
+    copy, and its receiver's alone. A message that nobody receives, as when a pool is
+    terminated with work undone, keeps its memory until the family of processes has
+    ended.
 
     Examples
     --------
@@ -79,8 +90,8 @@ def install(*, transport: bool = False) -> None:
     """
     pickling.install_reducer()
     if not _replaced:
-        _replaced.append(vars(_pickler)["dumps"])
-        _pickler.dumps = classmethod(_dumps)
+        _replaced.extend((vars(_pickler)["dumps"], vars(_pickler)["loads"]))
+        _pickler.dumps, _pickler.loads = classmethod(_dumps), staticmethod(_loads)
     if transport:
         _pickler.dumps = classmethod(_dumps_large)
 
@@ -96,4 +107,5 @@ def uninstall() -> None:
     """
     pickling.uninstall_reducer()
     if _replaced:
-        _pickler.dumps = _replaced.pop()
+        _pickler.dumps, _pickler.loads = _replaced
+        _replaced.clear()

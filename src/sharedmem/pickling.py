@@ -39,8 +39,9 @@ __all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
 
-# What has got a ticket in this thread since all_or_none() began.
-_issued: ContextVar[list[tuple[Segment, int]] | None] = ContextVar("sharedmem_issued", default=None)
+# How a segment gets a ticket in this thread: from who makes a message, and knows what becomes of it.
+Issuer = Callable[[Segment], "int | None"]
+_issuer: ContextVar[Issuer | None] = ContextVar("sharedmem_issuer", default=None)
 
 
 @contextmanager
@@ -107,12 +108,22 @@ def _named_segment(array: np.ndarray) -> Segment | None:
 
 
 def issue(segment: Segment) -> int | None:
-    """A ticket for a descriptor to be sent, or None when the segment cannot be named."""
-    ticket = segment.ticket()
-    issued = _issued.get()
-    if issued is not None and ticket is not None:
-        issued.append((segment, ticket))
-    return ticket
+    """A ticket for a descriptor to be sent, or None when the segment cannot be named.
+
+    0 where whoever makes the message sees to it that the segment stays.
+    """
+    issuer = _issuer.get()
+    return segment.ticket() if issuer is None else issuer(segment)
+
+
+@contextmanager
+def issued_by(issuer: Issuer) -> Iterator[None]:
+    """Within this context `issue` asks `issuer`."""
+    token = _issuer.set(issuer)
+    try:
+        yield
+    finally:
+        _issuer.reset(token)
 
 
 def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
@@ -145,15 +156,20 @@ class _Pickler(pickle.Pickler):
 def all_or_none() -> Iterator[None]:
     """A pickle that fails within this context leaves no ticket."""
     issued: list[tuple[Segment, int]] = []
-    token = _issued.set(issued)
+
+    def issue_and_note(segment: Segment) -> int | None:
+        ticket = segment.ticket()
+        if ticket is not None:
+            issued.append((segment, ticket))
+        return ticket
+
     try:
-        yield
+        with issued_by(issue_and_note):
+            yield
     except BaseException:
         for segment, ticket in issued:
             segment.free_ticket(ticket)
         raise
-    finally:
-        _issued.reset(token)
 
 
 def dumps(item: Any) -> bytes:
@@ -259,6 +275,8 @@ _LOADERS = (
 )
 _ENVELOPES = (
     ("sharedmem.transport", "unpack"),
+    ("sharedmem.executor", "open_answer"),
+    ("sharedmem.transport", "sealed"),
     ("_pickle", "loads"),  # of functions by value
 )
 
@@ -351,12 +369,23 @@ class _Forgetter(_PythonUnpickler):  # type: ignore[misc]
             self.count += 1
         return _INERT
 
-    def _open(self, stream: Any, *rest: Any) -> _Inert:
-        inner = _Forgetter(stream)
-        inner.look_through()
-        self.count += inner.count
-        self.failure = self.failure or inner.failure
+    def _open(self, *parts: Any) -> _Inert:
+        for part in parts:
+            if isinstance(part, bytes):  # a pickle
+                inner = _Forgetter(part)
+                inner.look_through()
+                self.count += inner.count
+                self.failure = self.failure or inner.failure
+            elif isinstance(part, list):
+                for each in part:
+                    if isinstance(each, tuple):
+                        self._forget(*each)
         return _INERT
+
+
+def take_back(pickled: Any) -> None:
+    """`forget` where another error is told already: what can be taken back is, and no more said."""
+    _Forgetter(pickled).look_through()
 
 
 def forget(pickled: bytes) -> int:

@@ -173,6 +173,40 @@ def unpack(stream: bytes, outside: list[Any]) -> Any:
     return pickle.loads(stream, buffers=outside)
 
 
+class Sealed:
+    """A pickle that lies in a message, and is loaded when somebody asks for it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._thing: Any = None
+        self._received = False
+
+    def __reduce__(self) -> Any:
+        return sealed, (self._data,)
+
+    def open(self) -> Any:
+        """What is in it, the same each time. One that fails leaves nothing in flight."""
+        if self._data:
+            data, self._data = self._data, b""
+            try:
+                self._thing = pickle.loads(data)
+            except BaseException:
+                pickling.take_back(data)
+                raise
+        return self._thing
+
+    def __del__(self) -> None:
+        if self._received and self._data:  # nobody has asked
+            pickling.take_back(self._data)
+
+
+def sealed(data: bytes) -> Sealed:
+    """The same for its receiver, who need not open it. Called by unpickling."""
+    received = Sealed(data)
+    received._received = True
+    return received
+
+
 class _Envelope:
     def __init__(self, stream: bytes, outside: list[_Sent]) -> None:
         self._content = stream, outside
@@ -195,6 +229,22 @@ def _facts(dtype: np.dtype[Any]) -> Any:
 def _is_plain(dtype: np.dtype[Any]) -> bool:
     """Whether the bytes of an array are all of it."""
     return not dtype.hasobject and dtype.kind in _PLAIN_KINDS
+
+
+def _is_most_of(parcel: Parcel, array: np.ndarray) -> bool:
+    """Whether a parcel may go for the array in it, as good as a copy.
+
+    It keeps all of its memory, so the array should be at least half of that; and each
+    element has to have a place of its own, as in a copy.
+    """
+    if 2 * array.nbytes < parcel.nbytes:
+        return False
+    reach = array.itemsize  # of what the dimensions so far span
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True)):
+        if length > 1 and stride < reach:
+            return False
+        reach += stride * (length - 1)
+    return True
 
 
 def _rebuilds_as_numpy(cls: type[np.ndarray]) -> bool:
@@ -227,6 +277,8 @@ class Packer:
     lend : bool, default False
         Take no tickets: the caller keeps `parcels` and `kept` until the message was
         received.
+    later : bool, default False
+        Take none for `kept`: the caller does, when it sends the message.
     rooms : list of tuple, optional
         Lent parcels that may be filled, as (bytes, backend, name, nonce). They, too,
         go without a ticket.
@@ -236,6 +288,9 @@ class Packer:
         The dtype of new parcels.
     sole : dict, optional
         Parcels that may go without a copy, by the id of the array over them.
+    as_stdlib : bool, default False
+        What is read-only arrives as it does by `multiprocessing`, whose pickles are of
+        the default protocol: writeable, up to Python 3.13. Else it arrives read-only.
 
     Attributes
     ----------
@@ -251,10 +306,12 @@ class Packer:
         min_bytes: int,
         *,
         lend: bool = False,
+        later: bool = False,
         rooms: list[tuple[int, int, str, int]] | None = None,
         lent: frozenset[int] = frozenset(),
         mark: bytes = b"|u1",
         sole: dict[int, Parcel] | None = None,
+        as_stdlib: bool = False,
     ) -> None:
         self.min_bytes = min_bytes
         self.tally = Tally()
@@ -262,10 +319,12 @@ class Packer:
         self.kept: list[Segment] = []
         self.sizes: list[int] = []
         self._lend = lend
+        self._without = lend or later
         self._rooms = rooms or []
         self._lent = lent
         self._mark = mark
         self._sole = sole or {}
+        self._thaws = as_stdlib and pickle.DEFAULT_PROTOCOL < 5
         self._tickets: list[tuple[Segment, int]] = []
         self._outside: list[_Sent] = []
 
@@ -284,23 +343,39 @@ class Packer:
         """
         file = io.BytesIO()
         try:
-            _Pickler(file, self).dump(thing)
+            with pickling.issued_by(self._issue):
+                _Pickler(file, self).dump(thing)
             data = file.getvalue()
             if self._outside:
                 data = pickle.dumps(_Envelope(data, self._outside), 5)
         except BaseException:
-            self._revoke()
+            self.revoke()
             raise
         self.tally.pickled += len(data)
         return data
 
-    def _revoke(self) -> None:
+    def _issue(self, segment: Segment) -> int | None:
+        """A ticket for what is named: an array, a lock, a queue."""
+        if self._without:
+            if not segment.is_current():
+                return None
+            self.kept.append(segment)
+            return 0
+        ticket = segment.ticket()
+        if ticket is not None:
+            self._tickets.append((segment, ticket))
+        return ticket
+
+    def revoke(self) -> None:
+        """The message will not be sent: nothing of it is in flight any more."""
         for segment, ticket in self._tickets:
             segment.free_ticket(ticket)
-        self.parcels.clear()
-        self.kept.clear()
-        self._tickets.clear()
-        self._outside.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Keep nothing of it here: it is to be sent, and its tickets keep what it names."""
+        for each in (self.parcels, self.kept, self._tickets, self._outside, self._sole):
+            each.clear()
 
     # -- parcels
 
@@ -353,15 +428,11 @@ class Packer:
 
     def reduce_by_name(self, array: np.ndarray, segment: Segment) -> Any:
         """What to pickle for an array over a segment that has a name."""
-        ticket = 0 if self._lend else pickling.issue(segment)
-        if ticket is not None and (ticket or segment.is_current()):
-            if ticket:
-                self._tickets.append((segment, ticket))
-            else:
-                self.kept.append(segment)
-            self.tally.by_name += array.nbytes
-            return pickling.load, pickling.descriptor(array, segment, ticket)
-        return self._without_name(array)
+        ticket = self._issue(segment)
+        if ticket is None:
+            return self._without_name(array)
+        self.tally.by_name += array.nbytes
+        return pickling.load, pickling.descriptor(array, segment, ticket)
 
     def _without_name(self, array: np.ndarray) -> Any:
         """A shared array as a plain one: its name is gone, or content was asked for."""
@@ -369,27 +440,30 @@ class Packer:
         reduced = self._by_content(plain, _ndarray)
         return plain.__reduce_ex__(5) if reduced is NotImplemented else reduced
 
+    def _numpys_way(self, array: np.ndarray) -> Any:
+        if self._thaws and not array.flags.writeable:
+            return array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+        return NotImplemented
+
     def _by_content(self, array: np.ndarray, cls: type[np.ndarray]) -> Any:
         small = array.nbytes < self.min_bytes
         if small and (array.flags.writeable or array.flags.forc) and cls is _ndarray:
-            return NotImplemented  # NumPy's own way keeps what there is to keep
+            return self._numpys_way(array)  # which keeps what there is to keep
         if not _is_plain(array.dtype):
-            return NotImplemented
+            return self._numpys_way(array)
         parcel = self._sole.get(id(array))
-        if parcel is not None:
+        if parcel is not None and _is_most_of(parcel, array):
             sent = self._send(parcel, False)
             if sent is not None:
                 self.tally.handed_over += array.nbytes
                 return self._rebuild(sent, parcel.offset(array), array, array.strides, cls)
         if small:
-            return (
-                NotImplemented
-                if array.flags.writeable
-                else self._rebuild(array.tobytes(), 0, array, None, cls)
-            )
+            if array.flags.writeable or self._thaws:
+                return self._numpys_way(array)
+            return self._rebuild(array.tobytes(), 0, array, None, cls)
         place = self._place(array.nbytes)
         if place is None:
-            return NotImplemented
+            return self._numpys_way(array)
         self.tally.copied += array.nbytes
         return self._rebuild(place[1], 0, array, self._copy(array, place[0]), cls)
 
@@ -406,14 +480,14 @@ class Packer:
         np.copyto(np.ndarray(array.shape, array.dtype, memory), array)
         return None
 
-    @staticmethod
     def _rebuild(
-        memory: Any, offset: int, array: np.ndarray, strides: tuple[int, ...] | None, cls: Any
+        self, memory: Any, offset: int, array: np.ndarray, strides: tuple[int, ...] | None, cls: Any
     ) -> Any:
         if cls is _ndarray:
             cls = None
         facts = _facts(array.dtype)
-        return rebuild, (memory, offset, array.shape, strides, facts, cls, array.flags.writeable)
+        writeable = array.flags.writeable or self._thaws
+        return rebuild, (memory, offset, array.shape, strides, facts, cls, writeable)
 
     def _masked(self, array: Any) -> Any:
         # The names that pickling gives them: plain views, whatever the classes are.
@@ -547,7 +621,15 @@ def dumps(obj: Any, *, min_bytes: int = MIN_BYTES) -> bytes:
     """
     if min_bytes < 0:
         raise ValueError(f"min_bytes must not be negative, not {min_bytes}")
-    packer = Packer(min_bytes)
+    return _dump(Packer(min_bytes), obj)
+
+
+def dumps_as_stdlib(obj: Any) -> bytes:
+    """The same for `multiprocessing`, by which what was read-only arrives as it always did."""
+    return _dump(Packer(MIN_BYTES, as_stdlib=True), obj)
+
+
+def _dump(packer: Packer, obj: Any) -> bytes:
     data = packer.dump(obj)
     sent.add(packer.tally.numbers())
     return data

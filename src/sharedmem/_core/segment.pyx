@@ -173,6 +173,18 @@ cdef class Segment:
         check(code, self.name)
         return ticket
 
+    def ticket_at(self, cnp.ndarray place):
+        """The same, which stands in the uint64 `place` as soon as it is in flight."""
+        cdef uint64_t *out = <uint64_t *>cnp.PyArray_DATA(place)
+        cdef int code
+        if cnp.PyArray_NBYTES(place) != sizeof(uint64_t):
+            raise ValueError("the place of a ticket is one uint64")
+        code = smem_ticket_issue(self.c, out)
+        if code == SMEM_E_UNLINKED:
+            return None
+        check(code, self.name)
+        return out[0]
+
     def free_ticket(self, uint64_t ticket):
         return bool(smem_ticket_free(self.c, ticket))
 
