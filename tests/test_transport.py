@@ -591,3 +591,51 @@ def test_a_tensor_that_has_no_way_to_numpy(monkeypatch: pytest.MonkeyPatch) -> N
     tensor = torch.arange(N)
     monkeypatch.setattr(torch.Tensor, "numpy", refuse)
     assert torch.equal(sent(tensor), tensor)
+
+
+# ---- freeing what is marked -----------------------------------------------------------------
+
+
+class Meanwhile:
+    """The context; between a look at what there is and the next step somebody else acts."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def list(self) -> Any:
+        found = context.list()
+        self.act()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(context, name)
+
+
+MARK = b"[('x', '|u1')]"
+
+
+def marked(backend: str) -> tuple[tuple[int, str, int], int]:
+    """Key and ticket of a parcel that nobody maps."""
+    flags = UNINITIALIZED | UNPUBLISHED
+    parcel = Parcel(context.create(None, BACKENDS[backend], flags, 0o600, MARK, 1, (1000,), None))
+    ticket = parcel.segment.ticket()
+    assert ticket
+    return parcel.segment.key, ticket
+
+
+def test_what_is_marked_is_freed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, though somebody else frees a part between the look and the deed."""
+    others, ours = marked(backend), marked(backend)
+    monkeypatch.setattr(transport, "context", Meanwhile(lambda: context.forget(*others[0], others[1])))
+    transport.reclaim_marked(MARK)
+    assert segments() == [] and ours
+
+
+def test_what_cannot_be_looked_at_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called where another error is on its way."""
+
+    def fail() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(transport, "context", Meanwhile(fail))
+    transport.reclaim_marked(MARK)
