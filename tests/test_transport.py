@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
 import multiprocessing
@@ -639,3 +640,59 @@ def test_what_cannot_be_looked_at_is_no_error(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(transport, "context", Meanwhile(fail))
     transport.reclaim_marked(MARK)
+
+
+# ---- addresses -------------------------------------------------------------------------------
+
+
+class Handle:
+    """As what wraps a C library has it."""
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+
+
+class Interface:
+    def __init__(self, array: np.ndarray) -> None:
+        self.__array_interface__ = array.__array_interface__
+
+
+class Pair(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+def address() -> int:
+    """Of something that is there for good."""
+    return ctypes.addressof(ctypes.c_int.in_dll(ctypes.pythonapi, "Py_VerboseFlag"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ctypes.c_size_t(address()),
+        lambda: ctypes.c_int64(address()),
+        lambda: ctypes.c_void_p(address()),
+        lambda: ctypes.pointer(ctypes.c_int()),
+        lambda: Pair(address(), 3),
+        lambda: Interface(np.zeros(3)),
+        lambda: np.zeros(3).ctypes,
+        lambda: memoryview(bytearray(3)),
+    ],
+)
+def test_addresses_are_refused(make: Any) -> None:
+    """What would be another thing's address in the receiver; nothing is left in flight."""
+    with pytest.raises((pickle.PicklingError, TypeError, ValueError)):
+        sharedmem.dumps([np.zeros(N), Handle(make())])
+    with (
+        sharedmem.MapReduce(np=1) as pool,
+        pytest.raises(sharedmem.WorkerException, match="the result of item 0 cannot be sent"),
+    ):
+        pool.map(lambda _: Handle(make()), [0])
+    assert not any(info.tickets for info in sharedmem.list_segments())
+
+
+def test_numbers_of_ctypes_are_numbers() -> None:
+    """Small ones, those of less than a word, and those that are nobody's address."""
+    for number in (ctypes.c_size_t(3), ctypes.c_int(7), ctypes.c_double(0.5), ctypes.c_int64(-1)):
+        assert sent(number).value == number.value
+    assert sent(ctypes.c_uint64(2**64 - 4096)).value == 2**64 - 4096

@@ -28,6 +28,7 @@ from sharedmem import functions, pickling, sharedarray
 from sharedmem._core.errors import SegmentNotFoundError, SharedmemError, make
 from sharedmem._core.segment import READ_WRITE, UNINITIALIZED, UNPUBLISHED, Parcel, Segment, segment_of
 from sharedmem.participant import context
+from sharedmem.pointers import refuse_addresses
 
 __all__ = ["MIN_BYTES", "Packer", "Tally", "dumps", "loads"]
 
@@ -489,6 +490,7 @@ class _Pickler(ForkingPickler):
             return functions.reduce_by_value(thing, self._packer.reduce_by_name)
         if self._tensor is not None and isinstance(thing, self._tensor):
             return self._packer.reduce_tensor(thing)
+        refuse_addresses(thing)
         return NotImplemented
 
 
