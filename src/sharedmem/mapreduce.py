@@ -21,11 +21,10 @@ from sharedmem import functions, pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.failures import Failure, WorkerException
 from sharedmem.jobs import Job, Message, Place, be_process, be_thread, do, places
-from sharedmem.machine import cpu_count
 from sharedmem.sections import Board, Ordered
 from sharedmem.sync import Lock
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Workers, level_of_caller
+from sharedmem.workers import Death, Says, Workers, default_number, level_of_caller
 
 __all__ = [
     "MapReduce",
@@ -150,8 +149,8 @@ class MapReduce:
     backend : {ProcessBackend, ThreadBackend}, default ProcessBackend
         What the workers are. An int in its place is `np`.
     np : int, optional
-        How many workers; `cpu_count` when not given. With 0 all is done in the calling
-        process.
+        How many workers; when not given `cpu_count`, but no more than there are processors
+        for this process. With 0 all is done in the calling process.
     workers : {'process', 'thread'}, optional
         `backend`, spelled as in the standard library.
     start_method : {'fork', 'spawn', 'forkserver'}, default 'fork'
@@ -244,7 +243,7 @@ class MapReduce:
         backend = backend or named[workers]
         if backend not in (ProcessBackend, ThreadBackend):
             raise TypeError(f"backend must be ProcessBackend or ThreadBackend, not {backend!r}")
-        np = cpu_count() if np is None else operator.index(np)
+        np = default_number() if np is None else operator.index(np)
         if np < 0:
             raise ValueError(f"np must not be negative, but is {np}")
         self._begin(secrets.randbits(63), backend, np, start_method, reuse)
@@ -663,7 +662,7 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:
     Parameters
     ----------
     np : int, optional
-        How many; `cpu_count` when not given.
+        How many; when not given as for `MapReduce`.
 
     Returns
     -------

@@ -25,7 +25,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -33,10 +33,20 @@ from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
 from sharedmem.heap import keep_freed
+from sharedmem.machine import said_count, usable_processors
 from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
-__all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
+__all__ = [
+    "Death",
+    "Says",
+    "Worker",
+    "Workers",
+    "default_number",
+    "level_of_caller",
+    "parent_fd",
+    "starting",
+]
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
 _NOTED = 1.0  # seconds for another thread to note an exit code
@@ -79,6 +89,29 @@ def level_of_caller() -> int:
     return level
 
 
+_warned_of_one = False
+
+
+def default_number() -> int:
+    """How many workers a pool has that was not told: what `cpu_count` says, within what there is.
+
+    ``OMP_NUM_THREADS=1`` is mostly meant for BLAS, so it is said once that it counts here, too.
+    """
+    global _warned_of_one
+    usable, said = usable_processors(), said_count()
+    if said is None:
+        return usable
+    if said[1] == 1 < usable and not _warned_of_one:
+        _warned_of_one = True
+        warnings.warn(
+            f"{said[0]}=1 leaves one worker, though {usable} processors can be used: say how many are "
+            f"wanted (np=, max_workers=), or unset {said[0]}; workers limit BLAS and OpenMP by themselves",
+            RuntimeWarning,
+            stacklevel=level_of_caller(),
+        )
+    return min(said[1], usable)
+
+
 def _exitcode(process: BaseProcess) -> int | None:
     """Of one that has ended.
 
@@ -92,6 +125,19 @@ def _exitcode(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
+_handlers: dict[int, Any] = {}  # of signals that are postponed
+
+
+def _after_fork_in_child() -> None:
+    """What was postponed here was so for the parent's sake: the handlers are as ever."""
+    for number, handler in _handlers.items():
+        signal.signal(number, handler)
+    _handlers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 @contextmanager
 def _postponed(number: int) -> Iterator[None]:
     """The signal comes afterwards.
@@ -103,17 +149,32 @@ def _postponed(number: int) -> Iterator[None]:
     noted: list[int] = []
     before = signal.getsignal(number)
     here = threading.current_thread() is threading.main_thread()
-    swaps = here and before is not None and before is not signal.SIG_IGN
+    swaps = here and before is not None and before is not signal.SIG_IGN and number not in _handlers
     try:
         if swaps:
+            _handlers[number] = before
             signal.signal(number, lambda number, frame: noted.append(number))
         yield
     finally:
         if swaps:
+            del _handlers[number]  # first: once its own handler is back the signal may end this
             signal.signal(number, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if noted:
             signal.raise_signal(number)
+
+
+@contextmanager
+def starting(method: str) -> Iterator[None]:
+    """^C comes when the processes that are started within are noted: in between it would lose them.
+
+    They have it blocked, until they unblock it. A fork server would keep it blocked for
+    all that anybody starts by it: it has to be there before.
+    """
+    if method == "forkserver":
+        forkserver.ensure_running()
+    with _postponed(signal.SIGINT):
+        yield
 
 
 # ---- in the worker ---------------------------------------------------------------
@@ -365,8 +426,7 @@ class Workers:
             name=f"sharedmem-worker-{rank}",
         )
         try:
-            # Between a fork and its being noted ^C would lose the process.
-            with _postponed(signal.SIGINT), warnings.catch_warnings():
+            with starting(how.get_start_method()), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
                 process.start()
                 self._note(rank, process)
