@@ -316,9 +316,15 @@ def _warn_of_threads() -> None:
     if _warned or threading.active_count() == 1:
         return
     _warned = True
+    remedy = "Use start_method='forkserver' or 'spawn', or start the workers first"
+    if "ipykernel" in sys.modules:
+        remedy = (
+            "A notebook's kernel has some always, and seldom does it harm; "
+            "MapReduce(start_method='forkserver') is safe, and needs cloudpickle for functions of cells"
+        )
     warnings.warn(
         f"workers are forked while {threading.active_count()} threads run: a lock that one of them holds "
-        "stays locked in the workers. Use start_method='forkserver' or 'spawn', or start the workers first",
+        f"stays locked in the workers. {remedy}",
         RuntimeWarning,
         stacklevel=level_of_caller(),
     )
