@@ -75,7 +75,8 @@ class _Desk:
         self.mark = f"[('result of executor {self.token}', '|u1')]".encode()
         self.tally = Tally()
         # How much memory each of the latest large results took, for whose successor it is lent.
-        self._wanted: deque[tuple[int, ...]] = deque(maxlen=2 * workers + 1)
+        # What executors before this one came to know is where it begins.
+        self._wanted: deque[tuple[int, ...]] = deque(_latest, maxlen=2 * workers + 1)
         _desks[self.token] = self
 
     def answered(self, sizes: tuple[int, ...], numbers: tuple[int, int, int, int]) -> None:
@@ -83,6 +84,7 @@ class _Desk:
         self.tally.add(numbers)
         if sizes:
             self._wanted.append(sizes)
+            _latest.append(sizes)
 
     def rooms(self) -> list[Parcel]:
         """Idle memory for one more answer like the last ones."""
@@ -104,6 +106,7 @@ class _Desk:
         reclaim_marked(self.mark)
 
 
+_latest: deque[tuple[int, ...]] = deque(maxlen=_FEW)
 _desks: weakref.WeakValueDictionary[str, _Desk] = weakref.WeakValueDictionary()
 
 

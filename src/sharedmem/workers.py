@@ -18,10 +18,12 @@ import secrets
 import select
 import selectors
 import signal
+import struct
 import sys
 import threading
 import time
 import warnings
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -33,6 +35,7 @@ from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
 from sharedmem.heap import keep_freed
+from sharedmem.lending import Lender, Room
 from sharedmem.machine import said_count, usable_processors
 from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
@@ -50,15 +53,17 @@ __all__ = [
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
 _NOTED = 1.0  # seconds for another thread to note an exit code
-_LENGTH = 8  # bytes in front of each message
+_LENGTH = 8  # bytes in front of each message to a worker
+_HEAD = struct.Struct("<QQ")  # in front of each one of a worker: bytes of it, and of the notes before it
 _READ = 1 << 16  # what a pipe holds; a larger buffer is mapped anew for each read (13 us, not 0.5)
 
 
 class Says(NamedTuple):
-    """One message of one worker, as it was pickled there."""
+    """One message of one worker, as it was pickled there. [held] is what it lies in."""
 
     rank: int
     data: bytes
+    held: Any = ()
 
 
 class Death(NamedTuple):
@@ -188,16 +193,31 @@ class Worker:
         self._speaks = speaks
         self._hears = hears
         self._mark = mark
+        self._rooms: list[Room] = []
+
+    def hear_rooms(self, data: bytes | None = None) -> None:
+        """What the parent lends for the results of this job."""
+        self._rooms = pickle.loads(data or self.hear())
 
     def say(self, message: Any) -> None:
         """Send a message, its large buffers through shared memory; or nothing of it."""
         # SIGTERM ends a worker between two messages: half of one could not be taken back.
         with _postponed(signal.SIGTERM):
-            data = Packer(MIN_BYTES, mark=self._mark).dump(message)
-            self._write(data)
+            self._write(*self._pack(message))
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
+    def _pack(self, message: Any) -> tuple[bytes, bytes]:
+        """Notes and message. Nothing that was lent is mapped any more: it may be dropped at once."""
+        lent = {room[3] for room in self._rooms}
+        packer = Packer(MIN_BYTES, rooms=self._rooms, mark=self._mark)
+        data = packer.dump(message)
+        notes = array("Q")
+        for parcel in packer.parcels:
+            nonce = parcel.segment.key[2]
+            notes.extend((parcel.nbytes, nonce if nonce in lent else 0))
+        return notes.tobytes(), data
+
+    def _write(self, notes: bytes, data: bytes) -> None:
+        view = memoryview(_HEAD.pack(len(data), len(notes)) + notes + data)
         try:
             while view:
                 view = view[os.write(self._speaks.fileno(), view) :]
@@ -382,6 +402,7 @@ class Workers:
         self._telling: list[Connection] = []
         self._args = args
         self._told: dict[int, bytes] = {}  # the latest message to each
+        self._lender: Lender | None = None
         self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
         self._heard: list[bytearray] = []  # the beginnings of messages
@@ -470,6 +491,13 @@ class Workers:
 
     # ---- talking -----------------------------------------------------------------
 
+    def lend(self, lender: Lender, tells: bool) -> None:
+        """A job begins. Tell each, if it hears that, what it may use for its results."""
+        self._lender = lender
+        if tells:
+            for rank, rooms in enumerate(lender.messages()):
+                self.tell(rank, rooms)
+
     def tell(self, rank: int, data: bytes) -> None:
         """Send a message to one worker. Its death is heard of, not raised here."""
         self._told[rank] = data
@@ -525,12 +553,15 @@ class Workers:
                 break
             if len(part) < _READ:
                 break
-        while len(heard) >= _LENGTH:
-            end = _LENGTH + int.from_bytes(heard[:_LENGTH], "little")
-            if len(heard) < end:
+        while len(heard) >= _HEAD.size:
+            size, noted = _HEAD.unpack_from(heard)
+            begin = _HEAD.size + noted
+            if len(heard) < begin + size:
                 break
-            self._unheard.append(Says(rank, bytes(memoryview(heard)[_LENGTH:end])))
-            del heard[:end]
+            notes = array("Q", bytes(heard[_HEAD.size : begin]))
+            held = self._lender.received(notes) if notes and self._lender else ()
+            self._unheard.append(Says(rank, bytes(memoryview(heard)[begin : begin + size]), held))
+            del heard[: begin + size]
 
     def _death(self, rank: int) -> Death:
         self._alive.discard(rank)
@@ -604,4 +635,6 @@ class Workers:
             reclaim_marked(self._mark)
             for data in filter(None, self._told.values()):
                 self._forget(data)  # what of it was not received
+        if self._lender is not None:
+            self._lender.end()
         self._args, self._told = (), {}
