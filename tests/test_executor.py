@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import gc
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import pickle
 import select
@@ -1152,3 +1154,174 @@ def test_min_bytes_decides(ours: Make) -> None:
         assert pool.stats()["copied"] == 0
         pool.submit(write_into, np.ones(125)).result()
         assert pool.stats()["copied"] == 1000
+
+
+# ---- ^C while it starts ---------------------------------------------------------------
+
+STARTED = """
+import multiprocessing, os, signal, sys, threading
+import sharedmem
+
+method, point = sys.argv[1:]
+count = 0
+
+def interrupted_after(function, when):
+    def call(*args):
+        global count
+        function(*args)
+        count += 1
+        if count == when:
+            os.kill(os.getpid(), signal.SIGINT)
+    return call
+
+def mask(_):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(method)
+    if point == "thread":
+        threading.Thread.start = interrupted_after(threading.Thread.start, 1)
+    else:
+        process = context.Process
+        process.start = interrupted_after(process.start, int(point))
+    pool = sharedmem.ProcessPoolExecutor(2, mp_context=context)
+    try:
+        [pool.submit(abs, i) for i in range(2)]
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(pool.submit(abs, -5).result(), pool.submit(mask, 0).result())
+    pool.shutdown()
+    print(multiprocessing.active_children(), mask(0), signal.getsignal(signal.SIGINT).__name__)
+    other = multiprocessing.get_context("forkserver").Pool(1)
+    print(other.map(mask, [0]))
+    other.close()
+    other.join()
+"""
+
+
+@pytest.mark.parametrize("point", ["1", "2", "thread"])
+def test_interrupt_while_it_starts(tmp_path: Any, start_method: str, point: str) -> None:
+    """^C between the start of a worker and its being noted: it comes, the pool is whole, all end."""
+    if point == "2" and start_method != "fork":
+        point = "1"  # the second is started when the first is busy
+    script = tmp_path / "started.py"
+    script.write_text(STARTED)
+    done = subprocess.run(
+        [sys.executable, str(script), start_method, point], capture_output=True, text=True
+    )
+    said = "interrupted\n5 False\n[] False default_int_handler\n[False]\n"
+    assert (done.stdout, done.returncode) == (said, 0), done.stderr
+    assert nothing_left()
+
+
+def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was started is ended: a pool without its manager would keep the program from its end."""
+    context = multiprocessing.get_context("fork")
+    start, started = context.Process.start, []
+
+    def fail_at_the_second(process: Any) -> None:
+        if started:
+            raise BlockingIOError(11, "no more processes")
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(context.Process, "start", fail_at_the_second)
+    pool = sharedmem.ProcessPoolExecutor(2, mp_context=context)
+    with pytest.raises(BlockingIOError):
+        pool.submit(abs, 1)
+    assert not started[0].is_alive()
+    with pytest.raises(BrokenProcessPool, match="no more processes"):
+        pool.submit(abs, 1)
+    pool.shutdown()
+    assert nothing_left()
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOSYS, errno.EROFS, errno.EACCES])
+def test_no_semaphores(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Without /dev/shm, or with one that is somebody else's: why, and what can be done."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("_multiprocessing.SemLock", fail)
+    with pytest.raises(OSError, match=r"semaphores .*/dev/shm.*mount a tmpfs .*MapReduce") as caught:
+        sharedmem.ProcessPoolExecutor(1)
+    assert caught.value.errno == number and os.strerror(number) in str(caught.value)
+
+
+def test_other_errors_of_its_queues_are_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that of too many open files."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("_multiprocessing.SemLock", fail)
+    with pytest.raises(OSError, match=r"^\[Errno 24\] Too many open files$"):
+        sharedmem.ProcessPoolExecutor(1)
+
+
+# ---- ended by hand ---------------------------------------------------------------------
+
+
+def meet_and_sleep(path: str, array: np.ndarray) -> None:
+    with open(path, "w"):
+        pass
+    signal.pause()
+
+
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_workers_are_ended(tmp_path: Any, ours: Make, how: str) -> None:
+    """At once, though a task runs that would not end; what was lent for it is free again."""
+    os.mkfifo(path := str(tmp_path / "pipe"))
+    with ours() as pool:
+        running = pool.submit(meet_and_sleep, path, np.zeros(N))
+        waiting = [pool.submit(abs, -1) for _ in range(9)]
+        manager = pool._executor_manager_thread
+        with open(path):  # it has begun
+            getattr(pool, how)()
+        assert isinstance(running.exception(), BrokenProcessPool)
+        assert all(
+            each.cancelled() or isinstance(each.exception(), BrokenProcessPool) for each in waiting
+        )
+        with pytest.raises(RuntimeError):
+            pool.submit(abs, 1)
+        getattr(pool, how)()
+    manager.join()  # it frees what there is when the futures have their errors
+    assert nothing_left()
+
+
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_workers_are_ended_that_were_never_started(ours: Make, how: str) -> None:
+    """Before the first task there are none."""
+    pool = ours()
+    getattr(pool, how)()
+    with pytest.raises(RuntimeError):
+        pool.submit(abs, 1)
+
+
+# ---- how many -----------------------------------------------------------------------------
+
+
+def test_as_many_workers_as_every_pool_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rule for all: what the environment says, but no more than there are processors."""
+    monkeypatch.setattr("sharedmem.workers.usable_processors", lambda: 4)
+    monkeypatch.setattr("sharedmem.workers._warned_of_one", False)
+
+    def numbers() -> set[int]:
+        pool: Any = sharedmem.ProcessPoolExecutor()
+        return {sharedmem.MapReduce().np, sharedmem.Pool().np, pool._max_workers}
+
+    for name in ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK"):
+        monkeypatch.delenv(name, raising=False)
+    assert numbers() == {4}
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert numbers() == {3}
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert numbers() == {4}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.warns(RuntimeWarning, match="OMP_NUM_THREADS=1 leaves one worker") as caught:
+        assert numbers() == {1}
+    assert len(caught) == 1 and caught[0].filename == __file__
+    monkeypatch.setenv("OMP_NUM_THREADS", "0")
+    assert sharedmem.MapReduce().np == 0
+    assert sharedmem.ProcessPoolExecutor()._max_workers == 1  # type: ignore[attr-defined]

@@ -88,3 +88,31 @@ def test_a_kernel_is_interrupted_and_restarted() -> None:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         ensure_event_loop().close()
+
+
+FIRST_MAP = """
+import numpy as np, sharedmem
+scale = 3
+def work(i):
+    return np.full(50_000, scale * i)
+def totals(**how):
+    with sharedmem.MapReduce(np=2, **how) as pool:
+        return [int(result[0]) for result in pool.map(work, range(3))]
+"""
+
+
+def test_the_first_map_of_a_notebook() -> None:
+    """The kernel has threads, so a fork warns: once, with what to do, which does not warn."""
+    cells = [
+        FIRST_MAP,
+        "print(totals(start_method='forkserver'))",
+        "print(totals())",
+        "print(totals())",
+        "print(sharedmem.ProcessPoolExecutor(1).submit(work, 4).result()[0])",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    asyncio.run(nbclient.NotebookClient(notebook, timeout=60).async_execute())
+    first, safe, forked, again, pool = (printed(cell) for cell in notebook.cells)
+    assert (first, safe, again, pool) == ("", "[0, 3, 6]\n", "[0, 3, 6]\n", "12\n")
+    assert "[0, 3, 6]\n" in forked and forked.count("RuntimeWarning") == 1
+    assert "MapReduce(start_method='forkserver')" in forked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
 import multiprocessing
@@ -623,3 +624,107 @@ def test_a_tensor_that_has_no_way_to_numpy(monkeypatch: pytest.MonkeyPatch) -> N
     tensor = torch.arange(N)
     monkeypatch.setattr(torch.Tensor, "numpy", refuse)
     assert torch.equal(sent(tensor), tensor)
+
+
+# ---- freeing what is marked -----------------------------------------------------------------
+
+
+class Meanwhile:
+    """The context; between a look at what there is and the next step somebody else acts."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def list(self) -> Any:
+        found = context.list()
+        self.act()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(context, name)
+
+
+MARK = b"[('x', '|u1')]"
+
+
+def marked(backend: str) -> tuple[tuple[int, str, int], int]:
+    """Key and ticket of a parcel that nobody maps."""
+    flags = UNINITIALIZED | UNPUBLISHED
+    parcel = Parcel(context.create(None, BACKENDS[backend], flags, 0o600, MARK, 1, (1000,), None))
+    ticket = parcel.segment.ticket()
+    assert ticket
+    return parcel.segment.key, ticket
+
+
+def test_what_is_marked_is_freed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, though somebody else frees a part between the look and the deed."""
+    others, ours = marked(backend), marked(backend)
+    monkeypatch.setattr(transport, "context", Meanwhile(lambda: context.forget(*others[0], others[1])))
+    transport.reclaim_marked(MARK)
+    assert segments() == [] and ours
+
+
+def test_what_cannot_be_looked_at_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called where another error is on its way."""
+
+    def fail() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(transport, "context", Meanwhile(fail))
+    transport.reclaim_marked(MARK)
+
+
+# ---- addresses -------------------------------------------------------------------------------
+
+
+class Handle:
+    """As what wraps a C library has it."""
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+
+
+class Interface:
+    def __init__(self, array: np.ndarray) -> None:
+        self.__array_interface__ = array.__array_interface__
+
+
+class Pair(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+def address() -> int:
+    """Of something that is there for good."""
+    return ctypes.addressof(ctypes.c_int.in_dll(ctypes.pythonapi, "Py_VerboseFlag"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ctypes.c_size_t(address()),
+        lambda: ctypes.c_int64(address()),
+        lambda: ctypes.c_void_p(address()),
+        lambda: ctypes.pointer(ctypes.c_int()),
+        lambda: Pair(address(), 3),
+        lambda: Interface(np.zeros(3)),
+        lambda: np.zeros(3).ctypes,
+        lambda: memoryview(bytearray(3)),
+    ],
+)
+def test_addresses_are_refused(make: Any) -> None:
+    """What would be another thing's address in the receiver; nothing is left in flight."""
+    with pytest.raises((pickle.PicklingError, TypeError, ValueError)):
+        sharedmem.dumps([np.zeros(N), Handle(make())])
+    with (
+        sharedmem.MapReduce(np=1) as pool,
+        pytest.raises(sharedmem.WorkerException, match="the result of item 0 cannot be sent"),
+    ):
+        pool.map(lambda _: Handle(make()), [0])
+    assert not any(info.tickets for info in sharedmem.list_segments())
+
+
+def test_numbers_of_ctypes_are_numbers() -> None:
+    """Small ones, those of less than a word, and those that are nobody's address."""
+    for number in (ctypes.c_size_t(3), ctypes.c_int(7), ctypes.c_double(0.5), ctypes.c_int64(-1)):
+        assert sent(number).value == number.value
+    assert sent(ctypes.c_uint64(2**64 - 4096)).value == 2**64 - 4096

@@ -13,6 +13,7 @@ from typing import Any
 
 from sharedmem import functions, pickling
 from sharedmem.failures import Failure, WorkerException
+from sharedmem.lending import Lender
 from sharedmem.mapreduce import ProcessBackend, ThreadBackend, patience
 from sharedmem.transport import MIN_BYTES, Packer
 from sharedmem.workers import Death, Says, Worker, Workers, level_of_caller
@@ -24,9 +25,11 @@ _GRACE = 1.0  # seconds in which a process ends that has nothing left to do
 Outcome = tuple[Any] | Failure  # a result in a tuple of its own
 
 
-def _call(worker: Worker, call: Any) -> None:
+def _call(worker: Worker, call: Any, lends: bool) -> None:
     """What the process does."""
     try:
+        if lends:
+            worker.hear_rooms()
         if call is None:
             dumped, args, kwargs = pickle.loads(worker.hear())
             call = pickle.loads(dumped), args, kwargs
@@ -121,12 +124,17 @@ class background:
 
     def _start(self, call: Any, start_method: str) -> Workers:
         context = multiprocessing.get_context(start_method)
+        lender = Lender(call[0], 1, 1)
         if start_method == "fork":
-            return Workers(1, _call, (call,), context, outlive_thread=True)
+            lends = lender.lends()
+            workers = Workers(1, _call, (call, lends), context, listen=lends, outlive_thread=True)
+            workers.lend(lender, lends)
+            return workers
         packer = Packer(MIN_BYTES, lend=True)
         message = packer.dump((functions.dump(call[0], False), *call[1:]))
         self._lent = [call, packer.parcels, packer.kept]  # nobody else may hold it
-        workers = Workers(1, _call, (None,), context, listen=True, outlive_thread=True)
+        workers = Workers(1, _call, (None, True), context, listen=True, outlive_thread=True)
+        workers.lend(lender, True)
         workers.tell(0, message)
         return workers
 

@@ -21,7 +21,7 @@ become ours by ``__class__``, since the constructors differ between versions.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import pickle
 import secrets
@@ -33,8 +33,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, process
+from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing import connection, queues
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -48,7 +50,7 @@ from sharedmem.ledger import Descriptor, Ledger
 from sharedmem.participant import context
 from sharedmem.threads import environment, limit, per_worker, said
 from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel, reclaim_marked
-from sharedmem.workers import parent_fd
+from sharedmem.workers import default_number, parent_fd, starting
 
 __all__ = ["LoadError", "ProcessPoolExecutor"]
 
@@ -150,7 +152,8 @@ class _Desk:
         self.tally = Tally()
         self.ledger: Ledger | None = None  # of the workers
         # How much memory each of the latest large results took, for whose successor it is lent.
-        self._wanted: deque[tuple[int, ...]] = deque(maxlen=2 * workers + 1)
+        # What executors before this one came to know is where it begins.
+        self._wanted: deque[tuple[int, ...]] = deque(_latest, maxlen=2 * workers + 1)
         _desks[self.token] = self
 
     def answered(self, sizes: tuple[int, ...], numbers: tuple[int, int, int, int]) -> None:
@@ -158,6 +161,7 @@ class _Desk:
         self.tally.add(numbers)
         if sizes:
             self._wanted.append(sizes)
+            _latest.append(sizes)
 
     def rooms(self) -> list[Parcel]:
         """Idle memory for one more answer like the last ones."""
@@ -186,6 +190,7 @@ class _Desk:
         self.ledger = None
 
 
+_latest: deque[tuple[int, ...]] = deque(maxlen=_FEW)
 _desks: weakref.WeakValueDictionary[str, _Desk] = weakref.WeakValueDictionary()
 
 
@@ -505,7 +510,7 @@ class _AnswerReader(connection.Connection):
 
     def forget(self) -> None:
         """Take back what was written and will not be read. All who write are gone."""
-        with contextlib.suppress(OSError, EOFError):
+        with suppress(OSError, EOFError):
             while (data := self._next()) is not None:
                 pickling.take_back(data)
         pickling.take_back(self._content(self._part))
@@ -587,10 +592,26 @@ def _begin_work(
     _Worker.in_task = False  # this may be a fork of a worker that has one
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was begun with that blocked
     context.limit_threads(copies)
     _Worker.limits = limit(threads)
     if initializer is not None:
         initializer(*initargs)
+
+
+# What sem_open() says where there is no /dev/shm, or one that cannot be written to.
+_NO_SEMAPHORES = frozenset(
+    {errno.ENOENT, errno.ENOSYS, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC}
+)
+
+
+def _no_semaphores(error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        "no POSIX semaphores can be made, which the queues of multiprocessing need: they are files in "
+        f"/dev/shm, where sem_open() fails ({error.strerror}) (mount a tmpfs there that you can write to: "
+        "mount -t tmpfs -o mode=1777 tmpfs /dev/shm; or use sharedmem.MapReduce, which needs none)",
+    )
 
 
 # ---- public ----------------------------------------------------------------------
@@ -602,9 +623,10 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     Parameters
     ----------
     max_workers : int, optional
-        As for the standard library's class, and so the next three.
+        How many workers; when not given `cpu_count`, but no more than there are processors
+        for this process.
     mp_context : context of multiprocessing, optional
-        How workers are started.
+        How workers are started; as for the standard library's class, and so the next two.
     initializer : callable, optional
         Called by each worker when it starts.
     initargs : tuple, default ()
@@ -624,6 +646,9 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
     ------
     ValueError, TypeError
         If a parameter is out of range.
+    OSError
+        If there is no ``/dev/shm`` that semaphores can be made in, which the queues of
+        `multiprocessing` need.
 
     See Also
     --------
@@ -682,7 +707,14 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             raise ValueError(f"min_bytes must not be negative, not {min_bytes}")
         if threads_per_worker is not None and threads_per_worker < 1:
             raise ValueError(f"threads_per_worker must be at least 1, not {threads_per_worker}")
-        super().__init__(max_workers, mp_context, initializer, initargs, **options)
+        if max_workers is None:
+            max_workers = max(1, default_number())
+        try:
+            super().__init__(max_workers, mp_context, initializer, initargs, **options)
+        except OSError as error:
+            if error.errno not in _NO_SEMAPHORES:
+                raise
+            raise _no_semaphores(error) from error
         ours: Any = self
         self._method = ours._mp_context.get_start_method(allow_none=False)
         self._desk = desk = _Desk(min_bytes, ours._max_workers)
@@ -709,7 +741,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
 
     def _spawn_process(self) -> None:
         # A fork has its libraries already, and a fork server would keep them for later pools.
-        with environment(self._threads if self._method == "spawn" else None):
+        with environment(self._threads if self._method == "spawn" else None), starting(self._method):
             super()._spawn_process()  # type: ignore[misc]
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -743,7 +775,72 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         """
         by_name = functions.check(fn, self._method == "fork")
         call: Any = _Call(self._desk, by_name, fn, args, kwargs)
-        return super().submit(call)
+        ours: Any = self
+        # Until the thread that manages them is there nobody would end the first workers.
+        begins = ours._executor_manager_thread is None
+        try:
+            with starting(self._method) if begins else nullcontext():
+                return super().submit(call)
+        except OSError as error:  # of a fork, or a thread
+            self._abandon(error)
+            raise
+
+    def terminate_workers(self) -> None:
+        """End the workers by SIGTERM, with what they have in hand.
+
+        As the standard library's from 3.14 on, with every Python. Futures of tasks that
+        were begun get ``BrokenProcessPool``, the others are cancelled or get that, too. What
+        was lent comes back, what was on its way is freed. It does not wait.
+
+        See Also
+        --------
+        kill_workers : The same for workers that are deaf to SIGTERM.
+
+        Examples
+        --------
+        >>> import sharedmem, time
+        >>> executor = sharedmem.ProcessPoolExecutor(1)
+        >>> future = executor.submit(time.sleep, 3600)
+        >>> executor.terminate_workers()
+        >>> type(future.exception()).__name__
+        'BrokenProcessPool'
+        """
+        self._end_workers(BaseProcess.terminate)
+
+    def kill_workers(self) -> None:
+        """End the workers by SIGKILL, with what they have in hand.
+
+        See Also
+        --------
+        terminate_workers : Gives workers a chance to end in order; says what becomes of futures.
+
+        Examples
+        --------
+        >>> import sharedmem, time
+        >>> with sharedmem.ProcessPoolExecutor(1) as executor:
+        ...     future = executor.submit(time.sleep, 3600)
+        ...     executor.kill_workers()
+        """
+        self._end_workers(BaseProcess.kill)
+
+    def _end_workers(self, end: Callable[[BaseProcess], None]) -> None:
+        ours: Any = self
+        workers = list((ours._processes or {}).values())  # before shutdown() forgets them
+        self.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            with suppress(ValueError, ProcessLookupError):  # closed, or gone
+                end(worker)
+
+    def _abandon(self, error: OSError) -> None:
+        """Workers of which some could be started, and then no more."""
+        ours: Any = self
+        if ours._executor_manager_thread is not None or not ours._processes:
+            return
+        ours._broken = f"not all workers could be started: {error}"
+        for worker in ours._processes.values():
+            worker.kill()
+            worker.join()
+        ours._processes.clear()
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.

@@ -185,16 +185,20 @@ def _locks(board: Board, place: Place) -> frozenset[str]:
 
 
 def be_process(
-    worker: Worker, number: int, np: int, critical: Any, board: Board, job: Job | None
+    worker: Worker, number: int, np: int, critical: Any, board: Board, job: Job | None, lends: bool
 ) -> None:
     """A worker process. Without a job it is told some, until it is told that there is none."""
     place = Place(SimpleNamespace(rank=worker.rank), critical, Ordered(), np)
     _of_process[number] = place
     places.put(number, place)
     if job is not None:
+        if lends:
+            worker.hear_rooms()
         _report(job, board, place, worker.say, True)
         return
-    while data := worker.hear():
+    while rooms := worker.hear():
+        worker.hear_rooms(rooms)
+        data = worker.hear()
         try:
             func, *rest = pickle.loads(data)
             job = Job(pickle.loads(func), *rest)

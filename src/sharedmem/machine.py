@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cgroup_memory", "cpu_count", "total_memory"]
+__all__ = ["cgroup_memory", "cpu_count", "said_count", "total_memory", "usable_processors"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
 
@@ -39,13 +39,23 @@ def _quota(group: Path) -> float | None:
     return int(quota) / int(period)
 
 
-def _usable_processors() -> int:
+def usable_processors() -> int:
+    """How many the affinity mask and the quota of the cgroup leave."""
     count = len(os.sched_getaffinity(0))
     for group in _cgroups("cpu"):
         quota = _quota(group)
         if quota is not None:
             count = min(count, max(1, round(quota)))
     return count
+
+
+def said_count() -> tuple[str, int] | None:
+    """What the environment says, and the variable that says it."""
+    for variable in _VARIABLES:
+        first = os.environ.get(variable, "").split(",")[0].strip()
+        if first.isdecimal():
+            return variable, int(first)
+    return None
 
 
 def cpu_count() -> int:
@@ -63,6 +73,9 @@ def cpu_count() -> int:
     A variable that holds no number, or a negative one, counts as not set. 0 is taken:
     pools are serial then. Of a list, as OpenMP has it for nested levels, it is the first.
 
+    Every pool that is not told how many workers it is to have makes so many, but no more
+    than there are processors that it may use.
+
     Examples
     --------
     >>> import os, sharedmem
@@ -71,11 +84,8 @@ def cpu_count() -> int:
     3
     >>> del os.environ['OMP_NUM_THREADS']
     """
-    for variable in _VARIABLES:
-        first = os.environ.get(variable, "").split(",")[0].strip()
-        if first.isdecimal():
-            return int(first)
-    return _usable_processors()
+    said = said_count()
+    return usable_processors() if said is None else said[1]
 
 
 def cgroup_memory() -> tuple[int, int] | None:

@@ -21,11 +21,11 @@ from sharedmem import functions, pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.failures import Failure, WorkerException
 from sharedmem.jobs import Job, Message, Place, be_process, be_thread, do, places
-from sharedmem.machine import cpu_count
+from sharedmem.lending import Lender
 from sharedmem.sections import Board, Ordered
 from sharedmem.sync import Lock
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Workers, level_of_caller
+from sharedmem.workers import Death, Says, Workers, default_number, level_of_caller
 
 __all__ = [
     "MapReduce",
@@ -150,8 +150,8 @@ class MapReduce:
     backend : {ProcessBackend, ThreadBackend}, default ProcessBackend
         What the workers are. An int in its place is `np`.
     np : int, optional
-        How many workers; `cpu_count` when not given. With 0 all is done in the calling
-        process.
+        How many workers; when not given `cpu_count`, but no more than there are processors
+        for this process. With 0 all is done in the calling process.
     workers : {'process', 'thread'}, optional
         `backend`, spelled as in the standard library.
     start_method : {'fork', 'spawn', 'forkserver'}, default 'fork'
@@ -244,7 +244,7 @@ class MapReduce:
         backend = backend or named[workers]
         if backend not in (ProcessBackend, ThreadBackend):
             raise TypeError(f"backend must be ProcessBackend or ThreadBackend, not {backend!r}")
-        np = cpu_count() if np is None else operator.index(np)
+        np = default_number() if np is None else operator.index(np)
         if np < 0:
             raise ValueError(f"np must not be negative, but is {np}")
         self._begin(secrets.randbits(63), backend, np, start_method, reuse)
@@ -536,9 +536,12 @@ class MapReduce:
     def _in_turn(self, job: Job, count: int) -> Batches:
         inherited = job if self._method == "fork" and not self._reuse else None
         messages, parcels = ([], []) if inherited else _pack(job, count, self._method == "fork")
+        lender = Lender(job.func, len(job.items), count)
+        lends = inherited is None or lender.lends()
         completed, crew = False, None
         try:
-            crew = self._assemble(job, count, inherited)
+            crew = self._assemble(job, count, inherited, lends)
+            crew.workers.lend(lender, lends)
             for rank, message in enumerate(messages):
                 crew.workers.tell(rank, message)
             yield from self._collect(_hear(crew.workers), count, crew.board)
@@ -546,9 +549,10 @@ class MapReduce:
         finally:
             if crew is not None and os.getpid() == crew.owner:
                 self._release(crew, completed)
+                lender.end()
             del parcels
 
-    def _assemble(self, job: Job, count: int, inherited: Job | None) -> _Crew:
+    def _assemble(self, job: Job, count: int, inherited: Job | None, lends: bool) -> _Crew:
         """Workers for the job, and its board: those that are there, or new ones."""
         crew, self._crew = self._crew, None
         if crew is not None and crew.owner != os.getpid():
@@ -563,13 +567,13 @@ class MapReduce:
                 crew.workers.kill()
             raise
         if crew is None:
-            args = self._number, self.np, self.critical, board, inherited
+            args = self._number, self.np, self.critical, board, inherited, lends
             workers = Workers(
                 self.np if self._reuse else count,
                 be_process,
                 args,
                 self._context,
-                listen=inherited is None,
+                listen=lends,
                 outlive_thread=self._reuse or job.prompt,
             )
             crew = _Crew(workers, board, os.getpid(), inherited is None)
@@ -663,7 +667,7 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:
     Parameters
     ----------
     np : int, optional
-        How many; `cpu_count` when not given.
+        How many; when not given as for `MapReduce`.
 
     Returns
     -------
@@ -725,7 +729,9 @@ def _hear(workers: Workers) -> Iterator[Message]:
             message = _load(event.data)
             if message.ended:
                 ended.add(event.rank)
+            del event  # and what it holds: a result that is dropped now is to be idle
             yield message
+            del message
         elif event.rank not in ended:
             raise WorkerException(RuntimeError(str(event)), "")
 

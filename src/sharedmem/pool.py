@@ -111,7 +111,7 @@ class Pool(MapReduce):
     Parameters
     ----------
     np : int, optional
-        How many workers; `cpu_count` when not given. With 0 all is done in the calling
+        How many workers; when not given as for `MapReduce`. With 0 all is done in the calling
         process. A backend in this place is `backend`, and an int behind it `np`.
     use_threads : bool, default False
         The workers are threads.

@@ -17,6 +17,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
@@ -27,6 +28,7 @@ from sharedmem import functions, pickling, sharedarray
 from sharedmem._core.errors import SegmentNotFoundError, SharedmemError, make
 from sharedmem._core.segment import READ_WRITE, UNINITIALIZED, UNPUBLISHED, Parcel, Segment, segment_of
 from sharedmem.participant import context
+from sharedmem.pointers import refuse_addresses
 
 __all__ = ["MIN_BYTES", "Packer", "Tally", "dumps", "loads"]
 
@@ -84,11 +86,17 @@ def new_parcel(nbytes: int, mark: bytes = b"|u1") -> Parcel | None:
 def reclaim_marked(mark: bytes) -> None:
     """Free the parcels with this mark that nobody maps, though they are in flight.
 
-    For who knows that those who would receive them, or have made them, are dead.
+    For who knows that those who would receive them, or have made them, are dead. Nothing
+    is raised, since it is called where another error is on its way: what somebody else has
+    freed meanwhile is gone, and what cannot be freed now goes with its family.
     """
-    for info in context.list():
+    infos: list[Any] = []
+    with suppress(SharedmemError, OSError):
+        infos = context.list()
+    for info in infos:
         if info.dtype == mark.decode() and not info.mapped:
-            context.reclaim_segment(info, True)
+            with suppress(SharedmemError, OSError):
+                context.reclaim_segment(info, True)
 
 
 class _Sent:
@@ -556,6 +564,7 @@ class _Pickler(ForkingPickler):
             return functions.reduce_by_value(thing, self._packer.reduce_by_name)
         if self._tensor is not None and isinstance(thing, self._tensor):
             return self._packer.reduce_tensor(thing)
+        refuse_addresses(thing)
         return NotImplemented
 
 

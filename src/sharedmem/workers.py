@@ -18,14 +18,16 @@ import secrets
 import select
 import selectors
 import signal
+import struct
 import sys
 import threading
 import time
 import warnings
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -33,22 +35,35 @@ from typing import Any, NamedTuple
 
 from sharedmem import pickling, threads
 from sharedmem.heap import keep_freed
+from sharedmem.lending import Lender, Room
+from sharedmem.machine import said_count, usable_processors
 from sharedmem.participant import context
 from sharedmem.transport import MIN_BYTES, Packer, reclaim_marked
 
-__all__ = ["Death", "Says", "Worker", "Workers", "level_of_caller", "parent_fd"]
+__all__ = [
+    "Death",
+    "Says",
+    "Worker",
+    "Workers",
+    "default_number",
+    "level_of_caller",
+    "parent_fd",
+    "starting",
+]
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
 _NOTED = 1.0  # seconds for another thread to note an exit code
-_LENGTH = 8  # bytes in front of each message
+_LENGTH = 8  # bytes in front of each message to a worker
+_HEAD = struct.Struct("<QQ")  # in front of each one of a worker: bytes of it, and of the notes before it
 _READ = 1 << 16  # what a pipe holds; a larger buffer is mapped anew for each read (13 us, not 0.5)
 
 
 class Says(NamedTuple):
-    """One message of one worker, as it was pickled there."""
+    """One message of one worker, as it was pickled there. [held] is what it lies in."""
 
     rank: int
     data: bytes
+    held: Any = ()
 
 
 class Death(NamedTuple):
@@ -79,6 +94,29 @@ def level_of_caller() -> int:
     return level
 
 
+_warned_of_one = False
+
+
+def default_number() -> int:
+    """How many workers a pool has that was not told: what `cpu_count` says, within what there is.
+
+    ``OMP_NUM_THREADS=1`` is mostly meant for BLAS, so it is said once that it counts here, too.
+    """
+    global _warned_of_one
+    usable, said = usable_processors(), said_count()
+    if said is None:
+        return usable
+    if said[1] == 1 < usable and not _warned_of_one:
+        _warned_of_one = True
+        warnings.warn(
+            f"{said[0]}=1 leaves one worker, though {usable} processors can be used: say how many are "
+            f"wanted (np=, max_workers=), or unset {said[0]}; workers limit BLAS and OpenMP by themselves",
+            RuntimeWarning,
+            stacklevel=level_of_caller(),
+        )
+    return min(said[1], usable)
+
+
 def _exitcode(process: BaseProcess) -> int | None:
     """Of one that has ended.
 
@@ -92,6 +130,19 @@ def _exitcode(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
+_handlers: dict[int, Any] = {}  # of signals that are postponed
+
+
+def _after_fork_in_child() -> None:
+    """What was postponed here was so for the parent's sake: the handlers are as ever."""
+    for number, handler in _handlers.items():
+        signal.signal(number, handler)
+    _handlers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 @contextmanager
 def _postponed(number: int) -> Iterator[None]:
     """The signal comes afterwards.
@@ -103,17 +154,32 @@ def _postponed(number: int) -> Iterator[None]:
     noted: list[int] = []
     before = signal.getsignal(number)
     here = threading.current_thread() is threading.main_thread()
-    swaps = here and before is not None and before is not signal.SIG_IGN
+    swaps = here and before is not None and before is not signal.SIG_IGN and number not in _handlers
     try:
         if swaps:
+            _handlers[number] = before
             signal.signal(number, lambda number, frame: noted.append(number))
         yield
     finally:
         if swaps:
+            del _handlers[number]  # first: once its own handler is back the signal may end this
             signal.signal(number, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if noted:
             signal.raise_signal(number)
+
+
+@contextmanager
+def starting(method: str) -> Iterator[None]:
+    """^C comes when the processes that are started within are noted: in between it would lose them.
+
+    They have it blocked, until they unblock it. A fork server would keep it blocked for
+    all that anybody starts by it: it has to be there before.
+    """
+    if method == "forkserver":
+        forkserver.ensure_running()
+    with _postponed(signal.SIGINT):
+        yield
 
 
 # ---- in the worker ---------------------------------------------------------------
@@ -127,16 +193,31 @@ class Worker:
         self._speaks = speaks
         self._hears = hears
         self._mark = mark
+        self._rooms: list[Room] = []
+
+    def hear_rooms(self, data: bytes | None = None) -> None:
+        """What the parent lends for the results of this job."""
+        self._rooms = pickle.loads(data or self.hear())
 
     def say(self, message: Any) -> None:
         """Send a message, its large buffers through shared memory; or nothing of it."""
         # SIGTERM ends a worker between two messages: half of one could not be taken back.
         with _postponed(signal.SIGTERM):
-            data = Packer(MIN_BYTES, mark=self._mark).dump(message)
-            self._write(data)
+            self._write(*self._pack(message))
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(len(data).to_bytes(_LENGTH, "little") + data)
+    def _pack(self, message: Any) -> tuple[bytes, bytes]:
+        """Notes and message. Nothing that was lent is mapped any more: it may be dropped at once."""
+        lent = {room[3] for room in self._rooms}
+        packer = Packer(MIN_BYTES, rooms=self._rooms, mark=self._mark)
+        data = packer.dump(message)
+        notes = array("Q")
+        for parcel in packer.parcels:
+            nonce = parcel.segment.key[2]
+            notes.extend((parcel.nbytes, nonce if nonce in lent else 0))
+        return notes.tobytes(), data
+
+    def _write(self, notes: bytes, data: bytes) -> None:
+        view = memoryview(_HEAD.pack(len(data), len(notes)) + notes + data)
         try:
             while view:
                 view = view[os.write(self._speaks.fileno(), view) :]
@@ -255,9 +336,15 @@ def _warn_of_threads() -> None:
     if _warned or threading.active_count() == 1:
         return
     _warned = True
+    remedy = "Use start_method='forkserver' or 'spawn', or start the workers first"
+    if "ipykernel" in sys.modules:
+        remedy = (
+            "A notebook's kernel has some always, and seldom does it harm; "
+            "MapReduce(start_method='forkserver') is safe, and needs cloudpickle for functions of cells"
+        )
     warnings.warn(
         f"workers are forked while {threading.active_count()} threads run: a lock that one of them holds "
-        "stays locked in the workers. Use start_method='forkserver' or 'spawn', or start the workers first",
+        f"stays locked in the workers. {remedy}",
         RuntimeWarning,
         stacklevel=level_of_caller(),
     )
@@ -315,6 +402,7 @@ class Workers:
         self._telling: list[Connection] = []
         self._args = args
         self._told: dict[int, bytes] = {}  # the latest message to each
+        self._lender: Lender | None = None
         self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
         self._heard: list[bytearray] = []  # the beginnings of messages
@@ -365,8 +453,7 @@ class Workers:
             name=f"sharedmem-worker-{rank}",
         )
         try:
-            # Between a fork and its being noted ^C would lose the process.
-            with _postponed(signal.SIGINT), warnings.catch_warnings():
+            with starting(how.get_start_method()), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
                 process.start()
                 self._note(rank, process)
@@ -403,6 +490,13 @@ class Workers:
         return len(self._processes)
 
     # ---- talking -----------------------------------------------------------------
+
+    def lend(self, lender: Lender, tells: bool) -> None:
+        """A job begins. Tell each, if it hears that, what it may use for its results."""
+        self._lender = lender
+        if tells:
+            for rank, rooms in enumerate(lender.messages()):
+                self.tell(rank, rooms)
 
     def tell(self, rank: int, data: bytes) -> None:
         """Send a message to one worker. Its death is heard of, not raised here."""
@@ -459,12 +553,15 @@ class Workers:
                 break
             if len(part) < _READ:
                 break
-        while len(heard) >= _LENGTH:
-            end = _LENGTH + int.from_bytes(heard[:_LENGTH], "little")
-            if len(heard) < end:
+        while len(heard) >= _HEAD.size:
+            size, noted = _HEAD.unpack_from(heard)
+            begin = _HEAD.size + noted
+            if len(heard) < begin + size:
                 break
-            self._unheard.append(Says(rank, bytes(memoryview(heard)[_LENGTH:end])))
-            del heard[:end]
+            notes = array("Q", bytes(heard[_HEAD.size : begin]))
+            held = self._lender.received(notes) if notes and self._lender else ()
+            self._unheard.append(Says(rank, bytes(memoryview(heard)[begin : begin + size]), held))
+            del heard[: begin + size]
 
     def _death(self, rank: int) -> Death:
         self._alive.discard(rank)
@@ -538,4 +635,6 @@ class Workers:
             reclaim_marked(self._mark)
             for data in filter(None, self._told.values()):
                 self._forget(data)  # what of it was not received
+        if self._lender is not None:
+            self._lender.end()
         self._args, self._told = (), {}
