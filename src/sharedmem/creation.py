@@ -183,13 +183,15 @@ def _create(
     return array
 
 
-_PLAIN = {
-    key: made
-    for made in map(np.dtype, "?bhilqBHILQefdgFDG")
-    for key in (made, made.type, made.str, made.name)
-}
-_PLAIN |= {kind: np.dtype(kind) for kind in (bool, int, float, complex)}
-_TEXTS = {made: dtypes.to_text(made) for made in _PLAIN.values()}
+# What commonly names a dtype: the dtype, its text, and whether it is one itself. Equal dtypes
+# are one key here: of two types of one size, such as long and long long, the later one stands.
+_PLAIN: dict[Any, tuple[np.dtype[Any], bytes, bool]] = {}
+for _made in map(np.dtype, "?bhiqlBHIQLefdgFDG"):
+    for _key in (_made, _made.type, _made.str, _made.name):
+        _named = np.dtype(_key)
+        _PLAIN[_key] = _named, dtypes.to_text(_named), _key is _made
+for _kind in (bool, int, float, complex):
+    _PLAIN[_kind] = np.dtype(_kind), dtypes.to_text(np.dtype(_kind)), False
 
 
 def _plain(
@@ -204,10 +206,15 @@ def _plain(
     if sharing or order != "C":
         return None
     try:
-        made = _PLAIN.get(dtype)
+        found = _PLAIN.get(dtype)
     except TypeError:
         return None
-    return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
+    if found is None:
+        return None
+    made, text, exact = found
+    if exact and dtype is not made and (dtype.num != made.num or dtype.metadata):
+        return None  # equal, not the same
+    return context.plain(shape, made, text, flags, SharedArray, contents)
 
 
 def _room(backend: str | None, remedy: str) -> tuple[int, str, str]:
@@ -344,7 +351,9 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     Raises
     ------
     TypeError
-        If the dtype has pointers in it: object, StringDType.
+        If the dtype has pointers in it: object, StringDType; metadata that are no
+        literals; or a type that other processes would not find (see
+        `register_dtype`).
     ValueError
         If the shape has negative extents, or an argument has no valid value.
     SegmentSizeError

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sharedmem import sharedarray
+from sharedmem import dtypes, sharedarray
 from sharedmem._core.errors import SegmentFormatError, SegmentNotFoundError, make
 from sharedmem._core.segment import (
     READ_ONLY,
@@ -77,15 +77,22 @@ def by_content() -> Iterator[None]:
 
 
 # NumPy makes this text anew each time, which takes as long as all the rest.
-_TEXTS = {dtype: dtype.str for dtype in map(np.dtype, "?bhilqBHILQefdgFDG")}
+# Equal dtypes need not be the same: long and long long, or metadata.
+_TEXTS = {dtype: (dtype, dtypes.brief(dtype)) for dtype in map(np.dtype, "?bhiqlBHIQLefdgFDG")}
+
+
+_NONE = (None, None)
 
 
 def descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
     """What `load` is called with, for an array over this segment."""
     dtype, cls = array.dtype, type(array)
-    if dtype.names is not None:
-        return pack_descriptor(segment, array, "", ticket), cls, dtype
-    packed = pack_descriptor(segment, array, _TEXTS.get(dtype) or dtype.str, ticket)
+    known, text = _TEXTS.get(dtype, _NONE)
+    if known is not dtype:
+        text = dtypes.brief(dtype)
+    if text is None:
+        return pack_descriptor(segment, array, "", ticket), cls, dtypes.pickled(dtype)
+    packed = pack_descriptor(segment, array, text, ticket)
     return (packed,) if cls is sharedarray.SharedArray else (packed, cls)
 
 
@@ -191,7 +198,7 @@ def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, fami
 
 
 def load(
-    packed: bytes, cls: type[np.ndarray] | None = None, dtype: np.dtype[Any] | None = None
+    packed: bytes, cls: type[np.ndarray] | None = None, dtype: dtypes.Pickled | None = None
 ) -> np.ndarray:
     """Attach what a descriptor names. Called by unpickling.
 
@@ -210,8 +217,9 @@ def load(
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise explain_missing(error, backend, origin, family) from None
+    made = text if dtype is None else dtypes.unpickled(dtype)
     array: np.ndarray = sharedarray.over(
-        segment, shape, dtype or text, offset, strides, cls or sharedarray.SharedArray
+        segment, shape, made, offset, strides, cls or sharedarray.SharedArray
     )
     if locked:
         array.flags.writeable = False

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem import functions, pickling, sharedarray
+from sharedmem import dtypes, functions, pickling, sharedarray
 from sharedmem._core.errors import SegmentNotFoundError, SharedmemError, make
 from sharedmem._core.segment import READ_WRITE, UNINITIALIZED, UNPUBLISHED, Parcel, Segment, segment_of
 from sharedmem.participant import context
@@ -189,7 +189,7 @@ _reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr
 
 
 def _facts(dtype: np.dtype[Any]) -> Any:
-    return dtype.str if dtype.isbuiltin == 1 and dtype.metadata is None else dtype
+    return dtypes.brief(dtype) or dtype
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:

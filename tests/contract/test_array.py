@@ -21,6 +21,7 @@ import pytest
 import sharedmem
 from sharedmem import SharedArray
 
+USERS = 256  # the lowest number of a type that is not NumPy's own
 NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 DIRECTORY = "/dev/shm"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
@@ -88,7 +89,13 @@ def assert_same_dtype(dtype, expected):
     assert repr(dtype) == repr(expected)
     assert dtype.isalignedstruct == expected.isalignedstruct
     assert dtype.itemsize == expected.itemsize
+    assert (dtype.type, dtype.char, dtype.str) == (expected.type, expected.char, expected.str)
+    assert dict(dtype.metadata or {}) == dict(expected.metadata or {})
     assert dtype.fields == expected.fields
+    for field in dtype.names or ():
+        assert_same_dtype(dtype.fields[field][0], expected.fields[field][0])
+    if expected.subdtype is not None:
+        assert_same_dtype(dtype.base, expected.base)
 
 
 def assert_same(array, expected):
@@ -105,6 +112,8 @@ def fill(array, numbers):
         for field in array.dtype.names:
             part = array[field]
             fill(part, numbers.reshape(numbers.shape + (1,) * (part.ndim - numbers.ndim)))
+    elif array.dtype.num >= USERS:
+        array.view(f"V{array.dtype.itemsize}")[...] = numbers.astype("u1").astype("S1")
     elif array.dtype.kind == "V":
         array[...] = numbers.astype(f"S{array.dtype.itemsize}").astype(array.dtype)
     else:
@@ -136,9 +145,49 @@ def sent(model, backend):
     return pickle.loads(ForkingPickler.dumps(sharedmem.copy(model, backend=backend)))
 
 
-WAYS = [created, attached, pickled, sent]
+def queued(model, backend):
+    queue = sharedmem.Queue()
+    queue.put(sharedmem.copy(model, backend=backend))
+    return queue.get()
+
+
+WAYS = [created, attached, pickled, sent, queued]
+
+
+class Pair(np.void):
+    """A type of structures that is not NumPy's."""
+
+
+class PairRecord(np.record):
+    """As above."""
+
 
 DTYPES = {
+    "long long": "q",
+    "unsigned long long": "Q",
+    "long": "l",
+    "intp": np.intp,
+    "character": "c",
+    "big-endian long long": ">q",
+    "fields of types of one size": [("a", "q"), ("b", "l"), ("c", ">Q", 2), ("d", "c")],
+    "metadata": np.dtype("i4", metadata={"unit": "m", 3: (1.5, None, b"x", [True, {2}, 1 + 2j])}),
+    "metadata of a plain one": np.dtype("f8", metadata={"unit": "größe \\'\""}),
+    "metadata of fields": np.dtype(
+        [("a", np.dtype("q", metadata={"a": 1})), ("b", np.dtype("M8[s]", metadata={"b": ()}), 2)],
+        metadata={"all": "of them"},
+    ),
+    "metadata of records": np.dtype(
+        np.dtype((np.record, np.dtype([("a", "i1"), ("b", "f8")], align=True))), metadata={"a": 1}
+    ),
+    "names for parts": (np.int32, [("low", "i2"), ("high", "i2")]),
+    "names for parts, big-endian": (
+        ">i8",
+        {"names": ["a"], "formats": ["i2"], "offsets": [2], "itemsize": 8},
+    ),
+    "names for parts of a long long": np.dtype(("q", [("a", "i4,i4")]), metadata={"parts": True}),
+    "type of structures": np.dtype((Pair, [("a", "i4"), ("b", "f8")])),
+    "type of records": np.dtype([("in", (PairRecord, [("a", "i4"), ("b", "f8")]), 2)]),
+    "type of bytes": (Pair, "V5"),
     "bool": "?",
     "int8": "i1",
     "uint64": "u8",
@@ -203,6 +252,47 @@ def test_dtype_is_kept(backend, way, dtype):
     """Created, attached or pickled: the dtype is the same in every detail, and so are the values."""
     model = filled((2, 3), dtype)
     assert_same(way(model, backend), model)
+
+
+PLAIN = "?bhilqpBHILQPefdgFDGSUVmM"
+
+
+@pytest.mark.parametrize("char", [*PLAIN, *(f">{char}" for char in PLAIN)])
+def test_plain_type_is_numpys(backend, char):
+    """Whatever way a dtype is named, all constructors make the array that NumPy makes."""
+    dtype = np.dtype(char)
+    model = np.zeros(3, dtype)
+    for named in {char, dtype.str, dtype.name, dtype.type} - {"void", "str"}:
+        expected = np.zeros(3, named)
+        if expected.itemsize:
+            assert_same(sharedmem.zeros(3, named), expected)
+            assert_same(sharedmem.zeros(3, named, backend=backend), expected)
+    for made in sharedmem.copy(model), sharedmem.zeros_like(model), sharedmem.asshared(model):
+        assert_same(made, model)
+    assert_same(sharedmem.zeros(3, model.dtype), model)
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, complex, None])
+def test_type_of_pythons_numbers(kind):
+    """Python's types and numbers become the dtypes that they become in NumPy."""
+    assert_same(sharedmem.zeros(3, kind), np.zeros(3, kind))
+    assert_same(sharedmem.array([1, 2]), np.array([1, 2]))
+    assert_same(sharedmem.full(3, 7), np.full(3, 7))
+
+
+def test_dtypes_through_an_executor():
+    """There and back through a worker each dtype is the same in every detail."""
+    with sharedmem.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        for dtype in DTYPES.values():
+            shared = sharedmem.copy(filled((2, 3), dtype))
+            back, *there = executor.submit(details, shared).result()
+            assert_same(back, shared)
+            assert tuple(there) == details(shared)[1:]
+
+
+def details(array):
+    dtype = array.dtype
+    return array, dtype.type, dtype.char, repr(dtype), dict(dtype.metadata or {})
 
 
 @pytest.mark.parametrize("way", WAYS)
