@@ -745,6 +745,7 @@ def test_unknown_mode(backend, mode):
 # ---- names -----------------------------------------------------------------
 
 NAMES = ["x", "with space", "größe", "日本", "a.b", "a'b\"c", "%s", "-", "new\nline", "n" * 200]
+NAMES.append(os.fsdecode(b"caf\xe9"))  # of a file whose name is in another encoding
 
 
 @pytest.mark.parametrize("suffix", NAMES)
@@ -756,6 +757,24 @@ def test_name_leads_to_the_array(backend, name, suffix):
     assert sharedmem.attach(chosen).ctypes.data == a.ctypes.data
     assert sharedmem.exists(chosen) and sharedmem.stat(chosen).name == chosen
     assert chosen in [info.name for info in sharedmem.list_segments()]
+    assert pickle.loads(pickle.dumps(a)).name == chosen
+
+
+def test_undecodable_name_elsewhere(backend, name):
+    """A name with bytes that are not UTF-8 leads to the array in other processes, too, and can be shown."""
+    chosen = name + os.fsdecode(b"caf\xe9")
+    a = sharedmem.full(2, 5, name=chosen, backend=backend)
+    program = "import sys, sharedmem; a = sharedmem.attach(sys.argv[1]); a[1] = 6; print(repr(a))"
+    done = subprocess.run([sys.executable, "-c", program, os.fsencode(chosen)], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"") and a.tolist() == [5, 6]
+    assert rb"caf\udce9" in done.stdout
+    for command in "list", "show":
+        shown = subprocess.run(
+            [sys.executable, "-m", "sharedmem", command, *[os.fsencode(chosen)][: command == "show"]],
+            capture_output=True,
+            check=True,
+        )
+        assert rb"caf\udce9" in shown.stdout
 
 
 BAD_NAMES = ["", "/", "a/b", "/a", "a\0b", "\0", "n" * 201, "é" * 101, "\ud800", "posix:", "sysv:"]
@@ -763,14 +782,19 @@ BAD_NAMES = ["", "/", "a/b", "/a", "a\0b", "\0", "n" * 201, "é" * 101, "\ud800"
 
 @pytest.mark.parametrize("bad", BAD_NAMES, ids=ascii)
 def test_bad_name(backend, bad):
-    """A name that the kernel cannot have is a ValueError for every function that takes one."""
+    """A name that the kernel cannot have is a SegmentNameError for every function that takes one."""
+    other_prefix = bad in ("posix:", "sysv:") and not bad.startswith(backend)
+    refused = sharedmem.SegmentArgumentError if other_prefix else sharedmem.SegmentNameError
     with nothing_made():
-        with pytest.raises(ValueError):
+        with pytest.raises(refused):
             sharedmem.zeros(3, name=bad, backend=backend)
-        with pytest.raises(ValueError):
+        with pytest.raises(refused):
             sharedmem.attach_or_create(bad, 3, backend=backend)
+        for kind in sharedmem.Queue, sharedmem.Lock:
+            with pytest.raises(sharedmem.SegmentNameError):
+                kind(name=bad)
     for function in sharedmem.attach, sharedmem.stat, sharedmem.unlink, sharedmem.exists:
-        with pytest.raises(ValueError):
+        with pytest.raises(sharedmem.SegmentNameError):
             function(bad)
 
 
