@@ -20,15 +20,18 @@ from sharedmem._core.errors import (
     LayoutMismatchError,
     NoRoomError,
     SegmentExistsError,
+    SegmentNotFoundError,
     SegmentSizeError,
     make,
 )
 from sharedmem._core.segment import (
+    BACKENDS,
     NO_RESERVE,
     PERSISTENT,
     REPLACE,
     UNINITIALIZED,
     UNPUBLISHED,
+    Segment,
     replace_reference,
     segment_of,
 )
@@ -69,11 +72,11 @@ _ORDERS = frozenset("CcFfAaKk")
 def _shape(shape: Any) -> tuple[int, ...]:
     made: tuple[int, ...]
     try:
-        made = (operator.index(shape),)
+        made = (_extent(shape),)
     except TypeError:
-        if not hasattr(shape, "__getitem__"):
+        if not hasattr(shape, "__getitem__") or isinstance(shape, np.generic):
             raise TypeError(f"shape must be an int or a sequence of them, not {shape!r}") from None
-        made = tuple(operator.index(extent) for extent in shape)
+        made = tuple(map(_extent, shape))
     if len(made) > _NDIM_MAX:
         raise ValueError(f"maximum supported dimension is {_NDIM_MAX}, found {len(made)}")
     if any(extent < 0 for extent in made):
@@ -81,6 +84,12 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if any(extent > _INT64_MAX for extent in made):
         raise _too_big(made)
     return made
+
+
+def _extent(extent: Any) -> int:
+    if isinstance(extent, bool):  # an argument in the wrong place, as NumPy has it
+        raise TypeError(f"shape must be an int or a sequence of them, not {extent!r}")
+    return operator.index(extent)
 
 
 def _too_big(shape: tuple[int, ...]) -> Exception:
@@ -857,6 +866,34 @@ def _has_order(array: np.ndarray, order: str) -> bool:
     return wanted.get(_order(order), True)
 
 
+def _is_shared_as(
+    segment: Segment,
+    *,
+    name: str | None = None,
+    backend: str | None = None,
+    persistent: bool = False,
+    permissions: int | None = None,
+    replace: bool = False,
+    reserve: bool = True,
+) -> bool:
+    """Whether a segment is what the keywords of sharing ask for."""
+    backend_number(backend)
+    if isinstance(name, str) and name.partition(":")[0] in BACKENDS:
+        said, _, name = name.partition(":")
+        if backend not in (None, said):
+            return False
+        backend = said
+    if name not in (None, segment.name) or backend not in (None, segment.backend):
+        return False
+    if not persistent and permissions is None:
+        return True
+    try:
+        info = context.stat(f"{segment.backend}:{segment.name}")
+    except SegmentNotFoundError:  # it has no name any more
+        return False
+    return (info.persistent or not persistent) and permissions in (None, info.permissions)
+
+
 def array(
     object: Any,
     dtype: DTypeLike | None = None,
@@ -909,8 +946,8 @@ def array(
 
     Notes
     -----
-    The keywords of sharing apply to a new array; a view has the name, backend and
-    permissions of what it is a view of.
+    The keywords of sharing, too, say what is asked for: ``copy=None`` copies where
+    `object` has not this name, backend or permissions, or is not persistent.
 
     Examples
     --------
@@ -923,7 +960,8 @@ def array(
     ndmin = operator.index(ndmin)
     if source.ndim < ndmin:
         source = source.reshape((1,) * (ndmin - source.ndim) + source.shape)
-    if not copy and segment_of(source) is not None and _has_order(source, order):
+    segment = None if copy else segment_of(source)
+    if segment is not None and _has_order(source, order) and _is_shared_as(segment, **sharing):
         return source.view(SharedArray)
     if copy is False:
         raise ValueError("this object is not in shared memory as asked for: a copy cannot be avoided")
@@ -945,7 +983,8 @@ def asshared(
         An order that `a` does not have means a copy.
     **sharing
         ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
-        ``reserve``, as for `empty`.
+        ``reserve``, as for `empty`. A name, a backend or permissions that `a` does not
+        have mean a copy, and so does ``persistent=True`` where it is not.
 
     Returns
     -------

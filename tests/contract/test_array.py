@@ -601,6 +601,47 @@ def test_asshared_keeps_what_fits(backend):
     assert np.shares_memory(sharedmem.asshared(a, "f4", "C"), a)
 
 
+def test_asshared_has_the_name_that_it_was_asked_for(backend, name):
+    """asshared() copies where the array has not the name or backend, or is not persistent."""
+    a = sharedmem.full(3, 7.0, backend=backend)
+    asked = [
+        {"name": name},
+        {"name": f"{backend}:{name}"},
+        {"backend": "sysv" if backend == "posix" else "posix"},
+        {"name": name, "persistent": True, "backend": backend},
+        {"permissions": 0o640},
+    ]
+    for keywords in asked:
+        with pytest.raises(ValueError, match="cannot be avoided"):
+            sharedmem.array(a, copy=False, **keywords)
+        for source in a, a[1:], np.asarray(a):
+            b = sharedmem.asshared(source, **keywords)
+            assert b.tolist() == source.tolist() and not np.shares_memory(a, b)
+            info = sharedmem.stat(name if "name" in keywords else b.name)
+            assert (info.name, info.persistent) == (b.name, keywords.get("persistent", False))
+            assert info.permissions == keywords.get("permissions", 0o600)
+            assert info.backend == b.backend == keywords.get("backend", b.backend)
+            b.unlink()
+            del b
+
+
+def test_asshared_keeps_what_is_shared_as_asked_for(backend, name):
+    """asshared() with the name, backend and permissions that the array has makes no copy."""
+    a = sharedmem.zeros(3, name=name, backend=backend, persistent=True, permissions=0o640)
+    for keywords in (
+        {"name": name},
+        {"name": f"{backend}:{name}", "backend": backend},
+        {"persistent": True, "permissions": 0o640, "reserve": False},
+        {"name": name, "replace": True},
+    ):
+        assert np.shares_memory(sharedmem.asshared(a, **keywords), a)
+    with pytest.raises(ValueError):
+        sharedmem.asshared(a, backend="other")
+    a.unlink()
+    with pytest.raises(ValueError, match="cannot be avoided"):
+        sharedmem.array(a, copy=False, persistent=True)
+
+
 def test_asshared_keeps_read_only(backend):
     """asshared() of a read-only view is read-only."""
     a = sharedmem.zeros(3, backend=backend)
@@ -1258,6 +1299,22 @@ BAD_SHAPES = {
     "overflowing but empty": (2**40, 2**40, 0),
     "too many dimensions": (1,) * 65,
 }
+
+
+@pytest.mark.parametrize(
+    "shape", [True, False, (True,), (2, False), [True], np.True_, 1.0, np.float64(2), None, "3", ("3",)]
+)
+def test_shape_that_is_no_number(backend, shape):
+    """A bool, a float or a text is no shape, as with NumPy."""
+    with pytest.raises(TypeError):
+        np.zeros(shape)
+    for function in sharedmem.empty, sharedmem.zeros, sharedmem.ones:
+        with nothing_made(), pytest.raises(TypeError):
+            function(shape)
+        with nothing_made(), pytest.raises(TypeError):
+            function(shape, backend=backend)
+    with nothing_made(), pytest.raises(TypeError):
+        sharedmem.full(shape, 1)
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES.values(), ids=BAD_SHAPES)
