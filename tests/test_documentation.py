@@ -27,6 +27,7 @@ import pytest
 
 import sharedmem
 import sharedmem.errors
+from sharedmem import dtypes
 
 ROOT = Path(__file__).resolve().parent.parent
 DOC = ROOT / "doc"
@@ -202,6 +203,7 @@ REFUSED = {
     ],
     "layout": lambda: [sharedmem.zeros(3, name="x"), sharedmem.attach_or_create("x", (2, 2), "f4")],
     "dtype": lambda: sharedmem.zeros(3, object),
+    "type": lambda: dtypes.from_text("{'format': '<V2', 'type': 'ml_dtypes.bfloat16'}"),
     "room": lambda: sharedmem.zeros(2**50, backend="posix"),
 }
 

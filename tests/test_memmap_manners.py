@@ -1,5 +1,7 @@
 """What NumPy promises of memmap, a SharedArray keeps: views are shared, results are not."""
 
+import gc
+import inspect
 import io
 import warnings
 
@@ -250,6 +252,107 @@ def test_subclass_keeps_its_class(shared):
     assert type(np.sum(a, axis=0)) is Subclass
     assert type(np.sum(a)) is Subclass
     assert type(a + 1) is Subclass and not np.shares_memory(a + 1, shared)
+
+
+def memmap(tmp_path):
+    array = np.memmap(tmp_path / "data", DTYPE, "w+", shape=SHAPE)
+    array[:] = DATA
+    return array
+
+
+class Other(np.ndarray):
+    """A subclass of ndarray that knows nothing of shared memory."""
+
+
+class Careful(np.ndarray):
+    """One that looks into the attributes of what it is a view of, as astropy's do."""
+
+    def __array_finalize__(self, source):
+        if source is not None:
+            self.seen = source.__dict__.get("unit", "none")
+
+
+def test_other_subclasses_decide_what_results_are(shared, tmp_path):
+    """Mixed with another subclass the result is that one's, on either side, as with a memmap."""
+    assert shared.__array_priority__ == np.memmap.__array_priority__
+    for ours in shared, memmap(tmp_path):
+        for other in DATA.view(Other), np.ma.masked_array(DATA):
+            assert type(ours + other) is type(other) is type(other + ours)
+            assert type(np.add(ours, other)) is type(other)
+
+
+def test_attributes_of_ones_own(shared, tmp_path):
+    """Attributes can be set, and belong to the very object, as a memmap's."""
+    for ours in shared, memmap(tmp_path):
+        ours.unit = "m"
+        assert ours.unit == ours.__dict__["unit"] == "m"
+        assert ours.view(Careful).seen == "m"
+        assert not hasattr(ours[1:], "unit")
+    a = shared.view(Subclass)
+    a.unit = "km"
+    assert a.unit == "km" and shared.unit == "m"
+
+
+def test_attributes_keep_no_memory(backend):
+    """An array that its own attribute leads to goes with the next collection, and its memory then."""
+    a = sharedmem.zeros(3, backend=backend)
+    name, a.me = a.name, a
+    del a
+    gc.collect()
+    assert not sharedmem.exists(name)
+
+
+PRIVATE = {
+    "copy": lambda a: a.copy(),
+    "result of a subclass": lambda a: a.view(Subclass) + 1,
+    "index of a subclass": lambda a: a.view(Subclass)[[0]],
+}
+
+
+@pytest.mark.parametrize("make", PRIVATE.values(), ids=PRIVATE)
+def test_private_memory_has_no_name(shared, make):
+    """What is not shared has no attributes of sharing: hasattr(), getattr() and getmembers() say so."""
+    private = make(shared)
+    for attribute in "name", "backend", "lock", "frame":
+        assert hasattr(shared, attribute) and not hasattr(private, attribute)
+        assert getattr(private, attribute, "none") == "none"
+        with pytest.raises(AttributeError, match="not in shared memory"):
+            getattr(private, attribute)
+    assert "name" not in dict(inspect.getmembers(private))
+    assert dict(inspect.getmembers(shared))["name"] == shared.name
+    with pytest.raises(sharedmem.SegmentNotFoundError):
+        private.unlink()
+
+
+def test_astropy(shared):
+    """Quantities, masked arrays and times of astropy lie over a shared array."""
+    units = pytest.importorskip("astropy.units")
+    masked = pytest.importorskip("astropy.utils.masked").Masked
+    time = pytest.importorskip("astropy.time").Time
+    length = units.Quantity(shared, units.m, copy=False)
+    assert np.shares_memory(length.value, shared)
+    length[0, 0] = 5 * units.km
+    length *= 2
+    assert shared[0, 0] == 10000 and shared[0, 1] == 2
+    assert ((shared * units.m) == length).all() and ((units.m * shared) == length).all()
+    assert type(shared + length.value) is np.ndarray
+    back = sharedmem.loads(sharedmem.dumps(length))
+    assert type(back) is units.Quantity and back.unit == units.m and (back == length).all()
+    assert masked(shared, mask=shared > 5).sum().mask
+    days = sharedmem.copy(np.array([2451545.0, 2451546.0]))
+    assert time(days, format="jd")[1].jd == 2451546.0
+
+
+def test_xarray(shared):
+    """A DataArray over a shared array, and over a private copy of one, is as over NumPy's."""
+    xarray = pytest.importorskip("xarray")
+    for array in shared, shared.copy():
+        data = xarray.DataArray(array, dims=("y", "x"))
+        assert (data.sum("y").values == DATA.sum(axis=0)).all()
+        assert data.name == getattr(array, "name", None)
+    shown = xarray.DataArray(shared, dims=("y", "x"))
+    shown[0, 0] = 9
+    assert shared[0, 0] == 9
 
 
 @pytest.mark.parametrize("shape", [3, SHAPE, list(SHAPE), np.asarray(SHAPE), np.int32(3)], ids=repr)

@@ -28,6 +28,7 @@ from sharedmem.creation import (
     zeros,
     zeros_like,
 )
+from sharedmem.dtypes import register_dtype
 from sharedmem.errors import (
     BrokenBarrierError,
     LayoutMismatchError,
@@ -146,6 +147,7 @@ __all__ = [
     "ones",
     "ones_like",
     "reclaim",
+    "register_dtype",
     "set_debug",
     "set_timeout",
     "stat",

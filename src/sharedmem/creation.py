@@ -20,15 +20,18 @@ from sharedmem._core.errors import (
     LayoutMismatchError,
     NoRoomError,
     SegmentExistsError,
+    SegmentNotFoundError,
     SegmentSizeError,
     make,
 )
 from sharedmem._core.segment import (
+    BACKENDS,
     NO_RESERVE,
     PERSISTENT,
     REPLACE,
     UNINITIALIZED,
     UNPUBLISHED,
+    Segment,
     replace_reference,
     segment_of,
 )
@@ -69,11 +72,11 @@ _ORDERS = frozenset("CcFfAaKk")
 def _shape(shape: Any) -> tuple[int, ...]:
     made: tuple[int, ...]
     try:
-        made = (operator.index(shape),)
+        made = (_extent(shape),)
     except TypeError:
-        if not hasattr(shape, "__getitem__"):
+        if not hasattr(shape, "__getitem__") or isinstance(shape, np.generic):
             raise TypeError(f"shape must be an int or a sequence of them, not {shape!r}") from None
-        made = tuple(operator.index(extent) for extent in shape)
+        made = tuple(map(_extent, shape))
     if len(made) > _NDIM_MAX:
         raise ValueError(f"maximum supported dimension is {_NDIM_MAX}, found {len(made)}")
     if any(extent < 0 for extent in made):
@@ -81,6 +84,12 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if any(extent > _INT64_MAX for extent in made):
         raise _too_big(made)
     return made
+
+
+def _extent(extent: Any) -> int:
+    if isinstance(extent, bool):  # an argument in the wrong place, as NumPy has it
+        raise TypeError(f"shape must be an int or a sequence of them, not {extent!r}")
+    return operator.index(extent)
 
 
 def _too_big(shape: tuple[int, ...]) -> Exception:
@@ -183,13 +192,15 @@ def _create(
     return array
 
 
-_PLAIN = {
-    key: made
-    for made in map(np.dtype, "?bhilqBHILQefdgFDG")
-    for key in (made, made.type, made.str, made.name)
-}
-_PLAIN |= {kind: np.dtype(kind) for kind in (bool, int, float, complex)}
-_TEXTS = {made: dtypes.to_text(made) for made in _PLAIN.values()}
+# What commonly names a dtype: the dtype, its text, and whether it is one itself. Equal dtypes
+# are one key here: of two types of one size, such as long and long long, the later one stands.
+_PLAIN: dict[Any, tuple[np.dtype[Any], bytes, bool]] = {}
+for _made in map(np.dtype, "?bhiqlBHIQLefdgFDG"):
+    for _key in (_made, _made.type, _made.str, _made.name):
+        _named = np.dtype(_key)
+        _PLAIN[_key] = _named, dtypes.to_text(_named), _key is _made
+for _kind in (bool, int, float, complex):
+    _PLAIN[_kind] = np.dtype(_kind), dtypes.to_text(np.dtype(_kind)), False
 
 
 def _plain(
@@ -204,10 +215,15 @@ def _plain(
     if sharing or order != "C":
         return None
     try:
-        made = _PLAIN.get(dtype)
+        found = _PLAIN.get(dtype)
     except TypeError:
         return None
-    return made and context.plain(shape, made, _TEXTS[made], flags, SharedArray, contents)
+    if found is None:
+        return None
+    made, text, exact = found
+    if exact and dtype is not made and (dtype.num != made.num or dtype.metadata):
+        return None  # equal, not the same
+    return context.plain(shape, made, text, flags, SharedArray, contents)
 
 
 def _room(backend: str | None, remedy: str) -> tuple[int, str, str]:
@@ -344,7 +360,9 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C", **sharing:
     Raises
     ------
     TypeError
-        If the dtype has pointers in it: object, StringDType.
+        If the dtype has pointers in it: object, StringDType; metadata that are no
+        literals; or a type that other processes would not find (see
+        `register_dtype`).
     ValueError
         If the shape has negative extents, or an argument has no valid value.
     SegmentSizeError
@@ -848,6 +866,34 @@ def _has_order(array: np.ndarray, order: str) -> bool:
     return wanted.get(_order(order), True)
 
 
+def _is_shared_as(
+    segment: Segment,
+    *,
+    name: str | None = None,
+    backend: str | None = None,
+    persistent: bool = False,
+    permissions: int | None = None,
+    replace: bool = False,
+    reserve: bool = True,
+) -> bool:
+    """Whether a segment is what the keywords of sharing ask for."""
+    backend_number(backend)
+    if isinstance(name, str) and name.partition(":")[0] in BACKENDS:
+        said, _, name = name.partition(":")
+        if backend not in (None, said):
+            return False
+        backend = said
+    if name not in (None, segment.name) or backend not in (None, segment.backend):
+        return False
+    if not persistent and permissions is None:
+        return True
+    try:
+        info = context.stat(f"{segment.backend}:{segment.name}")
+    except SegmentNotFoundError:  # it has no name any more
+        return False
+    return (info.persistent or not persistent) and permissions in (None, info.permissions)
+
+
 def array(
     object: Any,
     dtype: DTypeLike | None = None,
@@ -900,8 +946,8 @@ def array(
 
     Notes
     -----
-    The keywords of sharing apply to a new array; a view has the name, backend and
-    permissions of what it is a view of.
+    The keywords of sharing, too, say what is asked for: ``copy=None`` copies where
+    `object` has not this name, backend or permissions, or is not persistent.
 
     Examples
     --------
@@ -914,7 +960,8 @@ def array(
     ndmin = operator.index(ndmin)
     if source.ndim < ndmin:
         source = source.reshape((1,) * (ndmin - source.ndim) + source.shape)
-    if not copy and segment_of(source) is not None and _has_order(source, order):
+    segment = None if copy else segment_of(source)
+    if segment is not None and _has_order(source, order) and _is_shared_as(segment, **sharing):
         return source.view(SharedArray)
     if copy is False:
         raise ValueError("this object is not in shared memory as asked for: a copy cannot be avoided")
@@ -936,7 +983,8 @@ def asshared(
         An order that `a` does not have means a copy.
     **sharing
         ``name``, ``persistent``, ``replace``, ``backend``, ``permissions`` and
-        ``reserve``, as for `empty`.
+        ``reserve``, as for `empty`. A name, a backend or permissions that `a` does not
+        have mean a copy, and so does ``persistent=True`` where it is not.
 
     Returns
     -------

@@ -40,7 +40,8 @@ class SegmentInfo:
     name, backend : str
         What to attach it by, and where.
     dtype : numpy.dtype
-        Of the elements.
+        Of the elements; a ``TypeError`` if it has a type in it that this process
+        does not know (see `register_dtype`).
     shape, strides : tuple of int
         As the maker made it; strides in bytes.
     nbytes : int
@@ -221,6 +222,9 @@ def attach(name: str, mode: Literal["r+", "r", "c"] = "r+", *, owner: int | None
         If the permissions of the segment do not allow `mode`.
     SegmentNameError, ValueError
         If the name or the mode is not valid.
+    TypeError
+        If its dtype has a type in it that this process does not know: import the module
+        that the text names first, since attaching imports nothing.
     MemoryError
         If the address space or the number of mappings is used up.
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sharedmem import sharedarray
+from sharedmem import dtypes, sharedarray
 from sharedmem._core.errors import SegmentFormatError, SegmentNotFoundError, make
 from sharedmem._core.segment import (
     READ_ONLY,
@@ -56,7 +56,8 @@ def by_content() -> Iterator[None]:
     Notes
     -----
     For pickles that outlive the memory: files, databases, other machines. Each
-    array is copied into its pickle, and what is loaded is a plain array.
+    array is copied into its pickle, and what is loaded is a plain array, or of its
+    subclass.
 
     It holds for the thread, and the asynchronous task, that enters it. A
     `multiprocessing.Queue` pickles in a thread of its own: give it
@@ -78,20 +79,33 @@ def by_content() -> Iterator[None]:
 
 
 # NumPy makes this text anew each time, which takes as long as all the rest.
-_TEXTS = {dtype: dtype.str for dtype in map(np.dtype, "?bhilqBHILQefdgFDG")}
+# Equal dtypes need not be the same: long and long long, or metadata.
+_TEXTS = {dtype: (dtype, dtypes.brief(dtype)) for dtype in map(np.dtype, "?bhiqlBHIQLefdgFDG")}
+
+
+_NONE = (None, None)
 
 
 def descriptor(array: np.ndarray, segment: Segment, ticket: int) -> tuple[Any, ...]:
     """What `load` is called with, for an array over this segment."""
     dtype, cls = array.dtype, type(array)
-    if dtype.names is not None:
-        return pack_descriptor(segment, array, "", ticket), cls, dtype
-    packed = pack_descriptor(segment, array, _TEXTS.get(dtype) or dtype.str, ticket)
+    known, text = _TEXTS.get(dtype, _NONE)
+    if known is not dtype:
+        text = dtypes.brief(dtype)
+    if text is None:
+        return pack_descriptor(segment, array, "", ticket), cls, dtypes.pickled(dtype)
+    packed = pack_descriptor(segment, array, text, ticket)
     return (packed,) if cls is sharedarray.SharedArray else (packed, cls)
 
 
-def _content(array: np.ndarray, protocol: int) -> Any:
-    return array.view(np.ndarray).__reduce_ex__(protocol)
+def content(array: np.ndarray, protocol: int) -> Any:
+    """What a pickler gets of an array itself: a SharedArray goes as a plain one, a subclass as such."""
+    cls = type(array)
+    if cls is sharedarray.SharedArray or cls is np.ndarray:
+        return array.view(np.ndarray).__reduce_ex__(protocol)
+    if issubclass(cls, sharedarray.SharedArray):
+        return np.ndarray.__reduce__(array)
+    return array.__reduce_ex__(protocol)
 
 
 def goes_by_name(segment: Segment) -> bool:
@@ -130,17 +144,66 @@ def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
     """What a plain pickler gets: a descriptor without a ticket."""
     segment = _named_segment(array)
     if segment is None or not segment.is_current():
-        return _content(array, protocol)
+        return content(array, protocol)
     return load, descriptor(array, segment, 0)
 
 
 def reduce_in_flight(array: np.ndarray) -> Any:
     """What multiprocessing's pickler gets: a descriptor with a ticket."""
+    if not has_own_reduce(type(array)):
+        return _reduce_in_flight(array, [])
+    issued: list[tuple[Segment, int]] = []
+    try:
+        return reduce_as_class(array, lambda array: _reduce_in_flight(array, issued))
+    except BaseException:
+        for segment, ticket in issued:
+            segment.free_ticket(ticket)
+        raise
+
+
+def _reduce_in_flight(array: np.ndarray, issued: list[tuple[Segment, int]]) -> Any:
     segment = _named_segment(array)
     ticket = None if segment is None else issue(segment)
     if segment is None or ticket is None:
-        return _content(array, pickle.DEFAULT_PROTOCOL)
+        return content(array, pickle.DEFAULT_PROTOCOL)
+    issued.append((segment, ticket))
     return load, descriptor(array, segment, ticket)
+
+
+# ---- subclasses that pickle more than the array ------------------------------
+
+# What SharedArray.__reduce__ does for this array, where it is not a plain pickler that asks.
+_Way = Callable[[np.ndarray], Any]
+_way: ContextVar[tuple[np.ndarray, _Way] | None] = ContextVar("sharedmem_way", default=None)
+
+
+def has_own_reduce(cls: type[np.ndarray]) -> bool:
+    """Whether it is a subclass of SharedArray with a ``__reduce__`` of its own."""
+    base = sharedarray.SharedArray
+    return (
+        cls is not base
+        and issubclass(cls, base)
+        and (cls.__reduce__ is not base.__reduce__ or cls.__reduce_ex__ is not base.__reduce_ex__)
+    )
+
+
+def reduce_as_class(array: np.ndarray, way: _Way) -> Any:
+    """What the class makes of what `way` gives for the array itself."""
+    token = _way.set((array, way))
+    try:
+        return array.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+    finally:
+        _way.reset(token)
+
+
+def reduce_for_subclass(array: np.ndarray) -> Any:
+    """What SharedArray.__reduce__ gives to subclasses: function, arguments, state.
+
+    The state of what goes by name is ``()``, for them to add to as they add to ndarray's.
+    """
+    found = _way.get()
+    reduced = found[1](array) if found is not None and found[0] is array else reduce_by_name(array, 2)
+    return (*reduced, ()) if len(reduced) == 2 and has_own_reduce(type(array)) else reduced
 
 
 class _Pickler(pickle.Pickler):
@@ -207,7 +270,7 @@ def explain_missing(error: SegmentNotFoundError, backend: int, origin: int, fami
 
 
 def load(
-    packed: bytes, cls: type[np.ndarray] | None = None, dtype: np.dtype[Any] | None = None
+    packed: bytes, cls: type[np.ndarray] | None = None, dtype: dtypes.Pickled | None = None
 ) -> np.ndarray:
     """Attach what a descriptor names. Called by unpickling.
 
@@ -226,8 +289,9 @@ def load(
         segment = context.receive(backend, name, nonce, mode, 0)
     except SegmentNotFoundError as error:
         raise explain_missing(error, backend, origin, family) from None
+    made = text if dtype is None else dtypes.unpickled(dtype)
     array: np.ndarray = sharedarray.over(
-        segment, shape, dtype or text, offset, strides, cls or sharedarray.SharedArray
+        segment, shape, made, offset, strides, cls or sharedarray.SharedArray
     )
     if locked:
         array.flags.writeable = False

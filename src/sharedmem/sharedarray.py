@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedArray", "SharedMemArray", "over"]
 
+_PRIVATE = "this array is not in shared memory (a copy of one is not)"
 _NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 
 
@@ -43,6 +44,10 @@ class SharedArray(np.ndarray):
     A copy (``a.copy()``, ``a + 0``, `copy.deepcopy`, an index with a list) is in
     private memory. ``np.asarray(a)`` is a plain view of the shared memory.
 
+    Attributes can be set, and belong to the one object: views do not have them, and
+    they are not pickled. A subclass hands them on and pickles them as a subclass of
+    ndarray does, by ``__array_finalize__``, ``__reduce__`` and ``__setstate__``.
+
     References
     ----------
     "Subclassing ndarray" in NumPy's documentation; `numpy.memmap`.
@@ -65,7 +70,7 @@ class SharedArray(np.ndarray):
     (False, False)
     """
 
-    __slots__ = ()
+    __array_priority__ = -100.0  # as memmap's: other subclasses decide what results are
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -74,7 +79,14 @@ class SharedArray(np.ndarray):
     def _segment(self) -> Segment:
         segment = segment_of(self)
         if segment is None:
-            raise SegmentNotFoundError(2, "this array is not in shared memory (a copy of one is not)")
+            raise SegmentNotFoundError(2, _PRIVATE)
+        return segment
+
+    def _shown_segment(self) -> Segment:
+        """For attributes: what is in private memory has none of them, as ``hasattr`` asks."""
+        segment = segment_of(self)
+        if segment is None:
+            raise AttributeError(_PRIVATE)
         return segment
 
     @property
@@ -85,7 +97,7 @@ class SharedArray(np.ndarray):
 
         Raises
         ------
-        SegmentNotFoundError
+        AttributeError
             If this is not in shared memory, as a copy is not.
 
         Examples
@@ -94,7 +106,7 @@ class SharedArray(np.ndarray):
         >>> sharedmem.zeros(3, name='name-example')[1:].name
         'name-example'
         """
-        return self._segment().name
+        return self._shown_segment().name
 
     @property
     def backend(self) -> str:
@@ -102,7 +114,7 @@ class SharedArray(np.ndarray):
 
         Raises
         ------
-        SegmentNotFoundError
+        AttributeError
             If this is not in shared memory.
 
         Examples
@@ -111,7 +123,7 @@ class SharedArray(np.ndarray):
         >>> sharedmem.zeros(3, backend='sysv').backend
         'sysv'
         """
-        return self._segment().backend
+        return self._shown_segment().backend
 
     @property
     def lock(self) -> sync.Lock:
@@ -121,7 +133,7 @@ class SharedArray(np.ndarray):
 
         Raises
         ------
-        SegmentNotFoundError
+        AttributeError
             If this is not in shared memory.
 
         Notes
@@ -140,7 +152,7 @@ class SharedArray(np.ndarray):
         >>> with a.lock:
         ...     a[0] += 1
         """
-        return _lock_of()(self._segment())
+        return _lock_of()(self._shown_segment())
 
     @property
     def frame(self) -> int:
@@ -152,7 +164,7 @@ class SharedArray(np.ndarray):
         >>> sharedmem.zeros(3).frame
         0
         """
-        return Frame(self._segment()).number()
+        return Frame(self._shown_segment()).number()
 
     @contextmanager
     def writing(self, timeout: float | None = None) -> Iterator[SharedArray]:
@@ -368,10 +380,16 @@ class SharedArray(np.ndarray):
         return np.array(self, subok=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return pickling.reduce_by_name(self, protocol)
+        if type(self) is SharedArray:
+            return pickling.reduce_by_name(self, protocol)
+        return self.__reduce__()  # as ndarray: it is there for subclasses to add to
 
     def __reduce__(self) -> Any:
-        return pickling.reduce_by_name(self, 2)
+        return pickling.reduce_for_subclass(self)
+
+    def __setstate__(self, state: Any) -> None:
+        if state != ():  # of what went by name
+            super().__setstate__(state)
 
 
 SharedMemArray = SharedArray  # as rainwoodman's package called it in 2012

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem import functions, pickling, sharedarray
+from sharedmem import dtypes, functions, pickling, sharedarray
 from sharedmem._core.errors import SegmentNotFoundError, SharedmemError, make
 from sharedmem._core.segment import READ_WRITE, UNINITIALIZED, UNPUBLISHED, Parcel, Segment, segment_of
 from sharedmem.participant import context
@@ -231,7 +231,7 @@ _reducers: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr
 
 
 def _facts(dtype: np.dtype[Any]) -> Any:
-    return dtype.str if dtype.isbuiltin == 1 and dtype.metadata is None else dtype
+    return dtypes.brief(dtype) or dtype
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
@@ -424,15 +424,24 @@ class Packer:
     def reduce_array(self, array: np.ndarray) -> Any:
         """What to pickle for an array; NotImplemented if NumPy's way will do."""
         cls = type(array)
-        shared = issubclass(cls, sharedarray.SharedArray)
-        if cls is _ndarray or shared or _rebuilds_as_numpy(cls):
+        if issubclass(cls, sharedarray.SharedArray):
+            if pickling.has_own_reduce(cls):
+                return pickling.reduce_as_class(array, self._reduce_shared)
+            return self._reduce_shared(array)
+        if cls is _ndarray or _rebuilds_as_numpy(cls):
             segment = segment_of(array)
             if segment is not None and pickling.goes_by_name(segment):
                 return self.reduce_by_name(array, segment)
-            return self._without_name(array) if shared else self._by_content(array, cls)
+            return self._by_content(array, cls)
         if array.nbytes >= self.min_bytes and _is_plain(array.dtype) and _is_masked(array):
             return self._masked(array)
         return NotImplemented
+
+    def _reduce_shared(self, array: np.ndarray) -> Any:
+        segment = segment_of(array)
+        if segment is not None and pickling.goes_by_name(segment):
+            return self.reduce_by_name(array, segment)
+        return self._without_name(array)
 
     def reduce_by_name(self, array: np.ndarray, segment: Segment) -> Any:
         """What to pickle for an array over a segment that has a name."""
@@ -443,10 +452,12 @@ class Packer:
         return pickling.load, pickling.descriptor(array, segment, ticket)
 
     def _without_name(self, array: np.ndarray) -> Any:
-        """A shared array as a plain one: its name is gone, or content was asked for."""
-        plain = array.view(_ndarray)
-        reduced = self._by_content(plain, _ndarray)
-        return plain.__reduce_ex__(5) if reduced is NotImplemented else reduced
+        """A shared array as a plain one, or as its subclass: its name is gone, or content was asked for."""
+        cls = type(array)
+        if cls is sharedarray.SharedArray:
+            array, cls = array.view(_ndarray), _ndarray
+        reduced = self._by_content(array, cls)
+        return pickling.content(array, 5) if reduced is NotImplemented else reduced
 
     def _numpys_way(self, array: np.ndarray) -> Any:
         if self._thaws and not array.flags.writeable:

@@ -1,5 +1,6 @@
 /* Contract: who has a name, who takes it away, who sees it. */
 #include "contract.h"
+#include "os/syscalls.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -400,6 +401,42 @@ TEST(attach_or_create_race)
         for (int i = 0; i < CHILDREN; i++)
             finish(&children[i]);
     }
+}
+
+static struct {
+    ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
+    smem_context *ctx;
+    smem_segment *made;
+} meanwhile;
+
+/* The nonce of what is being created: there was no such name, and its gate is not entered yet. */
+static ssize_t create_meanwhile(void *buf, size_t size, unsigned flags)
+{
+    smem_spec spec = vector(check_name("meanwhile"));
+    spec.backend = other_backend();
+    smem__sys.getrandom = meanwhile.getrandom;
+    CHECK_OK(smem_create(meanwhile.ctx, &spec, &meanwhile.made));
+    return smem__sys.getrandom(buf, size, flags);
+}
+
+/* A process that would create on one backend takes what another has just created on the other. */
+TEST(attach_or_create_while_another_creates_elsewhere)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *found;
+    int created;
+    smem_spec spec = vector(check_name("meanwhile"));
+    meanwhile.ctx = check_open(NULL);
+    meanwhile.getrandom = smem__sys.getrandom;
+    smem__sys.getrandom = create_meanwhile;
+    CHECK_OK(smem_attach_or_create(ctx, &spec, &found, &created));
+    CHECK(meanwhile.made);
+    CHECK_EQ(created, 0);
+    CHECK_EQ(smem_info_of(found)->nonce, smem_info_of(meanwhile.made)->nonce);
+    smem_detach(found);
+    smem_detach(meanwhile.made);
+    smem_close(ctx);
+    smem_close(meanwhile.ctx);
 }
 
 /* Attach or create on one backend, where the other has the name, says that it exists. */

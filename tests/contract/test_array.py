@@ -21,6 +21,7 @@ import pytest
 import sharedmem
 from sharedmem import SharedArray
 
+USERS = 256  # the lowest number of a type that is not NumPy's own
 NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 DIRECTORY = "/dev/shm"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
@@ -88,7 +89,13 @@ def assert_same_dtype(dtype, expected):
     assert repr(dtype) == repr(expected)
     assert dtype.isalignedstruct == expected.isalignedstruct
     assert dtype.itemsize == expected.itemsize
+    assert (dtype.type, dtype.char, dtype.str) == (expected.type, expected.char, expected.str)
+    assert dict(dtype.metadata or {}) == dict(expected.metadata or {})
     assert dtype.fields == expected.fields
+    for field in dtype.names or ():
+        assert_same_dtype(dtype.fields[field][0], expected.fields[field][0])
+    if expected.subdtype is not None:
+        assert_same_dtype(dtype.base, expected.base)
 
 
 def assert_same(array, expected):
@@ -105,6 +112,8 @@ def fill(array, numbers):
         for field in array.dtype.names:
             part = array[field]
             fill(part, numbers.reshape(numbers.shape + (1,) * (part.ndim - numbers.ndim)))
+    elif array.dtype.num >= USERS:
+        array.view(f"V{array.dtype.itemsize}")[...] = numbers.astype("u1").astype("S1")
     elif array.dtype.kind == "V":
         array[...] = numbers.astype(f"S{array.dtype.itemsize}").astype(array.dtype)
     else:
@@ -136,9 +145,49 @@ def sent(model, backend):
     return pickle.loads(ForkingPickler.dumps(sharedmem.copy(model, backend=backend)))
 
 
-WAYS = [created, attached, pickled, sent]
+def queued(model, backend):
+    queue = sharedmem.Queue()
+    queue.put(sharedmem.copy(model, backend=backend))
+    return queue.get()
+
+
+WAYS = [created, attached, pickled, sent, queued]
+
+
+class Pair(np.void):
+    """A type of structures that is not NumPy's."""
+
+
+class PairRecord(np.record):
+    """As above."""
+
 
 DTYPES = {
+    "long long": "q",
+    "unsigned long long": "Q",
+    "long": "l",
+    "intp": np.intp,
+    "character": "c",
+    "big-endian long long": ">q",
+    "fields of types of one size": [("a", "q"), ("b", "l"), ("c", ">Q", 2), ("d", "c")],
+    "metadata": np.dtype("i4", metadata={"unit": "m", 3: (1.5, None, b"x", [True, {2}, 1 + 2j])}),
+    "metadata of a plain one": np.dtype("f8", metadata={"unit": "größe \\'\""}),
+    "metadata of fields": np.dtype(
+        [("a", np.dtype("q", metadata={"a": 1})), ("b", np.dtype("M8[s]", metadata={"b": ()}), 2)],
+        metadata={"all": "of them"},
+    ),
+    "metadata of records": np.dtype(
+        np.dtype((np.record, np.dtype([("a", "i1"), ("b", "f8")], align=True))), metadata={"a": 1}
+    ),
+    "names for parts": (np.int32, [("low", "i2"), ("high", "i2")]),
+    "names for parts, big-endian": (
+        ">i8",
+        {"names": ["a"], "formats": ["i2"], "offsets": [2], "itemsize": 8},
+    ),
+    "names for parts of a long long": np.dtype(("q", [("a", "i4,i4")]), metadata={"parts": True}),
+    "type of structures": np.dtype((Pair, [("a", "i4"), ("b", "f8")])),
+    "type of records": np.dtype([("in", (PairRecord, [("a", "i4"), ("b", "f8")]), 2)]),
+    "type of bytes": (Pair, "V5"),
     "bool": "?",
     "int8": "i1",
     "uint64": "u8",
@@ -203,6 +252,47 @@ def test_dtype_is_kept(backend, way, dtype):
     """Created, attached or pickled: the dtype is the same in every detail, and so are the values."""
     model = filled((2, 3), dtype)
     assert_same(way(model, backend), model)
+
+
+PLAIN = "?bhilqpBHILQPefdgFDGSUVmM"
+
+
+@pytest.mark.parametrize("char", [*PLAIN, *(f">{char}" for char in PLAIN)])
+def test_plain_type_is_numpys(backend, char):
+    """Whatever way a dtype is named, all constructors make the array that NumPy makes."""
+    dtype = np.dtype(char)
+    model = np.zeros(3, dtype)
+    for named in {char, dtype.str, dtype.name, dtype.type} - {"void", "str"}:
+        expected = np.zeros(3, named)
+        if expected.itemsize:
+            assert_same(sharedmem.zeros(3, named), expected)
+            assert_same(sharedmem.zeros(3, named, backend=backend), expected)
+    for made in sharedmem.copy(model), sharedmem.zeros_like(model), sharedmem.asshared(model):
+        assert_same(made, model)
+    assert_same(sharedmem.zeros(3, model.dtype), model)
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, complex, None])
+def test_type_of_pythons_numbers(kind):
+    """Python's types and numbers become the dtypes that they become in NumPy."""
+    assert_same(sharedmem.zeros(3, kind), np.zeros(3, kind))
+    assert_same(sharedmem.array([1, 2]), np.array([1, 2]))
+    assert_same(sharedmem.full(3, 7), np.full(3, 7))
+
+
+def test_dtypes_through_an_executor():
+    """There and back through a worker each dtype is the same in every detail."""
+    with sharedmem.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        for dtype in DTYPES.values():
+            shared = sharedmem.copy(filled((2, 3), dtype))
+            back, *there = executor.submit(details, shared).result()
+            assert_same(back, shared)
+            assert tuple(there) == details(shared)[1:]
+
+
+def details(array):
+    dtype = array.dtype
+    return array, dtype.type, dtype.char, repr(dtype), dict(dtype.metadata or {})
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -511,6 +601,47 @@ def test_asshared_keeps_what_fits(backend):
     assert np.shares_memory(sharedmem.asshared(a, "f4", "C"), a)
 
 
+def test_asshared_has_the_name_that_it_was_asked_for(backend, name):
+    """asshared() copies where the array has not the name or backend, or is not persistent."""
+    a = sharedmem.full(3, 7.0, backend=backend)
+    asked = [
+        {"name": name},
+        {"name": f"{backend}:{name}"},
+        {"backend": "sysv" if backend == "posix" else "posix"},
+        {"name": name, "persistent": True, "backend": backend},
+        {"permissions": 0o640},
+    ]
+    for keywords in asked:
+        with pytest.raises(ValueError, match="cannot be avoided"):
+            sharedmem.array(a, copy=False, **keywords)
+        for source in a, a[1:], np.asarray(a):
+            b = sharedmem.asshared(source, **keywords)
+            assert b.tolist() == source.tolist() and not np.shares_memory(a, b)
+            info = sharedmem.stat(name if "name" in keywords else b.name)
+            assert (info.name, info.persistent) == (b.name, keywords.get("persistent", False))
+            assert info.permissions == keywords.get("permissions", 0o600)
+            assert info.backend == b.backend == keywords.get("backend", b.backend)
+            b.unlink()
+            del b
+
+
+def test_asshared_keeps_what_is_shared_as_asked_for(backend, name):
+    """asshared() with the name, backend and permissions that the array has makes no copy."""
+    a = sharedmem.zeros(3, name=name, backend=backend, persistent=True, permissions=0o640)
+    for keywords in (
+        {"name": name},
+        {"name": f"{backend}:{name}", "backend": backend},
+        {"persistent": True, "permissions": 0o640, "reserve": False},
+        {"name": name, "replace": True},
+    ):
+        assert np.shares_memory(sharedmem.asshared(a, **keywords), a)
+    with pytest.raises(ValueError):
+        sharedmem.asshared(a, backend="other")
+    a.unlink()
+    with pytest.raises(ValueError, match="cannot be avoided"):
+        sharedmem.array(a, copy=False, persistent=True)
+
+
 def test_asshared_keeps_read_only(backend):
     """asshared() of a read-only view is read-only."""
     a = sharedmem.zeros(3, backend=backend)
@@ -655,6 +786,7 @@ def test_unknown_mode(backend, mode):
 # ---- names -----------------------------------------------------------------
 
 NAMES = ["x", "with space", "größe", "日本", "a.b", "a'b\"c", "%s", "-", "new\nline", "n" * 200]
+NAMES.append(os.fsdecode(b"caf\xe9"))  # of a file whose name is in another encoding
 
 
 @pytest.mark.parametrize("suffix", NAMES)
@@ -666,6 +798,24 @@ def test_name_leads_to_the_array(backend, name, suffix):
     assert sharedmem.attach(chosen).ctypes.data == a.ctypes.data
     assert sharedmem.exists(chosen) and sharedmem.stat(chosen).name == chosen
     assert chosen in [info.name for info in sharedmem.list_segments()]
+    assert pickle.loads(pickle.dumps(a)).name == chosen
+
+
+def test_undecodable_name_elsewhere(backend, name):
+    """A name with bytes that are not UTF-8 leads to the array in other processes, too, and can be shown."""
+    chosen = name + os.fsdecode(b"caf\xe9")
+    a = sharedmem.full(2, 5, name=chosen, backend=backend)
+    program = "import sys, sharedmem; a = sharedmem.attach(sys.argv[1]); a[1] = 6; print(repr(a))"
+    done = subprocess.run([sys.executable, "-c", program, os.fsencode(chosen)], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"") and a.tolist() == [5, 6]
+    assert rb"caf\udce9" in done.stdout
+    for command in "list", "show":
+        shown = subprocess.run(
+            [sys.executable, "-m", "sharedmem", command, *[os.fsencode(chosen)][: command == "show"]],
+            capture_output=True,
+            check=True,
+        )
+        assert rb"caf\udce9" in shown.stdout
 
 
 BAD_NAMES = ["", "/", "a/b", "/a", "a\0b", "\0", "n" * 201, "é" * 101, "\ud800", "posix:", "sysv:"]
@@ -673,14 +823,19 @@ BAD_NAMES = ["", "/", "a/b", "/a", "a\0b", "\0", "n" * 201, "é" * 101, "\ud800"
 
 @pytest.mark.parametrize("bad", BAD_NAMES, ids=ascii)
 def test_bad_name(backend, bad):
-    """A name that the kernel cannot have is a ValueError for every function that takes one."""
+    """A name that the kernel cannot have is a SegmentNameError for every function that takes one."""
+    other_prefix = bad in ("posix:", "sysv:") and not bad.startswith(backend)
+    refused = sharedmem.SegmentArgumentError if other_prefix else sharedmem.SegmentNameError
     with nothing_made():
-        with pytest.raises(ValueError):
+        with pytest.raises(refused):
             sharedmem.zeros(3, name=bad, backend=backend)
-        with pytest.raises(ValueError):
+        with pytest.raises(refused):
             sharedmem.attach_or_create(bad, 3, backend=backend)
+        for kind in sharedmem.Queue, sharedmem.Lock:
+            with pytest.raises(sharedmem.SegmentNameError):
+                kind(name=bad)
     for function in sharedmem.attach, sharedmem.stat, sharedmem.unlink, sharedmem.exists:
-        with pytest.raises(ValueError):
+        with pytest.raises(sharedmem.SegmentNameError):
             function(bad)
 
 
@@ -1144,6 +1299,22 @@ BAD_SHAPES = {
     "overflowing but empty": (2**40, 2**40, 0),
     "too many dimensions": (1,) * 65,
 }
+
+
+@pytest.mark.parametrize(
+    "shape", [True, False, (True,), (2, False), [True], np.True_, 1.0, np.float64(2), None, "3", ("3",)]
+)
+def test_shape_that_is_no_number(backend, shape):
+    """A bool, a float or a text is no shape, as with NumPy."""
+    with pytest.raises(TypeError):
+        np.zeros(shape)
+    for function in sharedmem.empty, sharedmem.zeros, sharedmem.ones:
+        with nothing_made(), pytest.raises(TypeError):
+            function(shape)
+        with nothing_made(), pytest.raises(TypeError):
+            function(shape, backend=backend)
+    with nothing_made(), pytest.raises(TypeError):
+        sharedmem.full(shape, 1)
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES.values(), ids=BAD_SHAPES)

@@ -351,6 +351,115 @@ def test_plain_array_goes_by_content(backend, dumps):
 PLAIN_VIEWS = {key: view for key, view in VIEWS.items() if "broadcast" not in key}
 
 
+class Info(SharedArray):
+    """A subclass with an attribute, which adds it to what it is pickled as."""
+
+    def __array_finalize__(self, source):
+        self.info = getattr(source, "info", None)
+
+    def __reduce__(self):
+        function, arguments, state = super().__reduce__()
+        return function, arguments, (*state, self.info)
+
+    def __setstate__(self, state):
+        *rest, self.info = state
+        super().__setstate__(tuple(rest))
+
+
+class Extended(SharedArray):
+    """One that adds to all that goes through ``__reduce_ex__``."""
+
+    def __array_finalize__(self, source):
+        self.info = getattr(source, "info", None)
+
+    def __reduce_ex__(self, protocol):
+        function, arguments, *_ = super().__reduce_ex__(protocol)
+        return restore, (function, arguments, self.info)
+
+
+def restore(function, arguments, info):
+    array = function(*arguments).view(Extended)
+    array.info = info
+    return array
+
+
+def through_transport(array):
+    return sharedmem.dumps(array)
+
+
+def through_parcels(array):
+    return sharedmem.dumps(array, min_bytes=1)
+
+
+ALL = {**PICKLERS, "transport": through_transport, "parcels": through_parcels}
+
+
+@pytest.mark.parametrize("cls", [Info, Extended])
+@pytest.mark.parametrize("dumps", ALL.values(), ids=ALL)
+def test_subclass_adds_to_what_is_pickled(backend, dumps, cls):
+    """A subclass's own __reduce__ is asked, as of ndarray's subclasses, and the memory goes by name."""
+    array = sharedmem.copy([1.0, 2.0], backend=backend).view(cls)
+    array.info = "metres"
+    pickled = dumps(array)
+    tickets = sharedmem.stat(array.name).tickets
+    back = pickle.loads(pickled)
+    assert (type(back), back.info, back.name) == (cls, "metres", array.name)
+    array[0] = 7
+    assert back[0] == 7
+    assert tickets == (dumps not in list(PICKLERS.values())[:-1])
+    assert sharedmem.stat(array.name).tickets == 0
+
+
+@pytest.mark.parametrize("dumps", ALL.values(), ids=ALL)
+def test_result_of_a_subclass_keeps_its_class(backend, dumps):
+    """What of a subclass is in private memory is pickled whole: class, attributes, content."""
+    array = sharedmem.copy([1.0, 2.0], backend=backend).view(Info)
+    array.info = "metres"
+    for private in array + 1, array.copy() + 1:
+        back = pickle.loads(dumps(private))
+        assert (type(back), back.info, back.tolist()) == (Info, "metres", [2, 3])
+    back = pickle.loads(dumps(array.view(Plain) + 1))
+    assert (type(back), back.tolist()) == (Plain, [2, 3])
+
+
+class Plain(SharedArray):
+    """A subclass that adds nothing."""
+
+
+class Failing(SharedArray):
+    """A subclass whose pickling fails when all of it is known."""
+
+    def __reduce__(self):
+        super().__reduce__()
+        raise RuntimeError("not to be pickled")
+
+
+@pytest.mark.parametrize("dumps", ALL.values(), ids=ALL)
+def test_subclass_that_fails_leaves_no_ticket(backend, dumps):
+    """A __reduce__ that fails leaves nothing in flight."""
+    array = sharedmem.zeros(2, backend=backend).view(Failing)
+    with pytest.raises(RuntimeError, match="not to be pickled"):
+        dumps(array)
+    assert sharedmem.stat(array.name).tickets == 0
+
+
+def test_subclass_through_a_queue_and_an_executor(backend):
+    """On all ways between processes a subclass's own state arrives."""
+    array = sharedmem.copy([1.0, 2.0], backend=backend).view(Info)
+    array.info = "metres"
+    queue = sharedmem.Queue()
+    queue.put(array)
+    assert queue.get().info == "metres"
+    with sharedmem.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        same, more = executor.submit(same_and_more, array).result()
+    assert (type(same), same.info, same.name) == (Info, "metres", array.name)
+    assert (type(more), more.info, more.tolist()) == (Info, "metres", [2, 3])
+
+
+def same_and_more(array):
+    return array, array + 1
+
+
 @pytest.mark.parametrize("view", PLAIN_VIEWS.values(), ids=PLAIN_VIEWS)
 def test_installed_sends_plain_views_by_name(backend, installed, view):
     """With install() any plain view of shared memory is sent by name, and stays plain."""

@@ -314,14 +314,17 @@ int smem_create(smem_context *ctx, const smem_spec *spec, smem_segment **out)
     return rc;
 }
 
-/* Is the name taken on the backend that is not asked for? */
-static bool smem__is_elsewhere(smem_context *ctx, const smem__name *name)
+/* Is the name, which says on which backend to look, taken on the other one? Only then
+   attaching never finds what is in creating's way: without a prefix it looks on both. */
+static bool smem__is_elsewhere(smem_context *ctx, const char *text)
 {
     smem_info info;
-    if (name->backend == SMEM_ANY || smem_stat(ctx, name->text, &info, NULL) != 0)
+    smem__name name;
+    if (smem__name_parse(text, SMEM_ANY, &name) != 0 || name.backend == SMEM_ANY ||
+        smem_stat(ctx, name.text, &info, NULL) != 0)
         return false;
     smem_info_clear(&info);
-    return info.backend != name->backend;
+    return info.backend != name.backend;
 }
 
 int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment **out,
@@ -341,7 +344,7 @@ int smem_attach_or_create(smem_context *ctx, const smem_spec *spec, smem_segment
             return rc;
         rc = smem_create(ctx, spec, out);
         *created = rc == 0;
-        if (rc != SMEM_E_EXISTS || smem__is_elsewhere(ctx, &name))
+        if (rc != SMEM_E_EXISTS || smem__is_elsewhere(ctx, spec->name))
             return rc;
         smem__backoff(turn);
     }

@@ -47,10 +47,17 @@ cdef int check(int code, name) except -1:
 
 
 cdef bytes encode(name):
-    """A name as the kernel has it; a NUL must not end it early."""
+    """A name as the kernel has it; a NUL must not end it early.
+
+    What stands for no bytes becomes what is no name: the core says so.
+    """
+    cdef bytes text
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    cdef bytes text = name.encode("utf-8", "surrogateescape")
+    try:
+        text = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that os.fsdecode() has not made
+        return b"/"
     return b"/" if b"\0" in text else text
 
 

@@ -76,10 +76,10 @@ def rows(backend: str | None = None, of: Context = context) -> list[Row]:
 
 
 def dtype_text(info: SegmentInfo) -> str:
-    """As short as it can be told; the header's own text when it is no dtype."""
+    """As short as it can be told; the header's own text when it is no dtype, or of a type not known here."""
     try:
         return str(info.dtype)
-    except SegmentFormatError:
+    except (SegmentFormatError, TypeError):
         return str(info._info.dtype)
 
 
@@ -87,7 +87,7 @@ def _short_dtype(info: SegmentInfo) -> str:
     """Of records the names of the fields only."""
     try:
         names = info.dtype.names
-    except SegmentFormatError:
+    except (SegmentFormatError, TypeError):
         names = None
     text = visible(dtype_text(info) if names is None else f"({', '.join(names)})")
     return text if len(text) <= _DTYPE_SHOWN else text[: _DTYPE_SHOWN - 1] + "…"
