@@ -28,12 +28,24 @@ static const smem__status_row *smem__row(int code)
     return NULL;
 }
 
+/* strerror() has one buffer for what no text is known of, which another thread may be
+   writing. strerror_r() is of two kinds: glibc's returns the text. */
+static const char *smem__errno_text(int number)
+{
+    static _Thread_local char smem__spelt[64];
+#ifdef __GLIBC__
+    return strerror_r(number, smem__spelt, sizeof smem__spelt);
+#else
+    return strerror_r(number, smem__spelt, sizeof smem__spelt) == 0 ? smem__spelt : "unknown error";
+#endif
+}
+
 const char *smem_error_text(int code)
 {
     const smem__status_row *row = smem__row(code);
     if (row)
         return row->text;
-    return code == 0 ? "success" : strerror(smem_error_errno(code));
+    return code == 0 ? "success" : smem__errno_text(smem_error_errno(code));
 }
 
 const char *smem_error_name(int code)

@@ -143,7 +143,8 @@ enum smem_status {
         SMEM_STATUS_END = 0
 };
 
-/* Describe a result code. The strings are static; unknown codes get a text too. */
+/* Describe a result code. The strings are static; unknown codes get a text too, which is
+   the calling thread's until its next one. */
 const char *smem_error_text(int code);
 const char *smem_error_name(int code);
 const char *smem_error_remedy(int code);
