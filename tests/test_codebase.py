@@ -326,7 +326,6 @@ SHORT = {
     "base/point.c": "one hook, of one build",
     "base/stream.c": "two loops",
     "os/futex.c": "two calls and a clock",
-    "segment/fill.c": "three ways to write",
     "segment/event.c": "one word",
     "os/hugepages.c": "three calls of the kernel's",
     "os/spawn.c": "starting one program",

@@ -6,6 +6,7 @@
  */
 #include "check.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,67 @@ TEST(threads_do_everything_warm)
 {
     CHECK_EQ(setenv("SHAREDMEM_CACHE", "1000000", 1), 0);
     work_together();
+}
+
+static int see_holder(void *arg, int pid, const char *command)
+{
+    (void)pid, (void)command;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* What the crew does not: to sleep, to copy by two threads, to look at processes. */
+static void sleep_copy_and_look(member *one)
+{
+    static char contents[40 << 20];
+    const int64_t large = sizeof contents;
+    smem_context *ctx = one->crew->contexts[0];
+    smem_spec spec = {.backend = backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &large};
+    smem_segment *segment;
+    smem_queue queue;
+    uint64_t length;
+    unsigned holders = 0;
+    CHECK_OK(smem_create(ctx, &spec, &segment));
+    CHECK_OK(smem_fill(segment, contents, sizeof contents));
+    int rc = smem_holders(ctx, smem_info_of(segment), see_holder, &holders);
+    CHECK(rc != 0 || holders == 1); /* there may be no /proc */
+    smem_detach(segment);
+    smem_queue_spec asked = {.backend = backend, .limit = 2, .room = 64};
+    CHECK_OK(smem_queue_create(ctx, &asked, &queue));
+    CHECK_OK(smem_queue_put(&queue, "item", 5, SMEM_FOREVER));
+    CHECK_OK(smem_queue_get(&queue, contents, sizeof contents, &length, SMEM_FOREVER));
+    CHECK_CODE(smem_queue_get(&queue, contents, sizeof contents, &length, smem_deadline(2000000)),
+               -ETIMEDOUT);
+    smem_detach(queue.segment);
+}
+
+static void *work_to_the_end(void *arg)
+{
+    member *one = arg;
+    CHECK_EQ(pthread_cancel(pthread_self()), 0);
+    for (size_t i = 0; i < 50; i++)
+        operations[i % (sizeof operations / sizeof operations[0])](one);
+    sleep_copy_and_look(one);
+    one->state = 0;
+    pthread_testcancel();
+    return arg;
+}
+
+/* A thread that somebody cancels does not end inside a call, and so keeps no lock and no fd. */
+TEST(no_call_is_a_point_of_cancellation)
+{
+    crew all = {.names = {check_name("one"), check_name("two")}};
+    member one = {.crew = &all, .number = 1, .state = 7};
+    void *result;
+    all.contexts[0] = all.contexts[1] = check_open("crew");
+    smem_spec spec = {.backend = backend, .dtype = "'<f8'", .itemsize = 8};
+    CHECK_OK(smem_create(all.contexts[0], &spec, &all.shared));
+    CHECK_EQ(pthread_create(&one.thread, NULL, work_to_the_end, &one), 0);
+    CHECK_EQ(pthread_join(one.thread, &result), 0);
+    CHECK_EQ(one.state, 0);
+    CHECK(result == PTHREAD_CANCELED);
+    smem_detach(all.shared);
+    smem_close(all.contexts[0]);
 }
 
 int main(int argc, char **argv)

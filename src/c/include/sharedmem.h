@@ -49,11 +49,16 @@
  *   Fix: none in user space; do not run programs that do that.
  *
  * Several users. Segments are private (0600) unless made otherwise. Another
- *   user's segment is attached only by naming the owner's uid.
- *   Fix: pass permissions at creation, owner at attaching.
+ *   user's segment is attached only by naming the owner's uid. He can write to
+ *   it, and truncate it, at any time.
+ *   Fix: pass permissions at creation, owner at attaching. Of an owner who is not
+ *   trusted attach nothing: read the file.
  *
  * Threads. Every function may be called from any thread. A context or segment
- *   must not be used while another thread gives it back.
+ *   must not be used while another thread gives it back. No function is a point
+ *   of cancellation; a thread whose cancellation is asynchronous, or comes in a
+ *   function that you pass to one of these, keeps what the call holds.
+ *   Fix: there, pthread_setcancelstate() around the call.
  *
  * Errors. Every int function returns 0 or a negative number: -errno of the
  *   system call that failed, or one of the SMEM_E codes below. Nothing is

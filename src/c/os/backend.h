@@ -195,6 +195,10 @@ int64_t smem__now(void);           /* seconds since 1970 */
 /* Run [function] in a thread beside this one, which gets no signals; false where there
    is but one processor for both, or no thread to be had. */
 bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out);
+/* No pthread_cancel() of the calling thread comes through, until that is undone with what
+   was returned. System calls do it by themselves (syscalls.c). */
+int smem__no_cancel(void);
+void smem__cancel_as(int before);
 uint64_t smem__monotonic_us(void);
 int64_t smem__monotonic_ns(void);
 const char *smem__environment(const char *name);

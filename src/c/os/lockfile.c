@@ -321,13 +321,13 @@ void smem__backoff(unsigned turn)
         return;
     }
     struct timespec nap = {0, turn < 64 ? 50000 : 1000000};
-    nanosleep(&nap, NULL);
+    smem__nap_for(&nap);
 }
 
 void smem__nap(unsigned ms)
 {
     struct timespec nap = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    nanosleep(&nap, NULL);
+    smem__nap_for(&nap);
 }
 
 /* Locks are held for microseconds; who still holds one after seconds was

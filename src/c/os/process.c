@@ -165,7 +165,7 @@ bool smem__process_alive(const smem__place *place, const smem__process *process)
 /* Call visit for each line of /proc/<pid>/maps; stops at not 0. */
 typedef int smem__visit_line(void *arg, char *line);
 
-static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
+static int smem__maps_read(int pid, smem__visit_line *visit, void *arg)
 {
     char path[64], *line = NULL;
     size_t room = 0;
@@ -183,6 +183,14 @@ static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
         rc = visit(arg, line);
     free(line);
     fclose(f);
+    return rc;
+}
+
+static int smem__maps_each(int pid, smem__visit_line *visit, void *arg)
+{
+    int before = smem__no_cancel(); /* stdio calls the kernel by itself */
+    int rc = smem__maps_read(pid, visit, arg);
+    smem__cancel_as(before);
     return rc;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -22,20 +23,55 @@
 /* Segments may be larger than what a process of 32 bits can map. */
 _Static_assert(sizeof(off_t) == 8, "on a system of 32 bits compile with -D_FILE_OFFSET_BITS=64");
 
-/* open and fcntl are variadic: a pointer to them has another calling contract. */
-static int smem__open_call(const char *path, int flags, mode_t mode)
+int smem__no_cancel(void)
 {
-    return open(path, flags, mode);
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void smem__cancel_as(int before)
+{
+    pthread_setcancelstate(before, NULL);
+}
+
+/*
+ * What POSIX calls a cancellation point is none here: a thread that was cancelled by
+ * pthread_cancel() would end in the middle of an operation, and keep its locks and fds.
+ */
+#define SMEM__WHOLE(type, name, parameters, call)                             \
+    static type smem__##name##_call parameters                                \
+    {                                                                         \
+        int before = smem__no_cancel();                                       \
+        type rc = call;                                                       \
+        smem__cancel_as(before);                                              \
+        return rc;                                                            \
+    }
+
+SMEM__WHOLE(int, open, (const char *path, int flags, mode_t mode), open(path, flags, mode))
+SMEM__WHOLE(int, close, (int fd), close(fd))
+SMEM__WHOLE(int, lock, (int fd, int command, struct flock *lock), fcntl(fd, command, lock))
+SMEM__WHOLE(int, flock, (int fd, int operation), flock(fd, operation))
+SMEM__WHOLE(int, fallocate, (int fd, int mode, off_t at, off_t size), fallocate(fd, mode, at, size))
+SMEM__WHOLE(ssize_t, pread, (int fd, void *buf, size_t size, off_t at), pread(fd, buf, size, at))
+SMEM__WHOLE(ssize_t, pwrite, (int fd, const void *buf, size_t size, off_t at),
+            pwrite(fd, buf, size, at))
+SMEM__WHOLE(ssize_t, read, (int fd, void *buf, size_t size), read(fd, buf, size))
+SMEM__WHOLE(ssize_t, getrandom, (void *buf, size_t size, unsigned flags),
+            getrandom(buf, size, flags))
+SMEM__WHOLE(pid_t, waitpid, (pid_t pid, int *status, int options), waitpid(pid, status, options))
+SMEM__WHOLE(int, poll, (struct pollfd * fds, unsigned long count, int timeout_ms),
+            poll(fds, count, timeout_ms))
+SMEM__WHOLE(int, nap, (const struct timespec *length), nanosleep(length, NULL))
+
+void smem__nap_for(const struct timespec *length)
+{
+    smem__nap_call(length);
 }
 
 static void *smem__mremap_call(void *addr, size_t size, size_t new_size, int flags, void *to)
 {
     return mremap(addr, size, new_size, flags, to);
-}
-
-static int smem__lock_call(int fd, int command, struct flock *lock)
-{
-    return fcntl(fd, command, lock);
 }
 
 static int smem__spawn_call(pid_t *pid, const char *path, char *const arguments[])
@@ -72,29 +108,24 @@ static long smem__futex_call(const _Atomic uint32_t *word, int operation, uint32
     return syscall(SMEM__FUTEX, word, operation, value, timeout, NULL, bits);
 }
 
-static int smem__poll_call(struct pollfd *fds, unsigned long count, int timeout_ms)
-{
-    return poll(fds, count, timeout_ms);
-}
-
 smem__syscalls smem__sys = {
     .open = smem__open_call,
-    .close = close,
+    .close = smem__close_call,
     .fstat = fstat,
     .lstat = lstat,
     .stat = stat,
     .fstatfs = fstatfs,
     .fchmod = fchmod,
     .ftruncate = ftruncate,
-    .fallocate = fallocate,
+    .fallocate = smem__fallocate_call,
     .fcntl_lock = smem__lock_call,
-    .flock = flock,
+    .flock = smem__flock_call,
     .linkat = linkat,
     .readlink = readlink,
     .rename = rename,
     .unlink = unlink,
-    .pread = pread,
-    .pwrite = pwrite,
+    .pread = smem__pread_call,
+    .pwrite = smem__pwrite_call,
     .mmap = mmap,
     .munmap = munmap,
     .mremap = smem__mremap_call,
@@ -107,16 +138,16 @@ smem__syscalls smem__sys = {
     .opendir = opendir,
     .readdir = readdir,
     .access = access,
-    .getrandom = getrandom,
+    .getrandom = smem__getrandom_call,
     .futex = smem__futex_call,
     .spawn = smem__spawn_call,
-    .waitpid = waitpid,
+    .waitpid = smem__waitpid_call,
     .fork = fork,
     .setsid = setsid,
     .chdir = chdir,
     .inotify_init = inotify_init1,
     .inotify_add_watch = inotify_add_watch,
     .pidfd_open = smem__pidfd_call,
-    .read = read,
+    .read = smem__read_call,
     .poll = smem__poll_call,
 };

@@ -70,4 +70,7 @@ typedef struct smem__syscalls {
 
 extern smem__syscalls smem__sys;
 
+/* Sleep, as nanosleep(2): it cannot fail but by a signal. */
+void smem__nap_for(const struct timespec *length);
+
 #endif

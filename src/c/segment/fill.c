@@ -71,8 +71,11 @@ static void smem__fill_from(const smem_context *ctx, void *data, size_t nbytes,
     bool two = nbytes >= SMEM__FILL_BY_TWO && atomic_load(&ctx->threads) != 1 &&
                smem__start_beside(smem__fill_pieces, &filling, &second);
     smem__fill_pieces(&filling);
-    if (two)
+    if (two) {
+        int before = smem__no_cancel();
         pthread_join(second, NULL);
+        smem__cancel_as(before);
+    }
 }
 
 void smem__fill_mapped(const smem_context *ctx, void *data, uint64_t nbytes,
