@@ -286,6 +286,9 @@
     X(chdir, EACCES, LASTS, ())                                                                \
     X(chdir, EIO, LASTS, ())                                                                   \
     X(chdir, ENOMEM, LASTS, ())                                                                \
+    /* setpriority(2): it stays as it is */                                                    \
+    X(setpriority, EACCES, LASTS, ())                                                          \
+    X(setpriority, EPERM, LASTS, ())                                                           \
     /* inotify_init1(2), inotify_add_watch(2) */                                               \
     X(inotify_init, EMFILE, LASTS, (SAME))                                                     \
     X(inotify_init, ENFILE, LASTS, (SAME))                                                     \

@@ -61,6 +61,7 @@
     X(fork, pid_t, -1, (void), ())                                                             \
     X(setsid, pid_t, -1, (void), ())                                                           \
     X(chdir, int, -1, (const char *path), (path))                                              \
+    X(setpriority, int, -1, (int nice), (nice))                                                \
     X(inotify_init, int, -1, (int flags), (flags))                                             \
     X(inotify_add_watch, int, -1, (int fd, const char *path, uint32_t mask), (fd, path, mask)) \
     X(pidfd_open, int, -1, (pid_t pid, unsigned flags), (pid, flags))                          \

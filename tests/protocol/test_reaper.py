@@ -6,6 +6,7 @@ waits, and asks the kernel only.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -465,6 +466,23 @@ def test_reaper_inherits_nothing(member, reaper, backend, family, tmp_path):
     assert os.readlink(proc / "cwd") == "/"
     assert os.getsid(guard.pid) not in (os.getsid(program.pid), os.getsid(0))
     assert (proc / "environ").read_bytes() == b""
+    assert program.end() == []
+    guard.await_end()
+
+
+def test_reaper_keeps_no_restraint_of_its_starter(member, reaper, backend, family):
+    """It has its own umask, and priority where it may; limits of its starter do not end it."""
+    program = member(family)
+    do(program, "os.umask(0o777), os.nice(7), resource.setrlimit(resource.RLIMIT_CPU, (600, 1200))")
+    create(program, backend)
+    guard = reaper(family)
+    status = Path(f"/proc/{guard.pid}/status").read_text()
+    assert re.search(r"^Umask:\s*(\d+)$", status, re.MULTILINE)[1] == "0000"
+    ignored = int(re.search(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+    for number in signal.SIGXCPU, signal.SIGXFSZ:
+        assert ignored & 1 << number - 1
+    if os.geteuid() == 0:
+        assert os.getpriority(os.PRIO_PROCESS, guard.pid) == 0
     assert program.end() == []
     guard.await_end()
 

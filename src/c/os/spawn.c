@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,12 +55,13 @@ static int smem__close_all(void)
 }
 
 /* Signals meant for the programs of a terminal, a job or a session: this
-   process ends when they have ended. It was started with all of them blocked,
-   so that none comes before this. */
+   process ends when they have ended. And those of limits that were set for the
+   starter: of time, and of the length of files. It was started with all of them
+   blocked, so that none comes before this. */
 static void smem__ignore_signals(void)
 {
     static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGUSR1,
-                                  SIGUSR2, SIGALRM};
+                                  SIGUSR2, SIGALRM, SIGXCPU, SIGXFSZ};
     sigset_t none;
     sigemptyset(&none);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
@@ -80,6 +82,8 @@ int smem__detach_from_parent(void)
         _exit(0);
     if (smem__sys.setsid() < 0 || smem__sys.chdir("/") != 0)
         return -errno;
+    umask(0); /* files are made with the mode that they shall have */
+    smem__sys.setpriority(0); /* or it stays: who may not raise it is told so */
     SMEM__POINT("spawn.detached", "the reaper is a process on its own and guards nothing yet");
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -90,6 +91,11 @@ static int smem__spawn_call(pid_t *pid, const char *path, char *const arguments[
     return rc;
 }
 
+static int smem__priority_call(int nice)
+{
+    return setpriority(PRIO_PROCESS, 0, nice);
+}
+
 static int smem__pidfd_call(pid_t pid, unsigned flags)
 {
     return (int)syscall(SYS_pidfd_open, pid, flags);
@@ -145,6 +151,7 @@ smem__syscalls smem__sys = {
     .fork = fork,
     .setsid = setsid,
     .chdir = chdir,
+    .setpriority = smem__priority_call,
     .inotify_init = inotify_init1,
     .inotify_add_watch = inotify_add_watch,
     .pidfd_open = smem__pidfd_call,

@@ -61,6 +61,7 @@ typedef struct smem__syscalls {
     pid_t (*fork)(void);
     pid_t (*setsid)(void);
     int (*chdir)(const char *path);
+    int (*setpriority)(int nice); /* of this process */
     int (*inotify_init)(int flags);
     int (*inotify_add_watch)(int fd, const char *path, uint32_t mask);
     int (*pidfd_open)(pid_t pid, unsigned flags);
