@@ -230,6 +230,7 @@ WRITABLE = {
     "smem__all": "the contexts of this process, which the fork handlers visit",
     "smem__all_lock": "of that list",
     "smem__atfork_once": "the fork handlers are registered once",
+    "smem__spelt": "each thread's text of a system error that has none",
     "smem__lock_kind": "what locks the kernel has, found out once",
     "reaper": "the one of a program of its own, too large for its stack",
 }
@@ -333,7 +334,6 @@ SHORT = {
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
     "segment/away.c": "half of the cache",
-    "segment/fill.c": "three ways to write",
     "segment/inherit.c": "one question at one moment",
     "segment/name.c": "names: few rules",
     "segment/reaper.c": "starting it; the program is elsewhere",

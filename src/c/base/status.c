@@ -32,11 +32,11 @@ static const smem__status_row *smem__row(int code)
    writing. strerror_r() is of two kinds: glibc's returns the text. */
 static const char *smem__errno_text(int number)
 {
-    static _Thread_local char text[64];
+    static _Thread_local char smem__spelt[64];
 #ifdef __GLIBC__
-    return strerror_r(number, text, sizeof text);
+    return strerror_r(number, smem__spelt, sizeof smem__spelt);
 #else
-    return strerror_r(number, text, sizeof text) == 0 ? text : "unknown error";
+    return strerror_r(number, smem__spelt, sizeof smem__spelt) == 0 ? smem__spelt : "unknown error";
 #endif
 }
 
