@@ -652,6 +652,7 @@ TEST(cache_use_outlasts_leaving_without_a_file)
    who attaches it anew has another mapping. */
 TEST(cache_return_without_a_file)
 {
+    check_needs_proc(); /* else it is not mapped apart from its lock, and keeps it */
     smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
     smem_segment *made = make(ctx, &sizes[1], 0), *held, *again;
     uint64_t ticket;
