@@ -648,6 +648,40 @@ TEST(cache_use_outlasts_leaving_without_a_file)
     }
 }
 
+/* What could not be locked again is used on, but not as if it were: it has no name, and
+   who attaches it anew has another mapping. */
+TEST(cache_return_without_a_file)
+{
+    check_needs_proc(); /* else it is not mapped apart from its lock, and keeps it */
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *made = make(ctx, &sizes[1], 0), *held, *again;
+    uint64_t ticket;
+    *at(made, 0) = 7;
+    smem_publish(made);
+    held = attach(other, smem_info_of(made)->name, SMEM_READ_WRITE);
+    smem__syscalls before = smem__sys;
+    smem__sys.open = open_nothing;
+    smem_leave(ctx);
+    smem__sys = before;
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK(*at(made, 0) == 7);
+    if (backend == SMEM_POSIX) {
+        CHECK_EQ(smem_is_current(made), 0);
+        CHECK_CODE(smem_ticket_issue(made, &ticket), SMEM_E_UNLINKED);
+        CHECK_CODE(smem_persist(made), SMEM_E_UNLINKED);
+    }
+    again = attach(ctx, smem_info_of(made)->name, SMEM_READ_WRITE);
+    CHECK_EQ(again == made, backend == SMEM_SYSV); /* whose attachments count as ever */
+    smem_detach(made);
+    smem_detach(held);
+    CHECK_EQ(smem_is_current(again), 1);
+    CHECK(*at(again, 0) == 7);
+    smem_detach(again);
+    CHECK_EQ(check_files('s'), stats(ctx).idle);
+    smem_close(ctx);
+    smem_close(other);
+}
+
 /* What is made persistent stays so, whoever had attached it before and drops it. */
 TEST(cache_persists_though_attached_before)
 {

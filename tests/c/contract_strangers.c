@@ -3,6 +3,8 @@
 
 #include "os/backend.h"
 #include "os/syscalls.h"
+#include "segment/gate.h"
+#include "segment/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -364,6 +366,60 @@ TEST(strangers_on_our_keys)
         CHECK_EQ(shmctl(ids[i], IPC_RMID, NULL), 0);
     }
     smem_close(other);
+    smem_close(ctx);
+}
+
+static smem__place here;
+static smem__entry entry;
+static uint32_t slot;
+static int stranger;
+static int (*called_shmget)(key_t key, size_t size, int flags);
+
+static void journal(bool add)
+{
+    smem__gate gate;
+    CHECK_OK(smem__gate_enter_journal(&here, add, &gate));
+    CHECK_OK(add ? smem__journal_add(&gate, &entry, &slot)
+                 : smem__journal_remove(&gate, slot, entry.nonce));
+    smem__gate_leave(&gate);
+}
+
+/* The maker came to an end after the sweep had read the journal, and its key is another's. */
+static int shmget_after_maker(key_t key, size_t size, int flags)
+{
+    if (key == entry.key && stranger < 0) {
+        journal(false);
+        stranger = shmget(key, entry.size, IPC_CREAT | IPC_EXCL | 0600);
+    }
+    return called_shmget(key, size, flags);
+}
+
+/* What is half-made is swept, but not another program's new segment on a key that a maker had. */
+TEST(strangers_on_a_former_key)
+{
+    if (backend != SMEM_SYSV)
+        check_skip("keys are sysv's");
+    struct shmid_ds st;
+    smem_context *ctx = check_open(NULL);
+    const char *name = check_name("former");
+    CHECK_OK(smem__place_find(&here, check_directory()));
+    entry = (smem__entry){.gate_plus_1 = 1 + (uint64_t)smem__name_gate(name),
+                          .nonce = 5,
+                          .ipc = here.ipc,
+                          .size = 8192,
+                          .since = smem__now(),
+                          .key = smem__sysv_key(geteuid(), name, 0)};
+    called_shmget = smem__sys.shmget;
+    for (int ended = 0; ended < 2; ended++) {
+        journal(true);
+        stranger = ended ? -1 : shmget(entry.key, entry.size, IPC_CREAT | IPC_EXCL | 0600);
+        smem__sys.shmget = shmget_after_maker;
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        smem__sys.shmget = called_shmget;
+        CHECK(stranger >= 0);
+        CHECK_EQ(shmctl(stranger, IPC_STAT, &st), ended ? 0 : -1);
+    }
+    CHECK_EQ(shmctl(stranger, IPC_RMID, NULL), 0);
     smem_close(ctx);
 }
 

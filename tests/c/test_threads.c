@@ -95,10 +95,13 @@ static void attach_named(member *one)
     smem_segment *segment;
     const char *name = one->crew->names[choose(one, 2)];
     int rc = smem_attach(any_context(one), name, (int)choose(one, 3), &segment);
-    if (rc == 0)
-        smem_detach(segment);
-    else
+    if (rc != 0) {
         CHECK_CODE(rc, SMEM_E_NOT_FOUND);
+        return;
+    }
+    rc = choose(one, 8) ? 0 : smem_unlink_segment(segment); /* which others of us have, too */
+    CHECK(rc == 0 || rc == SMEM_E_UNLINKED);
+    smem_detach(segment);
 }
 
 static void unlink_named(member *one)

@@ -343,7 +343,7 @@ void smem_publish(smem_segment *segment);
 
 /* From now on it is SMEM_PERSISTENT: who makes one and fills it only then makes it so
    leaves nothing half-filled when he is killed. SMEM_E_ARGUMENT for another user's
-   segment or a copy. */
+   segment or a copy, SMEM_E_UNLINKED for what smem_leave() could not hold any longer. */
 int smem_persist(smem_segment *segment);
 
 /* 1 while the segment's name still leads to it, else 0. */

@@ -298,7 +298,7 @@ smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, 
         return NULL;
     smem_segment *segment = *smem__bucket(ctx, nonce);
     while (segment && (segment->info.nonce != nonce || segment->backend != backend ||
-                       segment->mode != mode))
+                       segment->mode != mode || segment->loose))
         segment = segment->next;
     return segment;
 }
@@ -316,7 +316,7 @@ smem_segment *smem__table_named(smem_context *ctx, const char *name, int backend
     if (!ctx->buckets)
         return NULL;
     smem_segment *segment = *smem__named_bucket(ctx, name);
-    while (segment && (segment->mode != mode || segment->nameless ||
+    while (segment && (segment->mode != mode || segment->nameless || segment->loose ||
                        (backend != SMEM_ANY && backend != segment->backend->number) ||
                        strcmp(segment->info.name, name) != 0))
         segment = segment->next_named;

@@ -27,13 +27,13 @@ struct smem_segment {
     int mode;
     smem__mapping mapping;
     smem_info info;      /* a checked copy, never the live header */
-    bool nameless;       /* this process took the name away, or saw it gone */
+    _Atomic bool nameless; /* this process took the name away, or saw it gone */
     bool spared;         /* stale when an observer attached it: let others free it */
     unsigned references; /* table_lock */
     smem_segment *next;  /* in its bucket or bin; table_lock */
     smem_segment *next_named; /* in its bucket by name; table_lock */
     bool recyclable;     /* made so (SMEM__RECYCLABLE); whether it is its header says */
-    bool loose;          /* used by a process that leaves: its mapping holds no lock */
+    _Atomic bool loose;  /* used since the process left: its mapping holds no lock (lifetime.c) */
     bool copied_at_fork; /* inherit.h; table_lock */
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
@@ -112,6 +112,7 @@ void smem__end(smem_context *ctx);
 
 /* ---- table (caller holds table_lock) ------------------------------------- */
 
+/* What is loose is not found: nothing new may come to depend on it. */
 smem_segment *smem__table_find(smem_context *ctx, const smem__backend *backend, uint64_t nonce,
                                int mode);
 /* By its name, whether that still leads to it or not. */

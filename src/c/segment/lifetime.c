@@ -279,6 +279,8 @@ static void smem__loosen_segment(smem_context *ctx, smem_segment *segment)
         smem__count_loose(ctx, segment, false);
 }
 
+/* Without a lock a ticket could be issued when a test has already counted them: what
+   stays loose has no name for this process, and is sent by its content. */
 static void smem__tighten_segment(smem_context *ctx, smem_segment *segment)
 {
     if (segment->backend->tighten(&ctx->place, segment->info.name, &segment->mapping) != 0)

@@ -369,6 +369,8 @@ int smem_persist(smem_segment *segment)
     smem__layout *header = segment->mapping.base;
     if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
         return SMEM_E_ARGUMENT;
+    if (segment->loose)
+        return SMEM_E_UNLINKED; /* it may be judged just now */
     smem_publish(segment);
     pthread_mutex_lock(&ctx->table_lock);
     segment->info.flags |= SMEM_PERSISTENT;
@@ -380,7 +382,7 @@ int smem_persist(smem_segment *segment)
 int smem_is_current(const smem_segment *segment)
 {
     const smem_context *ctx = segment->ctx;
-    return !segment->nameless && segment->info.owner == ctx->place.uid &&
+    return !segment->nameless && !segment->loose && segment->info.owner == ctx->place.uid &&
            segment->backend->is_current(&ctx->place, segment->info.name, segment->candidate,
                                         &segment->mapping);
 }

@@ -45,13 +45,39 @@ static int smem__sweep_unlocked(void *arg, const char *name)
     return 0;
 }
 
-/* A segment whose maker died before its header was complete: all that is known
-   is its key, its size, and that it is not older than its entry. */
-static bool smem__is_half_made(const smem__found *found, const smem__entry *entry, int64_t made)
+/* [slot]: where it should be. */
+static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce,
+                                uint32_t slot)
+{
+    if (slot < count && entries[slot].gate_plus_1 && entries[slot].nonce == nonce)
+        return true;
+    for (uint32_t i = 0; i < count; i++)
+        if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
+            return true;
+    return false;
+}
+
+/*
+ * A segment whose maker died before its header was complete: all that is known is its
+ * key, its size, and that it is not older than its entry. The entry was read before the
+ * gate was entered: if it has gone since, its maker came to an end, and what stands on the
+ * key now is another program's. 1, 0 or an error.
+ */
+static int smem__is_half_made(const smem__gate *gate, const smem__found *found,
+                              const smem__entry *entry, int64_t made)
 {
     static const char zero[sizeof found->header.magic];
-    return memcmp(found->header.magic, zero, sizeof zero) == 0 &&
-           found->object.size == entry->size && made >= entry->since;
+    smem__entry *entries;
+    uint32_t count;
+    if (memcmp(found->header.magic, zero, sizeof zero) != 0 ||
+        found->object.size != entry->size || made < entry->since)
+        return 0;
+    int rc = smem__journal_read(gate, &entries, &count);
+    if (rc != 0)
+        return rc;
+    rc = smem__is_journalled(entries, count, entry->nonce, UINT32_MAX);
+    free(entries);
+    return rc;
 }
 
 /* Judge one claimed SysV segment. True: the entry is done with. */
@@ -62,9 +88,11 @@ static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
     smem_flight flight = {0};
     int rc = smem__found_read(found);
     bool ours = rc == 0 && found->header.nonce == entry->nonce;
-    if (!ours && !(rc == SMEM_E_FORMAT && smem__is_half_made(found, entry, made)))
-        return rc == 0 || rc == SMEM_E_FORMAT; /* a stranger on our key */
-    if (ours) {
+    if (!ours) {
+        int half = rc == SMEM_E_FORMAT ? smem__is_half_made(gate, found, entry, made) : 0;
+        if (half != 1) /* a stranger on our key, or it is not known what */
+            return half == 0 && (rc == 0 || rc == SMEM_E_FORMAT);
+    } else {
         smem__count_flight(ctx, &found->header, &flight);
         if (smem__is_kept(ctx, found, "") || smem__in_flight(&flight))
             return false;
@@ -110,18 +138,6 @@ smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsig
         .since = since,
         .key = smem__sysv_key(ctx->place.uid, name, candidate),
     };
-}
-
-/* [slot]: where it should be. */
-static bool smem__is_journalled(const smem__entry *entries, uint32_t count, uint64_t nonce,
-                                uint32_t slot)
-{
-    if (slot < count && entries[slot].gate_plus_1 && entries[slot].nonce == nonce)
-        return true;
-    for (uint32_t i = 0; i < count; i++)
-        if (entries[i].gate_plus_1 && entries[i].nonce == nonce)
-            return true;
-    return false;
 }
 
 /* Journal it again if the journal has lost it. The caller holds table_lock. */
