@@ -150,6 +150,49 @@ TEST(strange_families)
     smem_close(ctx);
 }
 
+/* The journal is SysV's. */
+static void use_posix_names(smem_context *ctx)
+{
+    smem_info info;
+    smem_segment *made, *found;
+    smem_spec spec = {.name = check_name("p"),
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    CHECK_CODE(smem_attach(ctx, check_name("p"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    CHECK_CODE(smem_stat(ctx, check_name("p"), &info, NULL), SMEM_E_NOT_FOUND);
+    CHECK_CODE(smem_unlink(ctx, check_name("p")), SMEM_E_NOT_FOUND);
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    CHECK_EQ(smem_info_of(made)->backend, SMEM_POSIX);
+    CHECK_CODE(smem_create(ctx, &spec, &found), SMEM_E_EXISTS);
+    spec.flags = SMEM_REPLACE;
+    CHECK_OK(smem_create(ctx, &spec, &found));
+    CHECK_EQ(smem_is_current(made), 0);
+    CHECK_OK(smem_unlink(ctx, check_name("p")));
+    smem_detach(found);
+    smem_detach(made);
+}
+
+/* A SysV segment that has the name, though its journal was lost, keeps it. */
+TEST(strange_journal_and_a_living_name)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *sysv, *refused;
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), &sysv));
+    CHECK_EQ(unlink(path_of('u', "journal")), 0);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_CODE(create_on(other, SMEM_POSIX, check_name("a"), &refused), SMEM_E_SECURITY);
+    CHECK_CODE(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused), SMEM_E_SECURITY);
+    CHECK_CODE(smem_unlink(other, check_name("a")), SMEM_E_SECURITY);
+    remove_strange(path_of('u', "journal"), FIFO);
+    CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused));
+    smem_detach(refused);
+    smem_detach(sysv);
+    smem_close(other);
+    smem_close(ctx);
+}
+
 /* What stands where the user's journal belongs is refused by who needs it, and left alone. */
 TEST(strange_journals)
 {
@@ -170,6 +213,7 @@ TEST(strange_journals)
         }
         CHECK_OK(create_on(ctx, SMEM_POSIX, NULL, &made)); /* needs no gate */
         smem_detach(made);
+        use_posix_names(ctx);
         rc = smem_reclaim(ctx, NULL);
         CHECK(rc == 0 || is_refusal(rc));
         if (kind == EMPTY) /* as ever: gone when nothing is in it */
