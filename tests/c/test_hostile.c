@@ -7,6 +7,7 @@
  */
 #include "check.h"
 
+#include "os/backend.h"
 #include "os/syscalls.h"
 #include "segment/layout.h"
 
@@ -15,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int backend;
@@ -620,7 +623,53 @@ TEST(fds_taken_over)
     smem_close(ctx);
 }
 
+/* ---- a program of another user's --------------------------------------------------- */
+
+enum { NOT_SECURE = 77 };
+
+static int heeds_its_starter(void)
+{
+    return getauxval(AT_SECURE) ? smem__environment("SHAREDMEM_FAMILY") != NULL : NOT_SECURE;
+}
+
+static void copy_self(const char *path)
+{
+    char piece[1 << 16];
+    ssize_t n;
+    int from = open("/proc/self/exe", O_RDONLY), to = open(path, O_CREAT | O_WRONLY, 0755);
+    CHECK(from >= 0 && to >= 0);
+    while ((n = read(from, piece, sizeof piece)) > 0)
+        CHECK_EQ(write(to, piece, (size_t)n), n);
+    CHECK_EQ(fchown(to, NOBODY, NOBODY), 0);
+    CHECK_EQ(fchmod(to, 04755), 0);
+    close(from);
+    close(to);
+}
+
+/* Who starts a program of another user's says nothing to it by the environment. */
+TEST(environment_of_a_setuid_program)
+{
+    char path[512];
+    int status;
+    if (geteuid() != 0)
+        check_skip("only root can make another user's program");
+    snprintf(path, sizeof path, "%s/setuid", check_directory());
+    copy_self(path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execle(path, path, "--heeds", NULL, (char *[]){"SHAREDMEM_FAMILY=starter", NULL});
+        _exit(NOT_SECURE);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(unlink(path), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_SECURE)
+        check_skip("no program changes its user here (nosuid)");
+    CHECK_EQ(status, 0);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--heeds") == 0)
+        return heeds_its_starter();
     return check_main_on_backend(argc, argv, &backend);
 }
