@@ -129,7 +129,9 @@ enum {
     X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
       "make a new one; nothing can be put into this one any more")              \
     X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
-      "lay it into a segment and put its name, or give a larger buffer")
+      "lay it into a segment and put its name, or give a larger buffer")        \
+    X(EXPOSED, 4032, EACCES, "others can write to it, so what it holds is not trusted", \
+      "take the permissions 022 away; sharedmem makes queues and locks with 600")
 
 enum smem_status {
     SMEM_OK = 0,
