@@ -101,6 +101,7 @@ MODULES = (
     ("errors",),
     ("dtypes",),
     ("atomic",),
+    ("places",),
     ("participant",),
     ("warm",),
     # The class knows how it is pickled, and loading makes one; it has a lock, which has a name.
@@ -441,6 +442,7 @@ WHEEL = {
     "sharedmem/installation.py",
     "sharedmem/heap.py",
     "sharedmem/pickling.py",
+    "sharedmem/places.py",
     "sharedmem/pool.py",
     "sharedmem/transport.py",
     "sharedmem/py.typed",

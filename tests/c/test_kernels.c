@@ -11,9 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -231,6 +234,58 @@ TEST(no_byte_locks)
     smem__sys.fcntl_lock = lock_without_bytes;
     use_all();
     CHECK(!smem__byte_locks());
+}
+
+/* As overlayfs does: what is mapped is another file than the one that is open. */
+static void *map_another_file(void *to, size_t size, int prot, int flags, int fd, off_t at)
+{
+    return fd < 0 ? real.mmap(to, size, prot, flags, fd, at)
+                  : real.mmap(to, size, prot, flags | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Where no directory's mappings carry a lock nobody takes part, and nothing is left there. */
+TEST(no_lock_in_a_mapping)
+{
+    smem_options options = {.directory = check_directory()};
+    smem_context *ctx;
+    keep_real();
+    smem__sys.mmap = map_another_file;
+    CHECK_CODE(smem_open(&options, &ctx), SMEM_E_PLACE);
+    CHECK_EQ(check_files('t'), 0);
+    options.observe = 1;
+    CHECK_CODE(smem_open(&options, &ctx), SMEM_E_PLACE);
+}
+
+static int find_no_room(const char *path, int flags, mode_t mode)
+{
+    if (!(flags & O_CREAT))
+        return real.open(path, flags, mode);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* A tmpfs that is full is not left for another directory. */
+TEST(no_room_to_try_a_lock)
+{
+    smem_context *ctx = check_open(NULL), *other;
+    smem_options options = {.directory = check_directory()};
+    struct statfs system;
+    CHECK_EQ(statfs(check_directory(), &system), 0);
+    bool known = system.f_type == TMPFS_MAGIC;
+    smem_segment *made, *found;
+    keep_real();
+    CHECK_OK(create_on(ctx, SMEM_POSIX, check_name("a"), 0, &made));
+    options.observe = 1; /* a member may need a file of its own */
+    smem__sys.open = find_no_room;
+    CHECK_CODE(smem_open(&options, &other), known ? 0 : SMEM_E_NO_ROOM);
+    if (known) {
+        CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &found));
+        smem_detach(found);
+        smem_close(other);
+    }
+    smem_detach(made);
+    smem__sys.open = real.open;
+    smem_close(ctx);
 }
 
 static void hold_until_killed(check_peer *parent, void *arg)

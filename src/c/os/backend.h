@@ -23,6 +23,8 @@ typedef struct smem__place {
     char directory[256]; /* of all files of ours; no slash at the end */
     bool has_posix;      /* false: only sysv can hold segments here */
     uint32_t uid;        /* effective */
+    uint32_t anybody;    /* the uid whose files may be anybody's; UINT32_MAX: none */
+    bool has_uid_map;    /* /proc has told it */
     size_t page;
     uint8_t boot[16];    /* boot id */
     uint64_t ipc;        /* inode of the IPC namespace */
@@ -31,7 +33,11 @@ typedef struct smem__place {
     bool huge;           /* ask for huge pages */
 } smem__place;
 
-/* [directory] NULL: /dev/shm, else a private directory for the lock files. */
+/*
+ * [directory] NULL: /dev/shm. Where that cannot be used, or a mapping there does not
+ * carry its file's lock, a directory for the lock files alone. SMEM_E_PLACE: there is
+ * none; SMEM_E_UNMAPPED: our files could not be told from anybody's.
+ */
 int smem__place_find(smem__place *place, const char *directory);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */

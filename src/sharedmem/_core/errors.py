@@ -132,6 +132,7 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_FORMAT": SegmentFormatError,
     "SMEM_E_VERSION": SegmentFormatError,
     "SMEM_E_SECURITY": SegmentSecurityError,
+    "SMEM_E_UNMAPPED": SegmentSecurityError,
     "SMEM_E_EXPOSED": SegmentSecurityError,
     "SMEM_E_NO_ROOM": NoRoomError,
     "SMEM_E_LIMIT": ShareLimitError,
