@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -524,6 +525,63 @@ TEST(unlink_after_who_died_replacing)
     CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
     smem_detach(old);
     CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+}
+
+/* ---- another IPC namespace ------------------------------------------------------------ */
+
+/* Child: goes on in a namespace of its own, uses the library there, and sweeps. */
+static void leave_the_namespace(check_peer *parent, void *arg)
+{
+    smem_context *ctx = arg;
+    smem_segment *made, *found;
+    if (unshare(CLONE_NEWIPC) != 0) {
+        check_tell(parent, 0);
+        return;
+    }
+    CHECK_CODE(smem_attach(ctx, check_name("b"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), 0, &made));
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    check_tell(parent, 1);
+    check_hear(parent);
+    CHECK_EQ(smem_is_current(made), 1);
+    smem_detach(made);
+}
+
+/* Child: has what its parent has, and frees nothing. */
+static void keep_until_killed(check_peer *parent, void *arg)
+{
+    (void)arg;
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* A process that changes its IPC namespace sweeps that one, and leaves the other's journal alone. */
+TEST(ipc_namespace_that_is_left)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made, *received;
+    smem_reclaimed freed;
+    uint64_t ticket;
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("b"), 0, &made));
+    smem_info info = *smem_info_of(made);
+    CHECK_OK(smem_ticket_issue(made, &ticket));
+    smem_detach(made); /* in flight */
+    check_peer child = check_fork(leave_the_namespace, ctx);
+    if (check_hear(&child) == 0)
+        check_skip("no IPC namespace");
+    CHECK_OK(smem_reclaim(ctx, &freed));
+    CHECK_EQ(freed.segments, 0);
+    CHECK_OK(smem_receive(ctx, SMEM_SYSV, check_name("b"), info.nonce, SMEM_READ_WRITE, ticket,
+                          &received));
+    check_peer last = check_fork(keep_until_killed, ctx);
+    CHECK_EQ(check_hear(&last), 1);
+    smem_detach(received);
+    check_kill(&last);
+    CHECK_OK(smem_reclaim(ctx, &freed));
+    CHECK_EQ(freed.segments, 1); /* it is journalled as ever */
+    check_tell(&child, 1);
+    CHECK_EQ(check_wait(&child), 0);
     smem_close(ctx);
 }
 

@@ -27,7 +27,7 @@ typedef struct smem__place {
     bool has_uid_map;    /* /proc has told it */
     size_t page;
     uint8_t boot[16];    /* boot id */
-    uint64_t ipc;        /* inode of the IPC namespace */
+    uint64_t ipc;        /* inode of the IPC namespace, when it was found */
     uint64_t device;     /* st_dev of the directory: the mount */
     uint64_t pid_space;  /* inode of the PID namespace */
     bool huge;           /* ask for huge pages */
@@ -39,6 +39,10 @@ typedef struct smem__place {
  * none; SMEM_E_UNMAPPED: our files could not be told from anybody's.
  */
 int smem__place_find(smem__place *place, const char *directory);
+
+/* The inode of the IPC namespace in which this thread would find a key now: unshare()
+   changes it, and what another one's key leads to here says nothing of its segment. */
+uint64_t smem__ipc_space(void);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);

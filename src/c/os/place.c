@@ -21,6 +21,11 @@ static uint64_t smem__namespace(const char *path)
     return smem__sys.stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
+uint64_t smem__ipc_space(void)
+{
+    return smem__namespace("/proc/thread-self/ns/ipc");
+}
+
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"; zeros where /proc is not mounted. */
 static void smem__boot_id(uint8_t out[16])
 {
@@ -244,7 +249,7 @@ int smem__place_find(smem__place *place, const char *directory)
     const char *huge = smem__environment("SHAREDMEM_HUGE");
     place->huge = !(huge && strcmp(huge, "0") == 0);
     smem__boot_id(place->boot);
-    place->ipc = smem__namespace("/proc/self/ns/ipc");
+    place->ipc = smem__ipc_space();
     place->pid_space = smem__namespace("/proc/self/ns/pid");
     return 0;
 }
