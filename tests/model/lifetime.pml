@@ -34,6 +34,7 @@
  *   FAULT_JOIN_WITHOUT_LOOK       joiner does not look whether the file is at its path (P3)
  *   FAULT_LEAVE_LOOSE             who left and comes back maps without a lock (P3)
  *   FAULT_KEEP_CLAIM              who leaves keeps the exclusive lock (attachers starve)
+ *   FAULT_LOCK_GOES_WITH_FD       a directory where mappings carry no lock is used (P2)
  *   FAULT_TEMP_PERSISTS           a half-done replace counts as persistent (P7)
  */
 
@@ -132,7 +133,11 @@ bit forked;
 #define FD_LOCKED(i, l) (FD_HAS(0, i, l) || FD_HAS(1, i, l) || FD_HAS(2, i, l) || FD_HAS(3, i, l))
 /* F_OFD_SETLK by a fresh fd that has no lock yet */
 #define MAY_SHARE(i) (!FD_LOCKED(i, EXCLUSIVE) && !KEPT(i))
+#ifndef FAULT_LOCK_GOES_WITH_FD
 #define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !MAPPED(i))
+#else
+#define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED))
+#endif
 #define B1(p, i) (fd[p] == (i) && byte1[p])
 #define MAY_BYTE1(i) (!B1(0, i) && !B1(1, i) && !B1(2, i) && !B1(3, i))
 #define LINKED(i) (at == (i) || temp == (i))
