@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import select
 import sys
 from types import FrameType
 from typing import Any
 
-from sharedmem import _core
+from sharedmem import _core, places
 from sharedmem._core.errors import (
     SegmentFormatError,
     SegmentNameError,
     SegmentSecurityError,
+    ShareLimitError,
     make,
 )
 from sharedmem._core.segment import Context
@@ -82,17 +84,30 @@ def _is_command_line() -> bool:
     return os.path.basename(sys.argv[0] if sys.argv else "") == "sharedmem"
 
 
-def _join() -> Context:
-    if _is_command_line():
-        return Context(observe=True)
+def _open() -> Context:
     try:
+        if _is_command_line():
+            return Context(observe=True)
         return Context(None, _multiprocessing_parent(), None, _REAPER)
+    except ShareLimitError as error:
+        if error.errno != errno.ENOSYS:  # a limit, not the lack of a place
+            raise
+        reasons = "; ".join(map(places.why_not, places.DIRECTORIES))
+        text = f"no directory can hold the files that processes share: {reasons}"
+        raise make(ShareLimitError, errno.ENOSYS, text, places.REMEDY, None) from None
+
+
+def _join() -> Context:
+    try:
+        return _open()
     except SegmentNameError as error:
         name = os.environ.get(_VARIABLE)
         raise make(
             SegmentNameError, 22, f"{_VARIABLE} holds no valid name", error.remedy, name
         ) from None
     except (SegmentSecurityError, SegmentFormatError) as error:
+        if error.errno == errno.EPERM:  # no file's fault: users cannot be told apart
+            raise
         name = os.environ.get(_VARIABLE, "")
         text = f"the file of the family in {_VARIABLE}, /dev/shm/smem.{os.geteuid()}.f.{name}: {error}"
         remedy = "choose another family, or remove the file if nobody lives in that one"

@@ -253,7 +253,7 @@ class Lock(CoreLock, _Shared):
     name : str, optional
         To `attach` it by; random when not given.
     **sharing
-        ``persistent``, ``replace``, ``backend`` and ``permissions``, as for
+        ``persistent``, ``replace``, ``backend`` and ``permissions`` (none of 0o022), as for
         `sharedmem.empty`.
 
     Attributes

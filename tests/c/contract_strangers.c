@@ -463,7 +463,6 @@ TEST(no_place_for_files)
     smem_options options = {.directory = "/nonexistent/directory"};
     smem_context *ctx;
     smem_segment *segment;
-    CHECK_EQ(setenv("XDG_RUNTIME_DIR", check_directory(), 1), 0);
     CHECK_OK(smem_open(&options, &ctx));
     smem_spec spec = vector(check_name("place"));
     int rc = smem_create(ctx, &spec, &segment);

@@ -89,6 +89,11 @@
     X(fchmod, EPERM, LASTS, (SAME))                                                            \
     X(fchmod, EROFS, LASTS, (SAME))                                                            \
     X(fchmod, EIO, LASTS, (SAME))                                                              \
+    /* fchown(2), without /proc: whether the kernel knows a uid */                             \
+    X(fchown, EINVAL, LASTS, ())                                                               \
+    X(fchown, EPERM, LASTS, ())                                                                \
+    X(fchown, EROFS, LASTS, ())                                                                \
+    X(fchown, EIO, LASTS, ())                                                                  \
     /* ftruncate(2): a segment that is not reserved; the journal */                            \
     X(ftruncate, EFBIG, LASTS, (SAME, SMEM_E_SIZE))                                            \
     X(ftruncate, EINVAL, LASTS, (SAME)) /* larger than the file system holds */                \

@@ -24,6 +24,7 @@
     X(stat, int, -1, (const char *path, struct stat *out), (path, out))                        \
     X(fstatfs, int, -1, (int fd, struct statfs *out), (fd, out))                               \
     X(fchmod, int, -1, (int fd, mode_t mode), (fd, mode))                                      \
+    X(fchown, int, -1, (int fd, uid_t owner, gid_t group), (fd, owner, group))                 \
     X(ftruncate, int, -1, (int fd, off_t size), (fd, size))                                    \
     X(fallocate, int, -1, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))      \
     X(fcntl_lock, int, -1, (int fd, int command, struct flock *lock), (fd, command, lock))     \

@@ -7,6 +7,7 @@
  */
 #include "check.h"
 
+#include "os/backend.h"
 #include "os/syscalls.h"
 #include "segment/layout.h"
 
@@ -15,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int backend;
@@ -150,6 +153,49 @@ TEST(strange_families)
     smem_close(ctx);
 }
 
+/* The journal is SysV's. */
+static void use_posix_names(smem_context *ctx)
+{
+    smem_info info;
+    smem_segment *made, *found;
+    smem_spec spec = {.name = check_name("p"),
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    CHECK_CODE(smem_attach(ctx, check_name("p"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    CHECK_CODE(smem_stat(ctx, check_name("p"), &info, NULL), SMEM_E_NOT_FOUND);
+    CHECK_CODE(smem_unlink(ctx, check_name("p")), SMEM_E_NOT_FOUND);
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    CHECK_EQ(smem_info_of(made)->backend, SMEM_POSIX);
+    CHECK_CODE(smem_create(ctx, &spec, &found), SMEM_E_EXISTS);
+    spec.flags = SMEM_REPLACE;
+    CHECK_OK(smem_create(ctx, &spec, &found));
+    CHECK_EQ(smem_is_current(made), 0);
+    CHECK_OK(smem_unlink(ctx, check_name("p")));
+    smem_detach(found);
+    smem_detach(made);
+}
+
+/* A SysV segment that has the name, though its journal was lost, keeps it. */
+TEST(strange_journal_and_a_living_name)
+{
+    smem_context *ctx = check_open(NULL), *other = check_open(NULL);
+    smem_segment *sysv, *refused;
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), &sysv));
+    CHECK_EQ(unlink(path_of('u', "journal")), 0);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_CODE(create_on(other, SMEM_POSIX, check_name("a"), &refused), SMEM_E_SECURITY);
+    CHECK_CODE(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused), SMEM_E_SECURITY);
+    CHECK_CODE(smem_unlink(other, check_name("a")), SMEM_E_SECURITY);
+    remove_strange(path_of('u', "journal"), FIFO);
+    CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused));
+    smem_detach(refused);
+    smem_detach(sysv);
+    smem_close(other);
+    smem_close(ctx);
+}
+
 /* What stands where the user's journal belongs is refused by who needs it, and left alone. */
 TEST(strange_journals)
 {
@@ -170,6 +216,7 @@ TEST(strange_journals)
         }
         CHECK_OK(create_on(ctx, SMEM_POSIX, NULL, &made)); /* needs no gate */
         smem_detach(made);
+        use_posix_names(ctx);
         rc = smem_reclaim(ctx, NULL);
         CHECK(rc == 0 || is_refusal(rc));
         if (kind == EMPTY) /* as ever: gone when nothing is in it */
@@ -576,7 +623,53 @@ TEST(fds_taken_over)
     smem_close(ctx);
 }
 
+/* ---- a program of another user's --------------------------------------------------- */
+
+enum { NOT_SECURE = 77 };
+
+static int heeds_its_starter(void)
+{
+    return getauxval(AT_SECURE) ? smem__environment("SHAREDMEM_FAMILY") != NULL : NOT_SECURE;
+}
+
+static void copy_self(const char *path)
+{
+    char piece[1 << 16];
+    ssize_t n;
+    int from = open("/proc/self/exe", O_RDONLY), to = open(path, O_CREAT | O_WRONLY, 0755);
+    CHECK(from >= 0 && to >= 0);
+    while ((n = read(from, piece, sizeof piece)) > 0)
+        CHECK_EQ(write(to, piece, (size_t)n), n);
+    CHECK_EQ(fchown(to, NOBODY, NOBODY), 0);
+    CHECK_EQ(fchmod(to, 04755), 0);
+    close(from);
+    close(to);
+}
+
+/* Who starts a program of another user's says nothing to it by the environment. */
+TEST(environment_of_a_setuid_program)
+{
+    char path[512];
+    int status;
+    if (geteuid() != 0)
+        check_skip("only root can make another user's program");
+    snprintf(path, sizeof path, "%s/setuid", check_directory());
+    copy_self(path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execle(path, path, "--heeds", NULL, (char *[]){"SHAREDMEM_FAMILY=starter", NULL});
+        _exit(NOT_SECURE);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(unlink(path), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_SECURE)
+        check_skip("no program changes its user here (nosuid)");
+    CHECK_EQ(status, 0);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--heeds") == 0)
+        return heeds_its_starter();
     return check_main_on_backend(argc, argv, &backend);
 }

@@ -11,9 +11,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -231,6 +235,58 @@ TEST(no_byte_locks)
     smem__sys.fcntl_lock = lock_without_bytes;
     use_all();
     CHECK(!smem__byte_locks());
+}
+
+/* As overlayfs does: what is mapped is another file than the one that is open. */
+static void *map_another_file(void *to, size_t size, int prot, int flags, int fd, off_t at)
+{
+    return fd < 0 ? real.mmap(to, size, prot, flags, fd, at)
+                  : real.mmap(to, size, prot, flags | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Where no directory's mappings carry a lock nobody takes part, and nothing is left there. */
+TEST(no_lock_in_a_mapping)
+{
+    smem_options options = {.directory = check_directory()};
+    smem_context *ctx;
+    keep_real();
+    smem__sys.mmap = map_another_file;
+    CHECK_CODE(smem_open(&options, &ctx), SMEM_E_PLACE);
+    CHECK_EQ(check_files('t'), 0);
+    options.observe = 1;
+    CHECK_CODE(smem_open(&options, &ctx), SMEM_E_PLACE);
+}
+
+static int find_no_room(const char *path, int flags, mode_t mode)
+{
+    if (!(flags & O_CREAT))
+        return real.open(path, flags, mode);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* A tmpfs that is full is not left for another directory. */
+TEST(no_room_to_try_a_lock)
+{
+    smem_context *ctx = check_open(NULL), *other;
+    smem_options options = {.directory = check_directory()};
+    struct statfs system;
+    CHECK_EQ(statfs(check_directory(), &system), 0);
+    bool known = system.f_type == TMPFS_MAGIC;
+    smem_segment *made, *found;
+    keep_real();
+    CHECK_OK(create_on(ctx, SMEM_POSIX, check_name("a"), 0, &made));
+    options.observe = 1; /* a member may need a file of its own */
+    smem__sys.open = find_no_room;
+    CHECK_CODE(smem_open(&options, &other), known ? 0 : SMEM_E_NO_ROOM);
+    if (known) {
+        CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &found));
+        smem_detach(found);
+        smem_close(other);
+    }
+    smem_detach(made);
+    smem__sys.open = real.open;
+    smem_close(ctx);
 }
 
 static void hold_until_killed(check_peer *parent, void *arg)
@@ -469,6 +525,63 @@ TEST(unlink_after_who_died_replacing)
     CHECK_CODE(smem_attach(ctx, check_name("a"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
     smem_detach(old);
     CHECK_OK(smem_reclaim(ctx, NULL));
+    smem_close(ctx);
+}
+
+/* ---- another IPC namespace ------------------------------------------------------------ */
+
+/* Child: goes on in a namespace of its own, uses the library there, and sweeps. */
+static void leave_the_namespace(check_peer *parent, void *arg)
+{
+    smem_context *ctx = arg;
+    smem_segment *made, *found;
+    if (unshare(CLONE_NEWIPC) != 0) {
+        check_tell(parent, 0);
+        return;
+    }
+    CHECK_CODE(smem_attach(ctx, check_name("b"), SMEM_READ_WRITE, &found), SMEM_E_NOT_FOUND);
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), 0, &made));
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    check_tell(parent, 1);
+    check_hear(parent);
+    CHECK_EQ(smem_is_current(made), 1);
+    smem_detach(made);
+}
+
+/* Child: has what its parent has, and frees nothing. */
+static void keep_until_killed(check_peer *parent, void *arg)
+{
+    (void)arg;
+    check_tell(parent, 1);
+    check_hear(parent);
+}
+
+/* A process that changes its IPC namespace sweeps that one, and leaves the other's journal alone. */
+TEST(ipc_namespace_that_is_left)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made, *received;
+    smem_reclaimed freed;
+    uint64_t ticket;
+    CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("b"), 0, &made));
+    smem_info info = *smem_info_of(made);
+    CHECK_OK(smem_ticket_issue(made, &ticket));
+    smem_detach(made); /* in flight */
+    check_peer child = check_fork(leave_the_namespace, ctx);
+    if (check_hear(&child) == 0)
+        check_skip("no IPC namespace");
+    CHECK_OK(smem_reclaim(ctx, &freed));
+    CHECK_EQ(freed.segments, 0);
+    CHECK_OK(smem_receive(ctx, SMEM_SYSV, check_name("b"), info.nonce, SMEM_READ_WRITE, ticket,
+                          &received));
+    check_peer last = check_fork(keep_until_killed, ctx);
+    CHECK_EQ(check_hear(&last), 1);
+    smem_detach(received);
+    check_kill(&last);
+    CHECK_OK(smem_reclaim(ctx, &freed));
+    CHECK_EQ(freed.segments, 1); /* it is journalled as ever */
+    check_tell(&child, 1);
+    CHECK_EQ(check_wait(&child), 0);
     smem_close(ctx);
 }
 

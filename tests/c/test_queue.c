@@ -727,6 +727,36 @@ TEST(who_may_not_write_has_no_queue)
     end(&queue);
 }
 
+/* Its items are pickles to some. */
+TEST(what_others_can_write_is_no_queue)
+{
+    smem_queue queue;
+    smem_segment *segment;
+    smem_queue_spec jobs = {
+        .name = check_name("jobs"), .backend = backend, .limit = LIMIT, .room = ROOM, .spare = 16};
+    ctx = check_open(NULL);
+    for (uint32_t bit = 1; bit <= 0100; bit *= 2) {
+        smem_spec spec = {.name = check_name("a"),
+                          .backend = backend,
+                          .permissions = 0600 | bit,
+                          .dtype = "[('queue-2 4 64 0', '|V1')]",
+                          .itemsize = 1,
+                          .ndim = 1,
+                          .shape = (int64_t[]){4096}};
+        int code = bit & 022 ? SMEM_E_EXPOSED : 0;
+        CHECK_OK(smem_create(ctx, &spec, &segment));
+        CHECK_CODE(smem_queue_attach(ctx, check_name("a"), &queue), code);
+        if (code == 0)
+            smem_detach(queue.segment);
+        smem_detach(segment);
+        jobs.permissions = 0600 | bit;
+        CHECK_CODE(smem_queue_create(ctx, &jobs, &queue), code);
+        if (code == 0)
+            smem_detach(queue.segment);
+    }
+    smem_close(ctx);
+}
+
 TEST(who_finds_its_name_has_the_same_queue)
 {
     smem_queue_spec spec = {

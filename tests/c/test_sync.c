@@ -97,6 +97,27 @@ TEST(one_is_found_by_name_and_kind)
     end(&f);
 }
 
+TEST(what_others_can_write_is_no_kind)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made;
+    int created;
+    for (uint32_t bit = 1; bit <= 0100; bit *= 2) {
+        smem_sync_spec spec = {.name = check_name("it"),
+                               .backend = backend,
+                               .permissions = 0600 | bit,
+                               .kind = SMEM_KIND_LOCK};
+        int code = bit & 022 ? SMEM_E_EXPOSED : 0;
+        CHECK_CODE(smem_sync_create(ctx, &spec, &made), code);
+        if (code == 0)
+            smem_detach(made);
+        CHECK_CODE(smem_sync_attach_or_create(ctx, &spec, &made, &created), code);
+        if (code == 0)
+            smem_detach(made);
+    }
+    smem_close(ctx);
+}
+
 TEST(what_is_said_otherwise_is_no_kind)
 {
     static const char *const others[] = {

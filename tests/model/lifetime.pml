@@ -39,6 +39,7 @@
  *   FAULT_JOIN_WITHOUT_LOOK       joiner does not look whether the file is at its path (P3)
  *   FAULT_LEAVE_LOOSE             who left and comes back maps without a lock (P3)
  *   FAULT_KEEP_CLAIM              who leaves keeps the exclusive lock (attachers starve)
+ *   FAULT_LOCK_GOES_WITH_FD       a directory where mappings carry no lock is used (P2)
  *   FAULT_TEMP_PERSISTS           a half-done replace counts as persistent (P7)
  */
 
@@ -141,7 +142,11 @@ bit forked;
 /* F_OFD_SETLK by a fresh fd that has no lock yet */
 #define STRANGE(i, l) (stranger == (i) && claws == (l))
 #define MAY_SHARE(i) (!FD_LOCKED(i, EXCLUSIVE) && !KEPT(i) && !STRANGE(i, EXCLUSIVE))
+#ifndef FAULT_LOCK_GOES_WITH_FD
 #define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !MAPPED(i) && !STRANGE(i, SHARED))
+#else
+#define MAY_CLAIM(i) (MAY_SHARE(i) && !FD_LOCKED(i, SHARED) && !STRANGE(i, SHARED))
+#endif
 #define GATE_IS_FREE (!gate[0] && !gate[1] && !gate[2] && !gate[3])
 #define LINKED(i) (at == (i) || temp == (i))
 

@@ -22,6 +22,7 @@
  *   FAULT_COUNT_ONCE             tester counts before it attaches, under no gate (P2)
  *   FAULT_FREE_BEFORE_MAP        receiver frees the ticket, then attaches (P3)
  *   FAULT_JOURNAL_AFTER_SHMGET   a maker's death leaves what nobody finds (P7)
+ *   FAULT_ANOTHER_DIRECTORY      each process passes a gate of its own (P1, P2)
  *   FAULT_REUSED_ID              late test does not look at the nonce (P4)
  */
 
@@ -64,7 +65,11 @@ bit forked;
 #define BIT(set, i) (((set) >> (i)) & 1)
 #define ATTACHED(p, i) (BIT(maps[p], i) + (probe[p] == (i)))
 #define NATTCH(i) (ATTACHED(0, i) + ATTACHED(1, i) + ATTACHED(2, i) + ATTACHED(3, i))
+#ifndef FAULT_ANOTHER_DIRECTORY
 #define HELD(l) (gate[0] == (l) || gate[1] == (l) || gate[2] == (l) || gate[3] == (l))
+#else
+#define HELD(l) (gate[0] == (l) && me == 0 || gate[1] == (l) && me == 1 || gate[2] == (l) && me == 2)
+#endif
 #define LIVES(f) (family[0] == (f) || family[1] == (f) || family[2] == (f) || family[3] == (f))
 #define VALID(d) (!BIT(lapsed, d) && !BIT(spent, d))
 #define HOLDS(d, i) (sent > d && names[d] == (i) && VALID(d))

@@ -125,7 +125,19 @@ def test_journal_that_is_none(strange, name, request):
             call()
     array = sharedmem.ones(3)
     assert sharedmem.attach(array.name) is not None
-    del array
+    for call in sharedmem.attach, sharedmem.stat, sharedmem.unlink:
+        with pytest.raises(sharedmem.SegmentNotFoundError):
+            call(name)
+    array = sharedmem.zeros(3, name=name)
+    with pytest.raises(sharedmem.SegmentExistsError):
+        sharedmem.zeros(3, name=name)
+    other = sharedmem.zeros(3, name=name, replace=True)
+    assert sharedmem.attach(name) is not None and other.is_current() and not array.is_current()
+    sharedmem.unlink(name)
+    assert sharedmem.Lock(name=name).acquire()
+    queue = sharedmem.Queue(name=name + "-queue")
+    queue.put(array)
+    assert sharedmem.Queue.attach(queue.name).get().sum() == 0
 
 
 OTHER_NAMES = """
@@ -152,6 +164,51 @@ def test_names_that_are_none(bad):
     for call in sharedmem.attach, sharedmem.stat, sharedmem.unlink:
         with pytest.raises(sharedmem.SegmentNameError):
             call(bad)
+
+
+EXPOSED = """
+import os, sys, sharedmem
+from sharedmem.compat import npshmex
+for call in (
+    lambda: sharedmem.Queue.attach('queue'),
+    lambda: sharedmem.Lock.attach('lock'),
+    lambda: sharedmem.Lock.attach_or_create('lock'),
+    lambda: npshmex.shm_pop(sys.argv[1]),
+):
+    try:
+        call()
+    except sharedmem.SegmentSecurityError as error:
+        assert 'others can write to it' in str(error), error
+    else:
+        raise AssertionError('trusted')
+assert sharedmem.attach('array').sum() == 3  # elements are what they are
+"""
+
+CONTAINERS = """
+import subprocess
+from sharedmem.compat import npshmex
+containers = sharedmem.Queue(name='queue'), sharedmem.Lock(name='lock'), sharedmem.ones(3, name='array')
+key = npshmex.shm_put(np.array([{}, []], object))
+for bits in 0o620, 0o602:
+    for name in os.listdir('/dev/shm'):
+        if '.s.' in name:
+            os.chmod('/dev/shm/' + name, bits)
+    subprocess.run([sys.executable, '-c', sys.argv[1], key], check=True)
+npshmex.shm_del(key)
+"""
+
+
+def test_containers_that_others_can_write(namespace):  # noqa: F811
+    """What a queue, a lock or a pickle's array says is not believed where its permissions let others say it."""
+    run_apart("import numpy as np\n" + CONTAINERS, EXPOSED)
+
+
+@pytest.mark.parametrize("permissions", [0o620, 0o602, 0o666])
+def test_locks_that_others_could_write(backend, name, permissions):
+    """They are not made either, and leave no name."""
+    with pytest.raises(sharedmem.SegmentSecurityError, match="others can write"):
+        sharedmem.Lock(name=name, backend=backend, permissions=permissions)
+    assert not sharedmem.exists(name)
 
 
 FOREIGN_JOURNAL = """

@@ -120,7 +120,7 @@ enum {
     X(UNLINKED, 4014, ENOENT, "the segment has no name any more",              \
       "it cannot be sent by name: send a copy")                                \
     X(PLACE, 4015, ENOSYS, "no shared memory is to be had here",               \
-      "mount /dev/shm, or set XDG_RUNTIME_DIR and use sysv")                   \
+      "mount a tmpfs on /dev/shm, or use sysv")                                \
     X(OWNER_DIED, 4016, EOWNERDEAD, "the holder of the lock has died",          \
       "acquire it, see to what it guards, recover() and release it")           \
     X(NOT_HELD, 4017, EPERM, "the lock is not held by this process or thread", \
@@ -138,7 +138,11 @@ enum {
     X(SHUT, 4023, EPIPE, "the queue was shut down",                            \
       "make a new one; nothing can be put into this one any more")              \
     X(LENGTH, 4024, EMSGSIZE, "an item has no room in the queue or in the buffer", \
-      "lay it into a segment and put its name, or give a larger buffer")
+      "lay it into a segment and put its name, or give a larger buffer")        \
+    X(UNMAPPED, 4031, EPERM, "the kernel shows the owner of such files as it shows users whom this user namespace does not map", \
+      "map the uid: unshare --map-root-user, a container's subuids, or another user than nobody") \
+    X(EXPOSED, 4032, EACCES, "others can write to it, so what it holds is not trusted", \
+      "take the permissions 022 away; sharedmem makes queues and locks with 600")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -247,8 +251,9 @@ typedef struct smem_options {
  * [options] may be NULL. A forked child uses its parent's context as it is.
  * An observer joins no family, and frees nothing but what it is asked to; it
  * becomes a participant when it first creates, receives or issues a ticket.
- * SMEM_E_PLACE when neither /dev/shm nor a fall-back directory can be used;
- * SMEM_E_SECURITY when somebody else's file stands where ours must be.
+ * SMEM_E_PLACE when neither in /dev/shm nor in a fall-back directory a mapping keeps
+ * the lock of its file; SMEM_E_UNMAPPED where the kernel shows other users as this
+ * one; SMEM_E_SECURITY when somebody else's file stands where ours must be.
  */
 int smem_open(const smem_options *options, smem_context **out);
 

@@ -23,18 +23,28 @@ typedef struct smem__place {
     char directory[256]; /* of all files of ours; no slash at the end */
     bool has_posix;      /* false: only sysv can hold segments here */
     uint32_t uid;        /* effective */
+    uint32_t anybody;    /* the uid whose files may be anybody's; UINT32_MAX: none */
+    bool has_uid_map;    /* /proc has told it */
     size_t page;
     uint8_t boot[16];    /* boot id */
-    uint64_t ipc;        /* inode of the IPC namespace */
+    uint64_t ipc;        /* inode of the IPC namespace, when it was found */
     uint64_t device;     /* st_dev of the directory: the mount */
     uint64_t pid_space;  /* inode of the PID namespace */
     bool huge;           /* ask for huge pages */
 } smem__place;
 
-/* [directory] NULL: /dev/shm, else a private directory for the lock files. */
+/*
+ * [directory] NULL: /dev/shm. Where that cannot be used, or a mapping there does not
+ * carry its file's lock, a directory for the lock files alone. SMEM_E_PLACE: there is
+ * none; SMEM_E_UNMAPPED: our files could not be told from anybody's.
+ */
 int smem__place_find(smem__place *place, const char *directory);
 /* A child may be the first of another PID namespace. */
 void smem__place_after_fork(smem__place *place);
+
+/* The inode of the IPC namespace in which this thread would find a key now: unshare()
+   changes it, and what another one's key leads to here says nothing of its segment. */
+uint64_t smem__ipc_space(void);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);

@@ -1,11 +1,13 @@
 /* Where the files of a user are, and which boot and namespaces that is. */
 #include "os/backend.h"
 
+#include "base/point.h"
 #include "os/syscalls.h"
 #include "sharedmem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -17,6 +19,11 @@ static uint64_t smem__namespace(const char *path)
 {
     struct stat st;
     return smem__sys.stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+uint64_t smem__ipc_space(void)
+{
+    return smem__namespace("/proc/thread-self/ns/ipc");
 }
 
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"; zeros where /proc is not mounted. */
@@ -91,57 +98,158 @@ uint64_t smem__memory_total(void)
     return total;
 }
 
+static int smem__directory_statfs(const char *directory, struct statfs *out)
+{
+    int fd = smem__sys.open(directory, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = smem__sys.fstatfs(fd, out) == 0 ? 0 : -errno;
+    smem__sys.close(fd);
+    return rc;
+}
+
 uint64_t smem__place_size(const smem__place *place)
 {
     struct statfs system;
-    int fd = place->has_posix ? smem__sys.open(place->directory, O_RDONLY | O_CLOEXEC, 0) : -1;
-    if (fd < 0)
+    if (!place->has_posix || smem__directory_statfs(place->directory, &system) != 0)
         return UINT64_MAX;
-    int rc = smem__sys.fstatfs(fd, &system);
-    smem__sys.close(fd);
-    return rc == 0 && system.f_blocks ? (uint64_t)system.f_blocks * (uint64_t)system.f_bsize
-                                      : UINT64_MAX;
+    return system.f_blocks ? (uint64_t)system.f_blocks * (uint64_t)system.f_bsize : UINT64_MAX;
 }
 
-static bool smem__usable_directory(const char *path, uint64_t *device)
+/* ---- users ------------------------------------------------------------------ */
+
+/*
+ * The uid as which the kernel shows every owner that this user namespace does not
+ * map, UINT32_MAX where it maps them all. Not [known]: there is no /proc, and it is
+ * what it is unless somebody has changed it.
+ */
+static uint32_t smem__uid_of_anybody(bool *known)
+{
+    char text[64];
+    unsigned inside, outside, count, uid = 65534;
+    smem__read_text("/proc/self/uid_map", text, sizeof text);
+    *known = sscanf(text, "%u %u %u", &inside, &outside, &count) == 3;
+    if (*known && count == UINT32_MAX)
+        return UINT32_MAX;
+    smem__read_text("/proc/sys/kernel/overflowuid", text, sizeof text);
+    return sscanf(text, "%u", &uid) == 1 ? uid : 65534;
+}
+
+/* The same from the kernel's answer for an own file without a name: the last of all
+   uids is looked for in the map before the right to give the file away is. */
+static bool smem__maps_all_uids(int fd)
+{
+    return smem__sys.fchown(fd, UINT32_MAX - 1, (gid_t)-1) == 0 || errno != EINVAL;
+}
+
+/* ---- the directory ---------------------------------------------------------- */
+
+/* 1: what is locked by [locked], mapped and closed is so for who has [other] open. 0: not. */
+static int smem__mapping_carries(const smem__place *place, smem__file *locked,
+                                 const smem__file *other)
+{
+    void *pin = NULL;
+    int rc = smem__file_lock_wait(locked, SMEM__SHARED, 0, SMEM__BRIEFLY);
+    if (rc == 0)
+        rc = smem__file_pin(locked, place->page, &pin);
+    smem__file_close(locked);
+    if (rc == 0)
+        rc = smem__file_locked(other, 0);
+    smem__unpin(pin, place->page);
+    return rc < 0 ? rc : rc != SMEM__UNLOCKED;
+}
+
+/* -ENOENT: a sweep took the file for a dead one's. */
+static int smem__carries_once(smem__place *place, const char *path)
+{
+    smem__file one, same;
+    int rc = smem__file_open_or_make(path, place->uid, &one);
+    if (rc != 0)
+        return rc;
+    SMEM__POINT("place.probe-made", "an empty file of kind 't'; nothing locks it");
+    rc = smem__file_open(path, place->uid, true, &same);
+    smem__path_unlink(path);
+    if (!place->has_uid_map && smem__maps_all_uids(one.fd))
+        place->anybody = UINT32_MAX;
+    if (rc == 0)
+        rc = smem__mapping_carries(place, &same, &one);
+    smem__file_close(&one);
+    return rc;
+}
+
+/*
+ * Does the lock of a file go with its mapping in this directory? Everything here
+ * stands on that, and not every file system does it: overlayfs maps another file
+ * than the one that was opened. So it is tried.
+ *
+ * A full directory must not be left for another one, in which nobody else of this
+ * user is: there it is known of tmpfs.
+ */
+static int smem__place_carries(smem__place *place)
+{
+    char name[SMEM__RANDOM_NAME], path[SMEM__PATH_MAX];
+    struct statfs system;
+    int rc = smem__random_name(name);
+    if (rc == 0)
+        rc = smem__place_path(place, place->uid, 't', name, path);
+    if (rc != 0)
+        return rc;
+    for (unsigned turn = 0; turn < SMEM__BRIEFLY; turn++)
+        if ((rc = smem__carries_once(place, path)) != -ENOENT)
+            break;
+    if (rc == SMEM_E_NO_ROOM && smem__directory_statfs(place->directory, &system) == 0 &&
+        system.f_type == TMPFS_MAGIC)
+        return 1;
+    return rc;
+}
+
+/* 1: our files go to [path]; 0: they cannot. */
+static int smem__try_directory(smem__place *place, const char *path)
 {
     struct stat st;
     if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
         smem__sys.access(path, W_OK | X_OK) != 0)
-        return false;
-    *device = st.st_dev;
-    return true;
+        return 0;
+    strcpy(place->directory, path);
+    place->device = st.st_dev;
+    return smem__place_carries(place);
 }
 
-/* Without /dev/shm only the lock files need a directory. */
-static bool smem__fall_back_directory(smem__place *place)
+/*
+ * Without /dev/shm only the lock files need a directory. It is the same for all
+ * processes of the user, or their gates would not exclude each other: so nothing
+ * that differs from one to the next may choose it, as $TMPDIR would, or a login,
+ * as /run/user.
+ */
+static int smem__choose_directory(smem__place *place, const char *wish)
 {
-    const char *choices[] = {smem__environment("XDG_RUNTIME_DIR"), smem__environment("TMPDIR"),
-                             "/tmp"};
-    for (size_t i = 0; i < 3; i++)
-        if (choices[i] && strlen(choices[i]) < sizeof place->directory &&
-            smem__usable_directory(choices[i], &place->device)) {
-            strcpy(place->directory, choices[i]);
-            return true;
-        }
-    return false;
+    const char *choices[] = {wish, "/tmp", "/var/tmp"};
+    for (size_t i = 0; i < 3; i++) {
+        int rc = smem__try_directory(place, choices[i]);
+        place->has_posix = i == 0;
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
+    }
+    return SMEM_E_PLACE;
 }
 
 int smem__place_find(smem__place *place, const char *directory)
 {
     *place = (smem__place){.uid = geteuid(), .page = (size_t)sysconf(_SC_PAGESIZE)};
+    place->anybody = smem__uid_of_anybody(&place->has_uid_map);
     if (!directory)
         directory = "/dev/shm";
     if (strlen(directory) >= sizeof place->directory)
         return SMEM_E_PLACE;
-    strcpy(place->directory, directory);
-    place->has_posix = smem__usable_directory(directory, &place->device);
-    if (!place->has_posix && !smem__fall_back_directory(place))
-        return SMEM_E_PLACE;
+    int rc = smem__choose_directory(place, directory);
+    if (rc == 0 && place->uid == place->anybody)
+        rc = SMEM_E_UNMAPPED;
+    if (rc != 0)
+        return rc;
     const char *huge = smem__environment("SHAREDMEM_HUGE");
     place->huge = !(huge && strcmp(huge, "0") == 0);
     smem__boot_id(place->boot);
-    place->ipc = smem__namespace("/proc/self/ns/ipc");
+    place->ipc = smem__ipc_space();
     place->pid_space = smem__namespace("/proc/self/ns/pid");
     return 0;
 }

@@ -349,17 +349,9 @@ static int smem__posix_empty(const smem__object *object, uint64_t data_offset)
                                  (off_t)data_offset, (off_t)(object->size - data_offset));
     if (rc == 0)
         return 0;
-    /* No fallocate here: the same through a mapping. */
-    if (!smem__is_size(object->size))
-        return SMEM_E_SIZE;
-    size_t size = (size_t)(object->size - data_offset);
-    void *data = smem__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->file.fd,
-                                (off_t)data_offset);
-    if (data == MAP_FAILED)
-        return -errno;
-    rc = smem__sys.madvise(data, size, MADV_REMOVE) ? -errno : 0;
-    smem__sys.munmap(data, size);
-    return rc;
+    /* No holes here: cut off. Of what idle mappings still show only the header, which
+       stays, is ever looked at. */
+    return smem__file_resize(&object->file, data_offset);
 }
 
 static bool smem__posix_is_at(const smem__place *place, const char *name,

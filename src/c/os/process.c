@@ -94,7 +94,7 @@ uint64_t smem__monotonic_us(void)
 
 const char *smem__environment(const char *name)
 {
-    return getenv(name);
+    return secure_getenv(name); /* whoever starts a program of another user's chooses nothing in it */
 }
 
 int smem__process_self(void)

@@ -29,6 +29,7 @@ typedef struct smem__syscalls {
     int (*stat)(const char *path, struct stat *out);
     int (*fstatfs)(int fd, struct statfs *out);
     int (*fchmod)(int fd, mode_t mode);
+    int (*fchown)(int fd, uid_t owner, gid_t group);
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, int mode, off_t offset, off_t size);
     int (*fcntl_lock)(int fd, int command, struct flock *lock);

@@ -65,6 +65,12 @@ static int smem__birth_header(smem__birth *birth)
 
 /* ---- the name's old segment ------------------------------------------------ */
 
+/* Without the gate there is no SysV segment of the name, and none can come. */
+static bool smem__passes_over(const smem__birth *birth, const smem__backend *backend)
+{
+    return backend->needs_gate && birth->gate.file.fd < 0;
+}
+
 /* Stale ones go; a living one stays: SMEM_E_EXISTS unless it may be replaced. */
 static int smem__clear_name(smem__birth *birth)
 {
@@ -72,6 +78,8 @@ static int smem__clear_name(smem__birth *birth)
     bool replace = birth->spec->flags & SMEM_REPLACE;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old;
+        if (smem__passes_over(birth, *b))
+            continue;
         int rc = smem__find_on(ctx, *b, birth->name, ctx->place.uid, SMEM__TAKE, &old);
         if (rc == -ENOENT)
             continue;
@@ -93,6 +101,8 @@ static int smem__displace(smem__birth *birth, uint64_t keep)
     smem_context *ctx = birth->ctx;
     for (const smem__backend *const *b = smem__name_backends(SMEM_ANY); *b; b++) {
         smem__found old = {.backend = *b};
+        if (smem__passes_over(birth, *b))
+            continue;
         for (; old.candidate < (*b)->candidates; old.candidate++) {
             int rc = smem__find_candidate(ctx, birth->name, ctx->place.uid, SMEM__TAKE, &old);
             if (rc == -ENOENT)
@@ -231,11 +241,11 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
 {
     int rc = SMEM_E_PLACE;
     for (const smem__backend *const *b = smem__name_backends(backend); *b; b++) {
-        if ((*b)->needs_gate && birth->gate.file.fd < 0) {
+        if (smem__passes_over(birth, *b)) {
             int gate = smem__gate_enter(&birth->ctx->place, smem__name_gate(birth->name),
                                         SMEM__EXCLUSIVE, SMEM__LONG, &birth->gate);
-            if (gate != 0)
-                return gate;
+            if (gate != 0) /* not to be had, where posix has no room */
+                return rc == SMEM_E_NO_ROOM && gate == SMEM_E_SECURITY ? rc : gate;
         }
         rc = smem__birth_on(birth, *b, out);
         if (smem__is_full(rc) && smem__cache_trim(birth->ctx, 0) > 0)
@@ -255,6 +265,7 @@ static int smem__create_once(smem_context *ctx, const smem_spec *spec, const sme
     if (rc == 0 && birth.named) {
         rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &birth.gate);
+        rc = smem__without_gate(ctx, name, rc);
         if (rc == 0)
             rc = smem__clear_name(&birth);
     }
@@ -376,13 +387,16 @@ static int smem__unlink(smem_context *ctx, const smem__name *name, uint64_t nonc
     smem__gate gate;
     int rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__EXCLUSIVE, SMEM__LONG,
                               &gate);
+    const smem__gate *entered = rc == 0 ? &gate : NULL;
+    rc = smem__without_gate(ctx, name, rc);
     if (rc != 0)
         return rc;
-    rc = smem__unlink_first(ctx, name, nonce, &gate);
+    rc = smem__unlink_first(ctx, name, nonce, entered);
     int more = rc == 0 && !nonce ? 0 : SMEM_E_NOT_FOUND;
     while (more == 0)
-        more = smem__unlink_first(ctx, name, 0, &gate);
-    smem__gate_leave(&gate);
+        more = smem__unlink_first(ctx, name, 0, entered);
+    if (entered)
+        smem__gate_leave(&gate);
     return rc == 0 && more != SMEM_E_NOT_FOUND ? more : rc;
 }
 

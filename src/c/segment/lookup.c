@@ -127,6 +127,18 @@ int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum s
     return SMEM_E_NOT_FOUND;
 }
 
+int smem__without_gate(smem_context *ctx, const smem__name *name, int rc)
+{
+    smem__found found;
+    if (rc != SMEM_E_SECURITY)
+        return rc;
+    int there = smem__find_on(ctx, &smem__sysv, name->text, ctx->place.uid, SMEM__LOOK, &found);
+    if (there == 0)
+        smem__found_close(&found);
+    return there == -ENOENT ? 0 : there == 0 ? rc
+                                             : there;
+}
+
 int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                    smem__gate *gate, smem__found *out)
 {
@@ -135,8 +147,11 @@ int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, en
     if (rc != SMEM_E_NOT_FOUND || owner != ctx->place.uid)
         return rc;
     rc = smem__gate_enter(&ctx->place, smem__name_gate(name->text), SMEM__SHARED, SMEM__LONG, gate);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) {
+        gate->file.fd = -1;
+        rc = smem__without_gate(ctx, name, rc);
+        return rc ? rc : SMEM_E_NOT_FOUND;
+    }
     rc = smem__find(ctx, name, owner, reach, gate, out);
     if (rc != 0)
         smem__gate_leave(gate);

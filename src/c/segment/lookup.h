@@ -45,6 +45,12 @@ int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum s
    (gate->file.fd >= 0) when the backend needs it: smem__found_release(). */
 int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                    smem__gate *gate, smem__found *out);
+/*
+ * What follows from a gate that was not entered, by its code. SMEM_E_SECURITY, somebody
+ * else's file in the place of the user's, costs SysV segments only: 0 when none has the
+ * name, and all goes on without a gate, which posix needs for no other end.
+ */
+int smem__without_gate(smem_context *ctx, const smem__name *name, int rc);
 void smem__found_release(smem__found *found, smem__gate *gate);
 
 /* smem_stat() within an operation. */

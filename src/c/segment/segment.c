@@ -252,6 +252,8 @@ int smem_attach_owned(smem_context *ctx, const char *text, int mode, uint32_t ow
 {
     smem__name name;
     int rc = smem__name_parse(text ? text : "", SMEM_ANY, &name);
+    if (rc == 0 && owner == ctx->place.anybody)
+        rc = SMEM_E_UNMAPPED;
     if (rc != 0)
         return rc;
     if (owner == ctx->place.uid && (*out = smem__attach_mapped(ctx, &name, mode)))

@@ -111,7 +111,7 @@ static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, 
     smem__gate gate;
     smem__found found = {.backend = &smem__sysv};
     int64_t made = 0;
-    if (!entry->gate_plus_1 || entry->ipc != ctx->place.ipc)
+    if (!entry->gate_plus_1 || entry->ipc != smem__ipc_space())
         return;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
     if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, SMEM__AT_ONCE, &gate) != 0)
@@ -133,7 +133,7 @@ smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsig
     return (smem__entry){
         .gate_plus_1 = 1 + (uint64_t)smem__name_gate(name),
         .nonce = nonce,
-        .ipc = ctx->place.ipc,
+        .ipc = smem__ipc_space(),
         .size = size,
         .since = since,
         .key = smem__sysv_key(ctx->place.uid, name, candidate),

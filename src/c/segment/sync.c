@@ -61,11 +61,20 @@ static int smem__kind_parse(const smem_info *info, int kind, uint32_t *value, ui
                : SMEM_E_KIND;
 }
 
+/* What others can write is believed of an array's elements, never of what decides here,
+   and least of a queue, whose items are pickles. */
+static int smem__check_private(const smem_segment *segment)
+{
+    return smem_info_of(segment)->permissions & 022 ? SMEM_E_EXPOSED : 0;
+}
+
 int smem_sync_check(smem_segment *segment, int kind, uint32_t *value, uint32_t *limit)
 {
     if (kind < 0 || kind >= SMEM__KINDS)
         return SMEM_E_ARGUMENT;
-    int rc = smem__kind_parse(smem_info_of(segment), kind, value, limit);
+    int rc = smem__check_private(segment);
+    if (rc == 0)
+        rc = smem__kind_parse(smem_info_of(segment), kind, value, limit);
     if (rc == 0 && kind == SMEM_KIND_SEMAPHORE)
         rc = smem_semaphore_start(segment, smem_data(segment), *value, *limit);
     if (rc == 0 && kind == SMEM_KIND_BARRIER)
@@ -190,6 +199,8 @@ int smem_queue_open(smem_segment *segment, smem_queue *out)
 {
     smem_queue found = {.segment = segment};
     int code = smem__queue_parse(smem_info_of(segment), &found);
+    if (code == 0)
+        code = smem__check_private(segment);
     if (code == 0)
         code = smem__may_change(segment, smem_data(segment), 0);
     if (code == 0)

@@ -45,7 +45,7 @@ class SegmentFormatError(SharedmemError, ValueError):
 
 
 class SegmentSecurityError(SharedmemError, PermissionError):
-    """What stands under the name belongs to somebody else, or is not a plain file."""
+    """What stands under the name is somebody else's, may be changed by others, or is no plain file."""
 
 
 class SegmentBusyError(SharedmemError, BlockingIOError):
@@ -132,6 +132,8 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_FORMAT": SegmentFormatError,
     "SMEM_E_VERSION": SegmentFormatError,
     "SMEM_E_SECURITY": SegmentSecurityError,
+    "SMEM_E_UNMAPPED": SegmentSecurityError,
+    "SMEM_E_EXPOSED": SegmentSecurityError,
     "SMEM_E_NO_ROOM": NoRoomError,
     "SMEM_E_LIMIT": ShareLimitError,
     "SMEM_E_TICKETS": ShareLimitError,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sharedmem import _build
+from sharedmem import _build, places
 from sharedmem._core.segment import FORMAT, VERSION
 from sharedmem.cli import probes, system
 from sharedmem.cli.output import Cell, Column, print_json, print_table, size, visible
@@ -57,10 +57,23 @@ def _version() -> Findings:
     yield Finding("version", "kernel", state, release, remedy)
 
 
-def _room() -> Findings:
+def _lacks() -> str:
+    """Why the directory cannot hold segments, as the library itself finds it; or nothing."""
     if not os.path.isdir(DIRECTORY) or not os.access(DIRECTORY, os.W_OK | os.X_OK):
-        remedy = f"mount a tmpfs there (until then sysv is used): mount -t tmpfs -o mode=1777 tmpfs {DIRECTORY}"
-        yield Finding("room", DIRECTORY, "warning", "missing or not writable", remedy)
+        return places.why_not(DIRECTORY)
+    try:
+        probes.locks(DIRECTORY)
+    except OSError as error:
+        if error.errno == 0:
+            return places.why_not(DIRECTORY)
+    return ""
+
+
+def _room() -> Findings:
+    lacks = _lacks()
+    if lacks:
+        remedy = f"until then sysv is used; {places.REMEDY}"
+        yield Finding("room", DIRECTORY, "warning", lacks, remedy)
         yield Finding("room", "default backend", "ok", "sysv")
         return
     disk = os.statvfs(DIRECTORY)
@@ -159,6 +172,8 @@ def _features() -> Findings:
             probe(DIRECTORY)
         except (OSError, ValueError, AttributeError) as error:
             text = getattr(error, "strerror", None) or str(error)
+            if probe is probes.locks and getattr(error, "errno", 0) not in probes.NO_SUCH_LOCKS:
+                without, meaning = "warning", f"not the kernel: see {DIRECTORY}"
             yield Finding("kernel", what, without, f"no ({text})", meaning)
         else:
             yield Finding("kernel", what, "ok", "yes")

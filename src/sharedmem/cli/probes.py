@@ -1,26 +1,31 @@
 """What this kernel can do, found by doing it on a page or two that nobody else sees.
 
-Each probe uses a file without a name, or a SysV segment that is marked for
+Each probe uses a file without a name (but for a moment), or a SysV segment that is marked for
 destruction while it is attached: nothing is left, whenever the process ends.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
+import secrets
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["PROBES", "Probe"]
+from sharedmem.places import file_system
+
+__all__ = ["NO_SUCH_LOCKS", "PROBES", "Probe"]
 
 Probe = Callable[[str], None]  # of a directory; OSError: it cannot
 _PAGE = mmap.PAGESIZE
 _HUGE = 1 << 21
 _POPULATE_WRITE, _COLLAPSE = 23, 25
 _RMID, _REMAP, _PRIVATE, _FIXED = 0, 0o40000, 0, 0x10
+NO_SUCH_LOCKS = (errno.EINVAL, errno.ENOSYS)  # what a kernel says that has none
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -52,27 +57,54 @@ def _nameless(directory: str, size: int) -> Iterator[int]:
         os.close(fd)
 
 
+@contextmanager
+def _opened_twice(directory: str) -> Iterator[tuple[int, int]]:
+    """The same page-long file by two open ones, of which the second is to be closed.
+
+    By a name of the library's own, since it needs no /proc: one that stays behind is
+    swept.
+    """
+    path = f"{directory}/smem.{os.geteuid()}.t.{secrets.token_hex(16)}"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.ftruncate(fd, _PAGE)
+            again = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.unlink(path)
+        yield fd, again
+    finally:
+        os.close(fd)
+
+
 def tmpfile(directory: str) -> None:
     with _nameless(directory, _PAGE):
         pass
 
 
 def locks(directory: str) -> None:
-    """A lock of an open file that lives on in a mapping when the fd is closed."""
+    """A lock of an open file that lives on in a mapping when the fd is closed.
+
+    Not through `mmap.mmap`, which keeps an fd of its own open.
+    """
+    libc = _libc()
     shared, exclusive = (
         struct.pack("hhqqi4x", kind, 0, 0, 1, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK)
     )
-    with _nameless(directory, _PAGE) as fd:
-        again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    with _opened_twice(directory) as (fd, again):
         try:
             fcntl.fcntl(again, fcntl.F_OFD_SETLK, shared)
-            mapping = mmap.mmap(again, _PAGE)
+            at = libc.mmap(None, _PAGE, 0, mmap.MAP_SHARED, again, 0)
+            if at == _FAILED:
+                raise _error()
         finally:
             os.close(again)
-        with mapping:
+        try:
             kind = struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, exclusive))[0]
+        finally:
+            libc.munmap(at, _PAGE)
         if kind != fcntl.F_RDLCK:
-            raise OSError(0, "a mapping does not carry the lock of its file")
+            raise OSError(0, f"{file_system(directory)} does not")
 
 
 def populate(directory: str) -> None:

@@ -9,6 +9,7 @@ removes what this process has put, and nothing of anybody else's.
 
 from __future__ import annotations
 
+import errno
 import pickle
 import secrets
 from collections.abc import Callable
@@ -19,6 +20,8 @@ import numpy as np
 
 import sharedmem
 from sharedmem import dtypes
+from sharedmem._core.errors import SegmentSecurityError, make
+from sharedmem._core.segment import segment_of
 
 __all__ = [
     "Future",
@@ -85,6 +88,15 @@ def _names(key: Key) -> tuple[str, str]:
     return name, f"{name}-rest"
 
 
+def _private(array: sharedmem.SharedArray) -> sharedmem.SharedArray:
+    """What holds a pickle, unless others can write to it."""
+    segment = segment_of(array)
+    if segment is not None and segment.info.permissions & 0o022:
+        text = "others can write to it, so its pickle is not loaded"
+        raise make(SegmentSecurityError, errno.EACCES, text, "chmod 600", segment.name)
+    return array
+
+
 def shm_put(arr: Any, temp: bool = False, _key: str | None = None, _is_wrapper: bool = False) -> Key:
     """Copy an array, or an object that wraps one, into shared memory.
 
@@ -135,17 +147,21 @@ def shm_pop(key: str, keep: bool | None = None) -> Any:
     ------
     FileNotFoundError
         If it is gone.
+    SegmentSecurityError
+        If it is kept as a pickle, and others can write to it.
     """
     data, rest = _names(Key(key))
-    array = np.asarray(sharedmem.attach(data))
+    shared = sharedmem.attach(data)
+    array = np.asarray(shared)
     content = b""
     if sharedmem.exists(rest):
-        content = sharedmem.attach(rest).tobytes()
+        content = _private(sharedmem.attach(rest)).tobytes()
     if keep is None:
         keep = not key.endswith("_TEMP")
     if not keep:
         shm_del(key)
     if content == b"pickle":
+        _private(shared)
         return unpickle_from_array(array)
     if content:
         thing, attribute = pickle.loads(content)
