@@ -1,6 +1,7 @@
 /* Contract: fork, exec, the ways to end, and families. */
 #include "contract.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -589,6 +590,22 @@ static void receive_from_child(void)
     smem_close(ctx);
 }
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/* For the children to come: they count the time since the boot from another moment. */
+static void shift_time(void)
+{
+    static const char offsets[] = "boottime 100000 0";
+    int fd = unshare(CLONE_NEWTIME) == 0 ? open("/proc/self/timens_offsets", O_WRONLY) : -1;
+    if (fd < 0 || write(fd, offsets, strlen(offsets)) < 0)
+        _exit(77);
+    close(fd);
+}
+
+static const char shifted[] = "hidepid=0";
+
 /* [arg]: the options of /proc; NULL: that of the namespace outside stays. */
 static void in_a_pid_namespace(check_peer *parent, void *arg)
 {
@@ -600,6 +617,8 @@ static void in_a_pid_namespace(check_peer *parent, void *arg)
     if (first == 0) {
         CHECK_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
         CHECK_EQ(arg ? mount("proc", "/proc", "proc", 0, arg) : 0, 0);
+        if (arg == shifted)
+            shift_time();
         receive_from_child();
         _exit(EXIT_SUCCESS);
     }
@@ -607,11 +626,11 @@ static void in_a_pid_namespace(check_peer *parent, void *arg)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
 }
 
-static void receive_in_a_pid_namespace(void *options)
+static void receive_in_a_pid_namespace(const char *options)
 {
     if (geteuid() != 0)
         check_skip("another PID namespace takes root");
-    check_peer child = check_fork(in_a_pid_namespace, options);
+    check_peer child = check_fork(in_a_pid_namespace, (void *)(uintptr_t)options);
     int status = check_wait(&child);
     if (status == 77)
         check_skip("no namespace can be made here");
@@ -627,4 +646,9 @@ TEST(hidden_parent_keeps_what_is_in_flight)
 TEST(parent_beside_the_proc_of_another_namespace_keeps_what_is_in_flight)
 {
     receive_in_a_pid_namespace(NULL);
+}
+
+TEST(parent_of_a_time_namespace_keeps_what_is_in_flight)
+{
+    receive_in_a_pid_namespace(shifted);
 }
