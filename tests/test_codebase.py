@@ -423,6 +423,7 @@ WHEEL = {
     "sharedmem/cli/files.py",
     "sharedmem/cli/image.py",
     "sharedmem/cli/list.py",
+    "sharedmem/cli/locks.py",
     "sharedmem/cli/output.py",
     "sharedmem/cli/plot.py",
     "sharedmem/cli/probes.py",

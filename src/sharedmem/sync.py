@@ -23,6 +23,8 @@ from sharedmem._core.errors import (
     make,
 )
 from sharedmem._core.segment import (
+    HOLDER_DEAD,
+    HOLDER_UNSEEN,
     KIND_BARRIER,
     KIND_CONDITION,
     KIND_EVENT,
@@ -245,6 +247,15 @@ def load(
     return it
 
 
+def _whom(state: int, pid: int) -> str:
+    """The holder of a lock, as far as it can be seen from here."""
+    if state == HOLDER_UNSEEN:
+        return "a process that cannot be seen from here (sharedmem clean --locks can break it)"
+    if state == HOLDER_DEAD:
+        return "a process that has died"
+    return f"process {pid}" if pid else "a process of another PID namespace"
+
+
 class Lock(CoreLock, _Shared):
     """A lock between processes, with `threading.Lock`'s interface.
 
@@ -281,7 +292,9 @@ class Lock(CoreLock, _Shared):
     second, and `OwnerDiedError`: what it guards may be half-changed. After `acquire`
     the lock is then held: look, put it in order, `recover`, and release it. A ``with``
     gives it back before it raises. Until somebody recovers it, everybody who takes it
-    is told.
+    is told. A holder that cannot be seen, which takes another PID namespace and a lost
+    family file, counts as alive. The ``repr`` says who holds the lock; ``sharedmem clean
+    --locks`` breaks one whose holder is known to be gone.
 
     Taking and releasing a lock that nobody else wants makes no system call. Who waits
     sleeps without the GIL, and signal handlers run: when one raises, the lock is not held.
@@ -335,8 +348,11 @@ class Lock(CoreLock, _Shared):
         return self
 
     def _show(self) -> str:
-        held = "free" if not self.locked() else "held here" if self._is_owned() else "held"
-        return f" {held}"
+        if not self.locked():
+            return " free"
+        if self._is_owned():
+            return " held here"
+        return f" held by {_whom(*self._holder())}"
 
 
 class RLock(Lock):

@@ -1,11 +1,15 @@
 /* Contract: fork, exec, the ways to end, and families. */
 #include "contract.h"
 
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -525,4 +529,126 @@ TEST(reaper_comes_late)
     }
     check_no_name(ctx, check_name("sent"));
     smem_close(ctx);
+}
+
+/* ---- what /proc does not show ----------------------------------------------------------- */
+
+typedef struct message {
+    char name[SMEM_NAME_MAX + 1];
+    uint64_t nonce, ticket;
+} message;
+
+static smem_context *open_beneath(int parent)
+{
+    smem_options options = {.directory = check_directory(), .parent = parent};
+    smem_context *ctx;
+    CHECK_OK(smem_open(&options, &ctx));
+    return ctx;
+}
+
+static void send_to_parent(int fd)
+{
+    CHECK_EQ(prctl(PR_SET_DUMPABLE, 1), 0);
+    smem_context *ctx = open_beneath(getppid());
+    smem_segment *segment = create(ctx, NULL);
+    message sent = {.nonce = smem_info_of(segment)->nonce};
+    *at(segment, 0) = 7;
+    smem_publish(segment);
+    strcpy(sent.name, smem_info_of(segment)->name);
+    CHECK_OK(smem_ticket_issue(segment, &sent.ticket));
+    CHECK_EQ(write(fd, &sent, sizeof sent), sizeof sent);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+/* It takes no part until its child has ended, and is not to be seen by it. */
+static void receive_from_child(void)
+{
+    enum { NOBODY = 65534 };
+    int fds[2], status;
+    message got;
+    smem_segment *segment;
+    CHECK_EQ(setgid(NOBODY), 0);
+    CHECK_EQ(setuid(NOBODY), 0);
+    CHECK_EQ(prctl(PR_SET_DUMPABLE, 0), 0);
+    CHECK_EQ(pipe(fds), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        send_to_parent(fds[1]);
+        _exit(EXIT_SUCCESS);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(read(fds[0], &got, sizeof got), sizeof got);
+    CHECK_EQ(prctl(PR_SET_DUMPABLE, 1), 0);
+    smem_context *ctx = open_beneath(0);
+    CHECK_OK(smem_reclaim(ctx, NULL));
+    CHECK_OK(smem_receive(ctx, backend, got.name, got.nonce, SMEM_READ_WRITE, got.ticket,
+                          &segment));
+    CHECK(*at(segment, 0) == 7);
+    smem_detach(segment);
+    smem_close(ctx);
+}
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/* For the children to come: they count the time since the boot from another moment. */
+static void shift_time(void)
+{
+    static const char offsets[] = "boottime 100000 0";
+    int fd = unshare(CLONE_NEWTIME) == 0 ? open("/proc/self/timens_offsets", O_WRONLY) : -1;
+    if (fd < 0 || write(fd, offsets, strlen(offsets)) < 0)
+        _exit(77);
+    close(fd);
+}
+
+static const char shifted[] = "hidepid=0";
+
+/* [arg]: the options of /proc; NULL: that of the namespace outside stays. */
+static void in_a_pid_namespace(check_peer *parent, void *arg)
+{
+    int status;
+    (void)parent;
+    if (unshare(CLONE_NEWNS | CLONE_NEWPID) != 0)
+        _exit(77);
+    pid_t first = fork();
+    if (first == 0) {
+        CHECK_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        CHECK_EQ(arg ? mount("proc", "/proc", "proc", 0, arg) : 0, 0);
+        if (arg == shifted)
+            shift_time();
+        receive_from_child();
+        _exit(EXIT_SUCCESS);
+    }
+    CHECK_EQ(waitpid(first, &status, 0), first);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
+}
+
+static void receive_in_a_pid_namespace(const char *options)
+{
+    if (geteuid() != 0)
+        check_skip("another PID namespace takes root");
+    check_peer child = check_fork(in_a_pid_namespace, (void *)(uintptr_t)options);
+    int status = check_wait(&child);
+    if (status == 77)
+        check_skip("no namespace can be made here");
+    CHECK_EQ(status, 0);
+}
+
+TEST(hidden_parent_keeps_what_is_in_flight)
+{
+    receive_in_a_pid_namespace("hidepid=2");
+}
+
+/* There a pid is another process, or none. */
+TEST(parent_beside_the_proc_of_another_namespace_keeps_what_is_in_flight)
+{
+    receive_in_a_pid_namespace(NULL);
+}
+
+TEST(parent_of_a_time_namespace_keeps_what_is_in_flight)
+{
+    receive_in_a_pid_namespace(shifted);
 }

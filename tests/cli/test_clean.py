@@ -6,6 +6,9 @@ import sys
 
 import pytest
 from protocol.kernel import held
+from protocol.processes import environment
+
+import sharedmem
 
 from .commands import document, output, refusal, segments
 from .conftest import kill
@@ -64,6 +67,39 @@ def test_in_flight(make, name):
     document("clean", "--in-flight", "--yes")
     assert name not in segments()
     program.end()
+
+
+LOCKER = """
+import sys, sharedmem
+lock = sharedmem.Lock(name=sys.argv[1], backend=sys.argv[2], persistent=True)
+lock.acquire()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_locks(processes, name, backend):
+    """--locks says who holds a lock, leaves it to the living, and breaks it when the holder is dead."""
+    holder = processes.program(LOCKER, name, backend, environ=environment("locker-" + name))
+    assert holder.hear() == "ready"
+    lock = {"lock": "in the data, 0", "pid": holder.pid, "state": "alive", "broken": False}
+    assert document("clean", "--locks", name, "--yes") == {"dry_run": False, "locks": [lock]}
+    assert "no lock to break" in output("clean", "--locks", name)
+    kill(holder)
+    dead = {**lock, "state": "dead"}
+    assert document("clean", "--locks", name, code=1) == {"dry_run": True, "locks": [dead]}
+    assert "repeat with --yes" in output("clean", "--locks", name, code=1)
+    assert "broken: 1" in output("clean", "--locks", name, "--yes")
+    assert document("clean", "--locks", name) == {"dry_run": True, "locks": []}
+    lock = sharedmem.Lock.attach(name)
+    with pytest.raises(sharedmem.OwnerDiedError), lock:
+        pass
+    lock.unlink()
+
+
+def test_locks_of_nothing(name):
+    """A name that leads nowhere is said in one line."""
+    assert name in refusal("clean", "--locks", name)
 
 
 def test_text_of_what_was_freed(stale):

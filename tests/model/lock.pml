@@ -17,6 +17,9 @@
  *   FAULT_NO_SLICE       sleeps end by wake-ups only: a killed one's is lost (H3)
  *   FAULT_NO_MARK        who was woken takes it without the mark of those who wait:
  *                        where nobody dies and SLICES is 0 the others sleep on (H3)
+ *   FAULT_LOST_IS_DEAD   the holder's byte, free in a family's file that was made anew, proves
+ *                        its death (H1)
+ *   FAULT_BYTE_ALONE     nothing but that byte does, though a child of the dead one has it (H3)
  *   FAULT_FORGET_DAMAGE  giving back clears the damage (H2)
  */
 #ifndef KILLS
@@ -36,6 +39,8 @@ byte holder = FREE;
 bool waiters, damaged;
 bool alive[N] = true;
 bool inside[N], asleep[N], done[N];
+bool lost;              /* somebody removed the family's file, another is there */
+bool inherited[N];      /* a child that could open nothing keeps the byte locked */
 bool hurt;              /* one has died inside, and nobody has recovered it */
 byte kills = KILLS;
 
@@ -108,8 +113,25 @@ again:
             :: else ->
                 seen = holder;
                 if
-                :: seen == FREE || alive[seen] -> goto again
+                :: seen == FREE -> goto again
                 :: else -> skip
+                fi;
+                /* smem__holder_lives: the process itself, else the byte in the file of its
+                   edition. What neither shows lives. */
+                if
+#ifdef FAULT_LOST_IS_DEAD
+                :: lost || !alive[seen] -> skip
+                :: !lost && alive[seen] -> goto again
+#else
+#ifdef FAULT_BYTE_ALONE
+                :: !alive[seen] && !inherited[seen] -> skip
+                :: alive[seen] -> goto again
+                :: !alive[seen] && inherited[seen] -> holder != seen; goto again /* for ever */
+#else
+                :: !alive[seen] -> skip
+                :: alive[seen] -> goto again
+#endif
+#endif
                 fi;
                 atomic {
 #ifdef FAULT_TAKE_ANYTHING
@@ -169,8 +191,18 @@ proctype killer() {
     od
 }
 
+/* Both at any moment, or never. */
+proctype others() {
+    if
+    :: lost = true
+    :: inherited[0] = true
+    :: skip
+    fi
+}
+
 init {
     atomic {
+        run others();
         run process(0);
         run process(1);
         run process(2);

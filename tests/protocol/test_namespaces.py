@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import sharedmem
 from sharedmem._core.segment import BACKENDS, Context
 
 from . import kernel
@@ -247,6 +248,37 @@ def test_honorary_member_in_another_pid_namespace(container, reaper, backend, fa
     assert len(kernel.segments() - before["segments"]) == 1
     there.kill_first()
     run("import sharedmem", environ=environment(family + "-apart"))
+    assert kernel.held() == before
+
+
+# ---- locks ----------------------------------------------------------------------------
+
+HOLD = """
+import sys, sharedmem
+sys.stdin.readline()
+lock = sharedmem.Lock.attach(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_holder_in_another_pid_namespace_whose_file_was_removed(container, backend, family, name):
+    """It lives until it dies, though neither its process nor its family's file can be seen."""
+    before = kernel.held()
+    lock = sharedmem.Lock(name=name, backend=backend)
+    there = container(("pid",), family, [sys.executable, "-c", HOLD, name])
+    holder = there.start()
+    holder.say()
+    assert holder.hear() == "held"
+    os.unlink(f"/dev/shm/smem.{os.geteuid()}.f.{family}")
+    assert not lock.acquire(timeout=0.2)
+    assert "of another PID namespace" in repr(lock)
+    there.kill_first()
+    with pytest.raises(sharedmem.OwnerDiedError):
+        lock.acquire(timeout=60)
+    lock.release()
+    del lock
     assert kernel.held() == before
 
 

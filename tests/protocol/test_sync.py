@@ -39,6 +39,7 @@ def test_after_a_death_the_next_one_is_told(processes, backend, death):
     pid, child = processes.fork_with_pipe(take, lock, death)
     assert child.recv() == "taken"
     processes.wait(pid)
+    assert "held by a process that has died" in repr(lock)
     with pytest.raises(sharedmem.OwnerDiedError):
         lock.acquire()
     assert "held here" in repr(lock)

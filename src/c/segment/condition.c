@@ -68,21 +68,26 @@ static bool smem__take_permit(smem_condition *condition, const smem_wait *wait)
     return false;
 }
 
-/* The permit first: who was notified and gives up at the same time was notified. What he
-   left would be nobody's, since who came later may not have it, and would let one go on
-   with the next notification. One that comes after the look changes the counts. */
+/*
+ * Who was notified and gives up at the same time was notified: what he left would be
+ * nobody's, since who came later may not have it, and would let one go on with the
+ * next notification. The counts before the mark: a notification that comes after the look
+ * changes them. (Should others meanwhile have changed them back, a permit stays after
+ * all, as one of the dead's does.)
+ */
 int smem_condition_cancel(smem_segment *segment, smem_condition *condition, const smem_wait *wait)
 {
     int rc = smem__is_within(segment, condition, sizeof *condition);
     if (rc != 0)
         return rc;
     uint64_t counts = atomic_load(smem__condition_counts(condition));
+    bool notified;
     do {
-        if (smem__take_permit(condition, wait))
-            return 1;
+        notified = smem__permits(counts) > 0 &&
+                   wait->ticket < atomic_load((smem__word64 *)&condition->mark);
     } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts,
-                                           counts - smem__one_waiting));
-    return 0;
+                                           counts - smem__one_waiting - notified));
+    return notified;
 }
 
 int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
@@ -128,8 +133,9 @@ int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint
     smem__word32 *word = (smem__word32 *)&condition->word;
     atomic_fetch_add(word, 1);
     SMEM__POINT("condition.notified", "there are permits, and those who sleep were not woken");
-    if (more)
-        smem__futex_wake(word, more > INT32_MAX ? INT32_MAX : (int)more);
+    /* As many permits as wait: one may have been left, and this is the one whose it is now. */
+    uint32_t woken = more ? more : count;
+    smem__futex_wake(word, woken > INT32_MAX ? INT32_MAX : (int)woken);
     return 0;
 }
 

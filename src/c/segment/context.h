@@ -82,6 +82,7 @@ struct smem_context {
     uint32_t guarded;        /* the reaper's: tag of a family that was seen to live */
     _Atomic uint64_t holder; /* holder.h: tag and number, 0: none; changed under fork_lock exclusive,
                                 or table_lock when a number is had that was missing */
+    _Atomic uint32_t process; /* what a lock says of it (holder.h); written before [holder] */
     _Atomic unsigned held;   /* locks that this process holds, or is about to take */
     bool stays;              /* it left while it held locks: it is a member to its end */
     int parent;

@@ -129,14 +129,19 @@ static int smem__family_of_ancestor(const smem__place *place, char *name, size_t
     return -ENOENT;
 }
 
+static void smem__family_name_of(const smem__process *process, char *name, size_t size)
+{
+    snprintf(name, size, "p%" PRId64 ".%" PRIx64 ".%" PRIx64, process->pid, process->start,
+             process->pid_space);
+}
+
 /* The name that multiprocessing siblings agree on without their parent's help. */
 static int smem__family_named_after(const smem__place *place, int pid, char *name, size_t size)
 {
     smem__process process;
     int rc = smem__process_find(place, pid, &process);
     if (rc == 0)
-        snprintf(name, size, "p%" PRId64 ".%" PRIx64 ".%" PRIx64, process.pid, process.start,
-                 process.pid_space);
+        smem__family_name_of(&process, name, size);
     return rc;
 }
 
@@ -151,6 +156,20 @@ static bool smem__family_exists(const smem__place *place, const char *name)
     return true;
 }
 
+/* The one that children have named after this process, from whom it may be hidden. */
+static bool smem__family_of_children(const smem__place *place, char *name, size_t size)
+{
+    smem__process self;
+    if (smem__process_find(place, smem__process_self(), &self) != 0)
+        return false;
+    smem__family_name_of(&self, name, size);
+    if (smem__family_exists(place, name))
+        return true;
+    self.start = 0;
+    smem__family_name_of(&self, name, size);
+    return smem__family_exists(place, name);
+}
+
 int smem__family_find(const smem__place *place, const char *name, int parent, smem__family *out)
 {
     char found[SMEM_NAME_MAX + 1];
@@ -163,8 +182,7 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
         return smem__family_join(place, found, parent, out);
     if (parent && smem__family_named_after(place, parent, found, sizeof found) == 0)
         return smem__family_join(place, found, parent, out);
-    if (smem__family_named_after(place, smem__process_self(), found, sizeof found) == 0 &&
-        smem__family_exists(place, found))
+    if (smem__family_of_children(place, found, sizeof found))
         return smem__family_join(place, found, 0, out);
     int rc = smem__random_name(found);
     return rc ? rc : smem__family_join(place, found, 0, out);

@@ -52,7 +52,7 @@ int smem__holder_keep(const smem__file *file, uint32_t number)
 
 /* The number's half and the rest of [process] both say whose it is: what an earlier
    holder has left there is not taken for this one's. */
-uint32_t smem__holder_process(const smem__place *place, uint64_t holder)
+static uint32_t smem__holder_process(const smem__place *place, uint64_t holder)
 {
     uint32_t pid = (uint32_t)smem__process_self();
     if (!place->pid_space || pid >> SMEM__PID_BITS)
@@ -75,6 +75,7 @@ void smem__holder_publish(smem_context *ctx)
 {
     const smem__family *family = &ctx->family;
     uint64_t holder = (uint64_t)family->edition << 32 | family->number;
+    atomic_store(&ctx->process, smem__holder_process(&ctx->place, holder));
     atomic_store(&ctx->holder, family->pin && family->number ? holder : 0);
 }
 

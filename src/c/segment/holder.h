@@ -55,10 +55,6 @@ bool smem__holder_retire(smem_context *ctx);
 /* This process as a holder, joining where need be; 0 never. -ENOLCK. */
 int smem__holder_self(smem_context *ctx, uint64_t *out);
 
-/* What [process] of a lock says while [holder] has it: who that is, to its own PID
-   namespace. 0: nothing. */
-uint32_t smem__holder_process(const smem__place *place, uint64_t holder);
-
 /* The holder's pid, or 0 where it is not known to be of this PID namespace. */
 int smem__holder_pid(const smem__place *place, uint64_t state, uint32_t process);
 

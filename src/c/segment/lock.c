@@ -80,8 +80,8 @@ static int smem__take(smem_context *ctx, smem_lock *lock, uint64_t *seen, uint64
                                                         memory_order_acquire,
                                                         memory_order_relaxed)) {
         SMEM__POINT("lock.taking", "a lock is held, and does not say by which process");
-        atomic_store_explicit(smem__process_of(lock), smem__holder_process(&ctx->place, self),
-                              memory_order_relaxed);
+        uint32_t process = atomic_load_explicit(&ctx->process, memory_order_relaxed);
+        atomic_store_explicit(smem__process_of(lock), process, memory_order_relaxed);
         SMEM__POINT("lock.taken", "a lock is held");
         return flags & SMEM__DAMAGED ? SMEM_E_OWNER_DIED : 0;
     }

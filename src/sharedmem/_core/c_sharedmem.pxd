@@ -12,9 +12,14 @@ cdef extern from "sharedmem.h" nogil:
         SMEM_E_LENGTH
         SMEM_E_UNLINKED
         SMEM_E_OWNER_DIED
+        SMEM_E_NOT_HELD
         SMEM_LOCK_FREE
         SMEM_LOCK_HERE
         SMEM_LOCK_ELSEWHERE
+        SMEM_HOLDER_NONE
+        SMEM_HOLDER_LIVES
+        SMEM_HOLDER_DEAD
+        SMEM_HOLDER_UNSEEN
         SMEM_KIND_LOCK
         SMEM_KIND_RECURSIVE
         SMEM_KIND_CONDITION
@@ -212,6 +217,9 @@ cdef extern from "sharedmem.h" nogil:
     int smem_lock_release(smem_segment *segment, smem_lock *lock)
     int smem_lock_recover(smem_segment *segment, smem_lock *lock)
     int smem_lock_state(const smem_segment *segment, const smem_lock *lock)
+    int smem_lock_holder(smem_segment *segment, const smem_lock *lock, int *pid)
+    int smem_lock_break(smem_segment *segment, smem_lock *lock)
+    smem_lock *smem_lock_at(smem_segment *segment, unsigned number)
     int smem_lock_enter(smem_segment *segment, smem_lock *lock, int64_t deadline)
     int smem_lock_exit(smem_segment *segment, smem_lock *lock)
     int smem_lock_is_mine(smem_segment *segment, smem_lock *lock)

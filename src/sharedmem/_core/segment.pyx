@@ -207,6 +207,32 @@ cdef class Segment:
         check(smem_sync_check(self.c, kind, &value, &limit), self.name)
         return value, limit
 
+    def locks(self):
+        """Of each lock in it that somebody holds: its number, enum smem_holder, pid or 0."""
+        cdef smem_lock *lock
+        cdef unsigned number = 0
+        cdef int pid = 0, code
+        held = []
+        while (lock := smem_lock_at(self.c, number)) != NULL:
+            with nogil:
+                code = smem_lock_holder(self.c, lock, &pid)
+            check(code, self.name)
+            if code != SMEM_HOLDER_NONE:
+                held.append((number, code, pid))
+            number += 1
+        return held
+
+    def break_lock(self, unsigned number):
+        """Whether it was taken from a holder that does not live, or is not seen to."""
+        cdef smem_lock *lock = smem_lock_at(self.c, number)
+        cdef int code
+        with nogil:
+            code = smem_lock_break(self.c, lock)
+        if code == -EBUSY or code == SMEM_E_NOT_HELD:
+            return False
+        check(code, self.name)
+        return True
+
     def identity(self):
         """What a descriptor says of the segment itself."""
         smem_publish(self.c)

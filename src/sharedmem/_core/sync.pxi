@@ -9,6 +9,8 @@ from threading import TIMEOUT_MAX as _TIMEOUT_MAX
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EBUSY, EINTR, ENOLCK, ETIMEDOUT
 
+HOLDER_NONE, HOLDER_LIVES = SMEM_HOLDER_NONE, SMEM_HOLDER_LIVES
+HOLDER_DEAD, HOLDER_UNSEEN = SMEM_HOLDER_DEAD, SMEM_HOLDER_UNSEEN
 KIND_LOCK, KIND_RECURSIVE, KIND_CONDITION = SMEM_KIND_LOCK, SMEM_KIND_RECURSIVE, SMEM_KIND_CONDITION
 KIND_EVENT, KIND_SEMAPHORE, KIND_BARRIER = SMEM_KIND_EVENT, SMEM_KIND_SEMAPHORE, SMEM_KIND_BARRIER
 
@@ -146,6 +148,15 @@ cdef class CoreLock(Synchronizer):
         if self.recursive:
             return bool(smem_lock_is_mine(self.c, lock))
         return smem_lock_state(self.c, lock) == SMEM_LOCK_HERE
+
+    def _holder(self):
+        """enum smem_holder, and the pid or 0."""
+        cdef smem_lock *lock = <smem_lock *>self.place()
+        cdef int pid = 0, code
+        with nogil:
+            code = smem_lock_holder(self.c, lock, &pid)
+        check(code, self.segment.name)
+        return code, pid
 
     def _release_save(self):
         cdef uint32_t depth = 1

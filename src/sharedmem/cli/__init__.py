@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     cleaning = command("clean", clean.run, clean.DESCRIPTION)
     cleaning.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
     cleaning.add_argument("--in-flight", action="store_true", help="also what was sent and is awaited")
+    cleaning.add_argument(
+        "--locks", metavar="NAME", help="instead break the locks of NAME that nobody living holds"
+    )
     cleaning.add_argument("--user", metavar="NAME", help="of this user or uid (root only)")
 
     unlinking = command("unlink", files.unlink, files.UNLINK)

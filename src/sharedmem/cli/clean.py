@@ -10,6 +10,7 @@ from typing import Any
 
 from sharedmem._core.errors import SegmentNotFoundError
 from sharedmem._core.segment import Context
+from sharedmem.cli import locks
 from sharedmem.cli.errors import Failure, UsageFailure
 from sharedmem.cli.output import Cell, Column, age, print_json, print_table, size, visible
 from sharedmem.cli.segments import Row, rows
@@ -25,7 +26,8 @@ no process maps, no valid ticket holds and is not persistent; and the files of d
 families. The kernel is asked once more before each: what somebody maps by then stays.
 
 --in-flight takes back what was sent and is still awaited, too, when nobody maps it:
-who receives it afterwards gets SegmentNotFoundError. --user cleans as another user,
+who receives it afterwards gets SegmentNotFoundError. --locks breaks the locks of one
+array, lock or queue whose holder cannot be seen: nothing else is done then. --user cleans as another user,
 for the epilog of a batch system.
 """
 _COLUMNS = (Column("NAME"), Column("BACKEND"), Column("SIZE", right=True), Column("WHY"))
@@ -131,6 +133,8 @@ def _cells(row: Row, goes: bool) -> list[Cell]:
 
 def run(options: Namespace) -> int:
     of = _context_of(options.user)
+    if options.locks:
+        return locks.run(options, of)
     wanted = {"stale", "in flight"} if options.in_flight else {"stale"}
     chosen = [row for row in rows(of=of) if row.info.status in wanted]
     if options.yes:

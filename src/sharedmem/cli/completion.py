@@ -20,7 +20,7 @@ zsh:   source <(sharedmem completion zsh)        in ~/.zshrc, after compinit
 _OPTIONS = {
     "list": "--json --backend --help",
     "show": "--values --plot --json --help",
-    "clean": "--yes --in-flight --user --json --help",
+    "clean": "--yes --in-flight --locks --user --json --help",
     "unlink": "--json --help",
     "save": "--force --json --help",
     "load": "--replace --backend --json --help",
