@@ -248,3 +248,24 @@ def test_who_has_arrived_at_a_barrier_does_not_stay_counted(backend: str) -> Non
     for thread in threads:
         thread.join()
     assert barrier.n_waiting == 0 and barrier.broken
+
+
+def come_with_a_signal(value: int) -> int:
+    signal.raise_signal(signal.SIGUSR1)
+    return value
+
+
+class ComesWithASignal:
+    """The signal comes while it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return come_with_a_signal, (7,)
+
+
+def test_the_result_of_a_call_in_the_background_stays() -> None:
+    """Who waits again gets it, whatever of it was already received."""
+    call = sharedmem.background(lambda: (sharedmem.ones(3), ComesWithASignal()))
+    with pytest.raises(Interrupted):
+        call.wait()
+    array, seven = call.wait()
+    assert array.tolist() == [1, 1, 1] and seven == 7

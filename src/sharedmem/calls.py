@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sharedmem import functions, pickling
@@ -16,7 +18,7 @@ from sharedmem.failures import Failure, WorkerException
 from sharedmem.lending import Lender
 from sharedmem.mapreduce import ProcessBackend, ThreadBackend, patience
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Worker, Workers, level_of_caller
+from sharedmem.workers import Death, Says, Worker, Workers, _postponed, level_of_caller
 
 __all__ = ["background"]
 
@@ -218,18 +220,25 @@ class _Process:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
+        self._outcome: Outcome | None = None
         self._patience = self._until = 0.0
         self._lock = threading.Lock()
 
     def hear(self, timeout: float | None) -> Outcome | None:
         """The outcome, if it is there in time; the same until `leave`.
 
-        ^C may come while it is unpickled: who waits once more finds the message in its place.
+        A signal's handler that raises ends the sleep, which takes nothing. Between reading
+        and keeping the outcome none runs: who waits once more finds it.
         """
         heard = self._workers._unheard
-        if not heard:
-            self._workers._wait(timeout)
-        return _outcome(heard[0]) if heard else None
+        if self._outcome is None and not heard:
+            self._workers._selector.select(timeout)
+        with _undisturbed():
+            if self._outcome is None:
+                if not heard:
+                    self._workers._wait(0)
+                self._outcome = _outcome(heard[0]) if heard else None
+        return self._outcome
 
     def leave(self) -> None:
         """The outcome was taken: from now on it has `patience` seconds to end."""
@@ -273,6 +282,17 @@ class _Process:
                 return True
             if now >= until:
                 return False
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Handlers of signals run afterwards."""
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in range(1, signal.NSIG):
+                if callable(signal.getsignal(number)):
+                    stack.enter_context(_postponed(number))
+        yield
 
 
 def _outcome(event: Says | Death) -> Outcome:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import operator
 import os
 import pickle
-import sys
 import threading
 import time
 import traceback
@@ -21,7 +19,7 @@ import numpy as np
 
 from sharedmem import creation, names
 from sharedmem._core.errors import NoRoomError, SegmentExistsError, ShutDown
-from sharedmem._core.segment import UNPUBLISHED, Ring, segment_of
+from sharedmem._core.segment import UNPUBLISHED, Ring, integer_of, seconds_of, segment_of
 from sharedmem.participant import context
 from sharedmem.pickling import dumps, forget
 from sharedmem.sharedarray import SharedArray
@@ -34,6 +32,7 @@ _UNBOUNDED = 65_536  # a maxsize above this bounds nothing
 _SLOTS = 16_383  # items in the ring of an unbounded queue
 _ROOM = 1 << 20  # bytes
 _SPARE = 512  # bytes of the name of an item that lies elsewhere
+_FOREVER = 9e9  # seconds
 _NOTHING: Any = object()
 
 
@@ -68,11 +67,12 @@ def _forget(data: bytes) -> None:
 
 def _deadline(block: bool, timeout: float | None) -> int | None:
     """Nanoseconds of CLOCK_MONOTONIC; 0 does not wait, None waits without end."""
+    seconds = None if timeout is None else seconds_of(timeout)
     if not block:
         return 0
-    if timeout is None:
+    if seconds is None or seconds > _FOREVER:
         return None
-    return min(time.monotonic_ns() + max(1, int(timeout * 1e9)), sys.maxsize)
+    return time.monotonic_ns() + max(1, int(seconds * 1e9))
 
 
 def _soon() -> int:
@@ -229,7 +229,7 @@ class Queue(Generic[T]):
         backend: str | None = None,
         ctx: Any = None,
     ) -> None:
-        maxsize = operator.index(maxsize)
+        maxsize = integer_of(maxsize, "maxsize")
         bounded = 0 < maxsize <= _UNBOUNDED
         limit = maxsize if bounded else _SLOTS
         spare = _SPARE if bounded else 0  # without a bound a lack of room is no lack
@@ -355,6 +355,8 @@ class Queue(Generic[T]):
         """
         if self._closed:
             self._check_open()
+        if timeout is not None:
+            seconds_of(timeout)  # also when there is room
         left = self._ring.encode(item) if self._backlog.waits else self._ring.put(item, 0)
         if left is not None:
             self._put_later(left, block, timeout)

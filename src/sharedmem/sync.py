@@ -6,7 +6,6 @@ an array is; an array's own lock lies in the array's header.
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
@@ -40,6 +39,8 @@ from sharedmem._core.segment import (
     CoreSemaphore,
     Segment,
     Synchronizer,
+    integer_of,
+    seconds_of,
 )
 from sharedmem.participant import context
 
@@ -631,7 +632,7 @@ class Condition(CoreCondition, _Shared):
         ...     condition.wait_for(lambda: 7)
         7
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else time.monotonic() + seconds_of(timeout)
         result = predicate()
         while not result:
             self._check_held()
@@ -663,7 +664,7 @@ class Condition(CoreCondition, _Shared):
         ...     condition.notify(2)
         """
         self._check_held()
-        self._notify(min(max(operator.index(n), 0), 2**32 - 1))
+        self._notify(min(max(integer_of(n, "n"), 0), 2**32 - 1))
 
     def notify_all(self) -> None:
         """Let all who wait go on; raises as `notify`.
@@ -759,6 +760,9 @@ class Semaphore(CoreSemaphore, _Shared):
     back, as with `multiprocessing.Semaphore`. Who is killed while it waits, or ends its wait
     by the exception of a signal handler, takes no unit that another one waits for.
 
+    ``acquire(False, 1)``, by position, takes no notice of the timeout, as `multiprocessing`'s;
+    ``acquire(False, timeout=1)`` is ValueError, as `threading`'s.
+
     Examples
     --------
     >>> import sharedmem
@@ -849,7 +853,7 @@ class BoundedSemaphore(Semaphore):
 
 
 def _units(value: int) -> int:
-    value = operator.index(value)
+    value = integer_of(value, "value")
     if not 0 <= value < 2**31:
         raise ValueError("semaphore initial value must be >= 0 and < 2**31")
     return value
@@ -1050,7 +1054,7 @@ class Barrier(CoreBarrier, _Shared):
 
 
 def _parties(parties: int) -> int:
-    parties = operator.index(parties)
+    parties = integer_of(parties, "parties")
     if not 1 <= parties < 2**31:
         raise ValueError("parties must be >= 1 and < 2**31")
     return parties

@@ -211,6 +211,9 @@ KIND_EVENT: int
 KIND_SEMAPHORE: int
 KIND_BARRIER: int
 
+def seconds_of(timeout: Any) -> float: ...
+def integer_of(value: Any, what: str) -> int: ...
+
 @disjoint_base
 class Synchronizer:
     def bind(self, segment: Segment, offset: int) -> None: ...

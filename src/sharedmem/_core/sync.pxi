@@ -4,6 +4,7 @@
 # its thread ran again: so handlers run once more when the wait is over, and what was taken is given
 # back when one raises.
 
+from operator import index as _index
 from threading import TIMEOUT_MAX as _TIMEOUT_MAX
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -19,14 +20,32 @@ cdef int64_t NO_WAIT = smem_deadline(0)
 cdef int64_t FOREVER = smem_deadline(0x7fffffffffffffff)
 
 
+cpdef double seconds_of(timeout) except? -1:
+    """What a caller has given as so many seconds."""
+    cdef double seconds
+    try:
+        seconds = timeout
+    except TypeError:
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}") from None
+    if seconds != seconds:
+        raise ValueError("timeout must be a number of seconds, not nan")
+    return seconds
+
+
+def integer_of(value, str what):
+    """What a caller has given as an integer."""
+    try:
+        return _index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, not {value!r}") from None
+
+
 cdef int64_t deadline_of(timeout) except -1:
     """In C's terms; None is for ever, and what is over is no wait."""
     cdef double seconds
     if timeout is None:
         return FOREVER
-    seconds = timeout
-    if seconds != seconds:
-        raise ValueError("timeout must be a number of seconds, not nan")
+    seconds = seconds_of(timeout)
     if seconds > 9e9:
         return FOREVER
     return smem_deadline(<int64_t>(seconds * 1e9))
@@ -107,7 +126,7 @@ cdef class CoreLock(Synchronizer):
                 raise ValueError("can't specify a timeout for a non-blocking call")
             deadline = NO_WAIT
         elif timeout is not None and timeout != -1:
-            if timeout < 0:
+            if seconds_of(timeout) < 0:
                 raise ValueError("timeout value must be a non-negative number")
             if timeout > _TIMEOUT_MAX:
                 raise OverflowError("timeout value is too large")
@@ -259,9 +278,15 @@ cdef class CoreEvent(Synchronizer):
 
 
 cdef class CoreSemaphore(Synchronizer):
-    def acquire(self, bint blocking=True, timeout=None):
+    def acquire(self, bint blocking=True, *given, timeout=None):
+        # A timeout that is not to be waited for: threading refuses it, as is asked of it by
+        # keyword; multiprocessing takes no notice of it, as is asked of it by position.
         cdef smem_semaphore *semaphore = <smem_semaphore *>self.place()
         cdef int64_t deadline = NO_WAIT
+        if given:
+            if len(given) > 1 or timeout is not None:
+                raise TypeError("acquire() takes blocking and timeout, each once")
+            timeout = given[0] if blocking else None
         if blocking:
             deadline = deadline_of(timeout)
         elif timeout is not None:
@@ -290,6 +315,7 @@ cdef class CoreSemaphore(Synchronizer):
             raise
 
     def release(self, n=1):
+        n = integer_of(n, "n")
         if n < 1:
             raise ValueError("n must be one or more")
         check(smem_semaphore_release(self.c, <smem_semaphore *>self.place(),
