@@ -144,7 +144,7 @@ def _is_written_by_joblib() -> bool:
     if joblib is None:
         return False
     frame: Any = sys._getframe(2)
-    for _ in range(4):  # a few of this package stand in between
+    for _ in range(8):  # a few of this package, and of subclasses, stand in between
         if frame is None or frame.f_globals is vars(pickle):
             break
         frame = frame.f_back
