@@ -444,6 +444,7 @@ WHEEL = {
     "sharedmem/executor.py",
     "sharedmem/functions.py",
     "sharedmem/installation.py",
+    "sharedmem/ledger.py",
     "sharedmem/heap.py",
     "sharedmem/pickling.py",
     "sharedmem/places.py",

@@ -691,20 +691,24 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     queue.close()
 
 
-def answer_with_shared(queue: Any) -> None:
-    """As a worker does: what is named, what is copied, what is both."""
-    thing = [sharedmem.ones(3), np.ones(N), sharedmem.Lock(), sharedmem.ones(4)]
+def answer_with_shared(queue: Any, backend: str) -> None:
+    """As a worker does: what is named, what is copied."""
+    first, last = sharedmem.ones(3, backend=backend), sharedmem.ones(4, backend=backend)
+    thing = [first, np.ones(N), sharedmem.Lock(backend=backend), last]
+    del first, last
     item = process._ResultItem(1, result=module._Answer([thing]))
     del thing
     queue.put(item)
 
 
-def test_a_worker_that_is_killed_at_any_line_leaves_nothing_in_flight(answers: tuple[Any, Any]) -> None:
+def test_a_worker_that_is_killed_at_any_line_leaves_nothing_in_flight(
+    answers: tuple[Any, Any], backend: str
+) -> None:
     """Not before its answer is written, nor when that is not read."""
     desk, queue = answers
     steps = 0
     within = ("sharedmem.executor", "sharedmem.ledger")
-    for death in deaths(answer_with_shared, queue, within=within):
+    for death in deaths(answer_with_shared, queue, backend, within=within):
         steps += 1
         queue._reader.forget()
         queue._wlock = multiprocessing.get_context("fork").Lock()  # the dead may hold it
@@ -717,12 +721,12 @@ def test_a_worker_that_is_killed_at_any_line_leaves_nothing_in_flight(answers: t
     assert steps > 50
 
 
-def test_half_an_answer_is_not_waited_for(answers: tuple[Any, Any]) -> None:
+def test_half_an_answer_is_not_waited_for(answers: tuple[Any, Any], backend: str) -> None:
     """The parent gets None for it, and the rest with what comes; what is left is taken back."""
     desk, queue = answers
-    answer_with_shared(queue)
+    answer_with_shared(queue, backend)
     written = os.read(queue._reader.fileno(), 1 << 16)
-    for begin in range(0, len(written) - 1, 7):
+    for begin in range(0, len(written), 7):
         os.write(queue._writer.fileno(), written[begin : begin + 7])
         if begin + 7 < len(written):
             assert queue._reader.recv() is None
@@ -732,7 +736,7 @@ def test_half_an_answer_is_not_waited_for(answers: tuple[Any, Any]) -> None:
     with pytest.raises(BlockingIOError):
         os.read(queue._reader.fileno(), 1)
     assert queue._reader.recv() is None
-    answer_with_shared(queue)
+    answer_with_shared(queue, backend)
     half = os.read(queue._reader.fileno(), 1 << 16)[:-3]
     os.write(queue._writer.fileno(), half)
     assert queue._reader.recv() is None

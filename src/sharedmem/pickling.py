@@ -14,6 +14,7 @@ import collections
 import copyreg
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -143,9 +144,25 @@ def issued_by(issuer: Issuer) -> Iterator[None]:
 def reduce_by_name(array: np.ndarray, protocol: int) -> Any:
     """What a plain pickler gets: a descriptor without a ticket."""
     segment = _named_segment(array)
-    if segment is None or not segment.is_current():
+    if segment is None or not segment.is_current() or _is_written_by_joblib():
         return content(array, protocol)
     return load, descriptor(array, segment, 0)
+
+
+def _is_written_by_joblib() -> bool:
+    """Whether it is joblib's pickler of files that asks: `joblib.dump`, `joblib.Memory`.
+
+    A file outlives the name. Of other picklers, which are C, nobody can tell where they write.
+    """
+    joblib: Any = sys.modules.get("joblib.numpy_pickle")
+    if joblib is None:
+        return False
+    frame: Any = sys._getframe(2)
+    for _ in range(8):  # a few of this package, and of subclasses, stand in between
+        if frame is None or frame.f_globals is vars(pickle):
+            break
+        frame = frame.f_back
+    return frame is not None and isinstance(frame.f_locals.get("self"), joblib.NumpyPickler)
 
 
 def reduce_in_flight(array: np.ndarray) -> Any:

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sharedmem
 from sharedmem import SharedArray
+from sharedmem._core.segment import segment_of
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 SMALL = 300  # bytes of a descriptor
@@ -1070,3 +1072,42 @@ def test_descriptor_of_another_nonce_finds_nothing(backend, name):
     with pytest.raises(sharedmem.SegmentNotFoundError):
         function(packed)
     assert kept.is_current()
+
+
+# ---- into files ------------------------------------------------------------------
+
+
+class _Labelled(sharedmem.SharedArray):
+    """A subclass goes the same way."""
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_joblib_writes_the_content_into_files(backend: str, tmp_path: Path, compress: int) -> None:
+    """What is loaded does not need the segment, however deep the array stands."""
+    joblib = pytest.importorskip("joblib")
+    array = sharedmem.full((3, 2), 7.0, backend=backend)
+    thing = {"whole": array, "part": [array[1:]], "class": array.view(_Labelled)}
+    joblib.dump(thing, tmp_path / "file", compress=compress)
+    del array, thing
+    loaded = joblib.load(tmp_path / "file")
+    assert (loaded["whole"] == 7).all()
+    assert loaded["part"][0].shape == (2, 2)
+    assert loaded["class"].sum() == 42
+    assert {segment_of(each) for each in (loaded["whole"], loaded["part"][0], loaded["class"])} == {None}
+
+
+def test_joblib_memory_keeps_the_content(backend: str, tmp_path: Path) -> None:
+    """A cache outlives the array that the function has returned; messages go by name as ever."""
+    joblib = pytest.importorskip("joblib")
+    calls = []
+
+    def compute(value: float) -> sharedmem.SharedArray:
+        calls.append(value)
+        return sharedmem.full(3, value, backend=backend)
+
+    cached = joblib.Memory(tmp_path, verbose=0).cache(compute)
+    assert (cached(5.0) == 5).all()
+    assert (cached(5.0) == 5).all()
+    assert calls == [5.0]
+    array = sharedmem.zeros(3, backend=backend)
+    assert pickle.loads(pickle.dumps(array)).name == array.name
