@@ -188,6 +188,14 @@ def test_usage(arguments):
     assert "Traceback" not in done.stderr
 
 
+def test_unknown_command():
+    """The commands that an error lists are those that the help lists."""
+    done = run("frob")
+    assert done.returncode == 2 and "'frob'" in done.stderr
+    assert "list" in done.stderr and "names" not in done.stderr
+    assert run("names").returncode == 0
+
+
 # ---- show ------------------------------------------------------------------
 
 RECORD = [("x", "f8"), ("when", "M8[s]"), ("tag", "S3"), ("grid", "i2", (2, 2))]
