@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = command("list", list.run, list.DESCRIPTION)
     listing.add_argument("--backend", choices=("posix", "sysv"), help="of this backend only")
+    listing.add_argument("--all", action="store_true", help="also what the library has for itself")
 
     showing = command("show", show.run, show.DESCRIPTION)
     showing.add_argument("name", metavar="NAME", help="'posix:x' and 'sysv:x' look on one backend only")
