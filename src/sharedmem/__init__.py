@@ -7,7 +7,8 @@ freed by their last user, however it ends.
 
 from __future__ import annotations
 
-import os
+import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from sharedmem import _core, atomic, errors  # noqa: F401  (_core first: it refuses sub-interpreters)
 from sharedmem._core.segment import VERSION as __version__  # noqa: F401
@@ -162,7 +163,49 @@ __all__ = [
 ]
 
 register(SharedArray)
-del register
+del register, annotations
+
+_OF_2012 = {"SharedMemArray", "SlaveException", "wrap"}  # there, and not shown to who looks around
+# What NumPy makes, and those who look for it here expect to be made shared.
+_NUMPYS = {
+    "arange",
+    "asanyarray",
+    "ascontiguousarray",
+    "asfortranarray",
+    "concatenate",
+    "diag",
+    "eye",
+    "frombuffer",
+    "fromfile",
+    "fromfunction",
+    "fromstring",
+    "genfromtxt",
+    "geomspace",
+    "identity",
+    "linspace",
+    "load",
+    "loadtxt",
+    "logspace",
+    "stack",
+    "tri",
+    "tril",
+    "triu",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted((set(__all__) - _OF_2012) | {name for name in globals() if name.startswith("__")})
+
+
+if not _TYPE_CHECKING:  # else every name would be one to type checkers
+
+    def __getattr__(name: str) -> None:
+        text = f"module 'sharedmem' has no attribute {name!r}"
+        if name == "asarray":
+            text += ": sharedmem.asshared(...) copies only what is not shared yet"
+        elif name in _NUMPYS:
+            text += f": a shared copy of what NumPy makes is sharedmem.copy(np.{name}(...))"
+        raise AttributeError(text)
 
 
 def get_include() -> str:
@@ -179,4 +222,4 @@ def get_include() -> str:
     >>> os.listdir(sharedmem.get_include())
     ['sharedmem.h']
     """
-    return os.path.join(os.path.dirname(__file__), "include")
+    return _os.path.join(_os.path.dirname(__file__), "include")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,12 @@ from sharedmem.sharedarray import SharedArray, over
 
 __all__ = ["SegmentInfo", "attach", "exists", "list_segments", "stat", "unlink"]
 
+# dtypes of what the library makes for itself: results of executors, and locks and queues, whose
+# random names say that no user named them.
+_OWN = re.compile(
+    r"\[\('(result of executor |(lock|rlock|condition|event|semaphore|barrier|queue)-\d+ )"
+)
+_RANDOM_NAME = re.compile(r"[0-9a-f]{32}")
 _MODES = {"r+": READ_WRITE, "r": READ_ONLY, "c": COPY_ON_WRITE}
 
 
@@ -120,6 +127,22 @@ class SegmentInfo:
         if self._info.tickets or self._info.pins:
             return "in flight"
         return "elsewhere" if self._info.elsewhere else "stale"
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is the library's own: memory that is idle, a result on its way, an unnamed lock or queue.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a, lock = sharedmem.zeros(3), sharedmem.Lock()
+        >>> sharedmem.stat(a.name).internal, sharedmem.stat(lock.name).internal
+        (False, True)
+        """
+        if self._info.mapped and self._info.idle:
+            return True
+        unnamed = _RANDOM_NAME.fullmatch(self._info.name) is not None
+        return unnamed and _OWN.match(self._info.dtype) is not None
 
     def holders(self) -> list[tuple[int, str]]:
         """Who maps it now.
@@ -365,8 +388,14 @@ def exists(name: str) -> bool:
     return True
 
 
-def list_segments() -> list[SegmentInfo]:
+def list_segments(internal: bool = True) -> list[SegmentInfo]:
     """All segments of this user that can be seen from here.
+
+    Parameters
+    ----------
+    internal : bool, default True
+        Whether those are among them that the library has made for itself (see
+        `SegmentInfo.internal`).
 
     Returns
     -------
@@ -390,7 +419,8 @@ def list_segments() -> list[SegmentInfo]:
     >>> [info.name for info in sharedmem.list_segments() if info.name == a.name]
     ['list-example']
     """
-    return sorted(map(SegmentInfo, context.list()), key=lambda info: info.name)
+    found = sorted(map(SegmentInfo, context.list()), key=lambda info: info.name)
+    return found if internal else [info for info in found if not info.internal]
 
 
 def explain_exists(error: SegmentExistsError) -> SegmentExistsError:

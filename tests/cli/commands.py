@@ -49,7 +49,7 @@ def document(*arguments, code=0, **keywords):
 
 def segments():
     """What `list` says, by name."""
-    return {each["name"]: each for each in document("list")["segments"]}
+    return {each["name"]: each for each in document("list", "--all")["segments"]}
 
 
 def refusal(*arguments, code=1, **keywords):

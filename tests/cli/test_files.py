@@ -173,6 +173,15 @@ def no_array(path):
     path.write_text("something else")
 
 
+def shorter_than_any(path):
+    path.write_bytes(b"\x93NUM")
+
+
+def archive(path):
+    np.savez(path.with_suffix(""), np.ones(3))
+    path.with_suffix(".npz").rename(path)
+
+
 def missing(path):
     pass
 
@@ -181,7 +190,9 @@ FILES = {
     broken_header: "",
     truncated: "bytes shorter than its header says",
     objects: "cannot be shared",
-    no_array: "magic string",
+    no_array: "not a .npy file",
+    shorter_than_any: "not a .npy file",
+    archive: "not a .npy file",
     missing: "No such file",
 }
 

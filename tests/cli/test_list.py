@@ -188,6 +188,14 @@ def test_usage(arguments):
     assert "Traceback" not in done.stderr
 
 
+def test_unknown_command():
+    """The commands that an error lists are those that the help lists."""
+    done = run("frob")
+    assert done.returncode == 2 and "'frob'" in done.stderr
+    assert "list" in done.stderr and "names" not in done.stderr
+    assert run("names").returncode == 0
+
+
 # ---- show ------------------------------------------------------------------
 
 RECORD = [("x", "f8"), ("when", "M8[s]"), ("tag", "S3"), ("grid", "i2", (2, 2))]
@@ -281,6 +289,19 @@ def test_read_only(make, name):
     program.end()
 
 
+def test_what_the_library_has_for_itself(name):
+    """Locks and queues that nobody named are shown with --all only; what users named always."""
+    own = sharedmem.Lock(), sharedmem.Event(), sharedmem.Queue()
+    named = sharedmem.Lock(name=name), sharedmem.zeros(3, name=f"{name}-array"), sharedmem.zeros(3)
+    shown = {each["name"] for each in document("list")["segments"]}
+    assert shown >= {each.name for each in named}
+    assert not shown & {each.name for each in own}
+    assert {each.name for each in (*own, *named)} <= segments().keys()
+    assert "3 of the library's own not shown (--all)" in output("list")
+    listed = {info.name for info in sharedmem.list_segments(internal=False)}
+    assert listed >= {each.name for each in named} and not listed & {each.name for each in own}
+
+
 IDLE = """
 import sys
 import sharedmem
@@ -300,6 +321,7 @@ def test_idle(processes):
     (row,) = (row for row in segments().values() if row["status"] == "idle")
     assert row["name"] != told and row["mapped"]
     assert [holder["pid"] for holder in row["holders"]] == [program.pid]
-    assert "1 idle" in output("list")
+    assert "1 idle" in output("list") and row["name"] not in output("list")
+    assert row["name"] in output("list", "--all")
     program.end()
     assert "idle" not in {row["status"] for row in segments().values()}

@@ -161,3 +161,19 @@ def test_plot_in_colours(environ, name):
         seen, code = Terminal(environ | {"NO_COLOR": "1"}, "show", name, "--plot").end()
         assert code == 0 and "▀".encode() not in seen
     assert document("list") == {"segments": []}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (100, 30)], ids=str)
+@pytest.mark.parametrize("shape", [(5000,), (300, 300), (40, 3)], ids=str)
+def test_plot_fits_on_the_screen(environ, name, size, shape):
+    """Name, dtype and shape stay on the screen that the drawing is on, with the prompt below."""
+    import sharedmem
+
+    columns, rows = size
+    environ = environ | {"COLUMNS": str(columns), "LINES": str(rows)}
+    with sharedmem.ones(shape, name=name):
+        seen, code = Terminal(environ, "show", name, "--plot").end()
+    shown = seen.decode().rstrip("\n").split("\n")
+    assert code == 0 and len(shown) <= rows - 1
+    for title, value in ("name", name), ("dtype", "float64"), ("shape", str(shape)):
+        assert [line for line in shown if line.startswith(title) and value in line]

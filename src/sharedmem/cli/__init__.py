@@ -58,16 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sharedmem {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, run: Run, description: str, shown: bool = True) -> _Parser:
-        keywords: dict[str, Any] = {}
-        if shown:
-            keywords["help"] = description.partition("\n")[0].rstrip(".")
-        made: _Parser = commands.add_parser(name, description=description, epilog=_EPILOG, **keywords)
+    def command(name: str, run: Run, description: str) -> _Parser:
+        made: _Parser = commands.add_parser(
+            name,
+            description=description,
+            epilog=_EPILOG,
+            help=description.partition("\n")[0].rstrip("."),
+        )
         made.set_defaults(run=run)
         return made
 
     listing = command("list", list.run, list.DESCRIPTION)
     listing.add_argument("--backend", choices=("posix", "sysv"), help="of this backend only")
+    listing.add_argument("--all", action="store_true", help="also what the library has for itself")
 
     showing = command("show", show.run, show.DESCRIPTION)
     showing.add_argument("name", metavar="NAME", help="'posix:x' and 'sysv:x' look on one backend only")
@@ -111,7 +114,6 @@ def _parser() -> argparse.ArgumentParser:
 
     completing = command("completion", completion.run, completion.DESCRIPTION)
     completing.add_argument("shell", choices=("bash", "zsh"))
-    command("names", list.names, "Print the names of all segments.", shown=False)
     return parser
 
 
@@ -154,8 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     for stream in (_stream("stdout"), _stream("stderr")):
         stream.reconfigure(errors="backslashreplace")
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    if given == ["names"]:  # what completion asks; no command of the user's
+        return _run(list.names, argparse.Namespace())
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if not hasattr(options, "run"):
         parser.print_help(sys.stderr)
         return 2

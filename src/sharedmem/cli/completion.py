@@ -18,7 +18,7 @@ zsh:   source <(sharedmem completion zsh)        in ~/.zshrc, after compinit
 """
 
 _OPTIONS = {
-    "list": "--json --backend --help",
+    "list": "--json --backend --all --help",
     "show": "--values --plot --json --help",
     "clean": "--yes --in-flight --locks --user --json --help",
     "unlink": "--json --help",

@@ -119,7 +119,10 @@ def save(options: Namespace) -> int:
 
 def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, dtype; the file stands at the data then."""
-    version = np.lib.format.read_magic(file)
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError("not a .npy file (numpy.save() writes them)") from None
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER_MAX)
     if version == (2, 0):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sharedmem.cli.output import print_json, print_table, visible
-from sharedmem.cli.segments import COLUMNS, cells, facts, rows, summary
+from sharedmem.cli.segments import COLUMNS, cells, facts, of_users, rows, summary
 from sharedmem.participant import context
 
 __all__ = ["DESCRIPTION", "names", "run"]
 
 DESCRIPTION = """\
 List your segments on both backends. Nothing is changed by looking.
+
+What the library has made for itself is shown with --all only: memory kept warm, results of
+executors, locks and queues without a name of yours.
 
 columns:
   NAME       to attach by; 32 hexadecimal digits when none was given
@@ -31,14 +34,16 @@ columns:
 
 
 def run(options: Namespace) -> int:
-    found = rows(options.backend)
+    everything = rows(options.backend)
+    found = everything if options.all else of_users(everything)
     if options.json:
         print_json({"segments": [facts(row) for row in found]})
-    elif found:
+        return 0
+    if found:
         print_table(COLUMNS, [cells(row) for row in found])
-        print(summary(found))
-    else:
-        print("no segments")
+    text = summary(everything) if everything else "no segments"
+    hidden = len(everything) - len(found)
+    print(f"{text}; {hidden} of the library's own not shown (--all)" if hidden else text)
     return 0
 
 

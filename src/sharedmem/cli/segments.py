@@ -13,7 +13,17 @@ from sharedmem.cli.output import Cell, Column, age, size, visible
 from sharedmem.names import SegmentInfo
 from sharedmem.participant import context
 
-__all__ = ["COLUMNS", "Row", "cells", "command_line", "dtype_text", "facts", "rows", "summary"]
+__all__ = [
+    "COLUMNS",
+    "Row",
+    "cells",
+    "command_line",
+    "dtype_text",
+    "facts",
+    "of_users",
+    "rows",
+    "summary",
+]
 
 COLUMNS = (
     Column("NAME"),
@@ -127,6 +137,11 @@ def cells(row: Row) -> list[Cell]:
         Cell(_tickets(info)),
         Cell(_holders(row)),
     ]
+
+
+def of_users(found: list[Row]) -> list[Row]:
+    """Without what the library has made for itself, unless it is left over."""
+    return [row for row in found if not row.info.internal or row.info.status == "stale"]
 
 
 def summary(all_rows: list[Row]) -> str:

@@ -121,7 +121,7 @@ def _range_text(found: dict[str, Any]) -> str:
     return text + (f"; {found['missing']:,} missing" if found["missing"] else "")
 
 
-def _print(row: Row, array: np.ndarray, count: int) -> None:
+def _lines(row: Row, array: np.ndarray, count: int) -> list[tuple[str, str]]:
     pairs = _described(row, array)
     pairs += [
         (f"range {visible(name)}".rstrip(), _range_text(each))
@@ -132,9 +132,24 @@ def _print(row: Row, array: np.ndarray, count: int) -> None:
         pairs.append(("values", _text_of(values, array.size - len(values))))
     margin = max(len(title) for title, _ in pairs) + 2
     room = max(shutil.get_terminal_size().columns - margin, 40)
-    for title, text in pairs:
-        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
-        print(f"{title:<{margin}}" + f"\n{'':<{margin}}".join(lines))
+    wrapped = [
+        (title, textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False))
+        for title, text in pairs
+    ]
+    return [
+        (title, f"{title if i == 0 else '':<{margin}}{line}")
+        for title, lines in wrapped
+        for i, line in enumerate(lines)
+    ]
+
+
+def _above_drawing(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """All of them, or what leaves room for a drawing below on the same screen."""
+    room = shutil.get_terminal_size().lines - _PLOT_HEIGHT - 2  # an empty line, and the prompt
+    if not sys.stdout.isatty() or len(lines) <= room:
+        return lines
+    first = [each for each in lines if each[0] in ("name", "dtype", "shape", "range")]
+    return first[: max(room, 3)]
 
 
 def _print_json(row: Row, array: np.ndarray, count: int) -> None:
@@ -153,7 +168,7 @@ def _print_json(row: Row, array: np.ndarray, count: int) -> None:
     print_json(facts(row) | more)
 
 
-def _draw(array: np.ndarray) -> None:
+def _draw(array: np.ndarray, above: int) -> None:
     width, height = shutil.get_terminal_size()
     shown = plot.plane(array)
     if shown.ndim == 1:
@@ -162,7 +177,7 @@ def _draw(array: np.ndarray) -> None:
         colours = (
             sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         )
-        drawn = plot.picture(shown, width - 1, max(height - 4, _PLOT_HEIGHT), colours)
+        drawn = plot.picture(shown, width - 1, max(height - above - 2, _PLOT_HEIGHT), colours)
     print("\n" + "\n".join(drawn))
 
 
@@ -180,7 +195,11 @@ def run(options: Namespace) -> int:
     if options.json:
         _print_json(row, array, options.values)
     else:
-        _print(row, array, options.values)
+        lines = _lines(row, array, options.values)
         if options.plot == "":
-            _draw(array)
+            lines = _above_drawing(lines)
+        for _, line in lines:
+            print(line)
+        if options.plot == "":
+            _draw(array, len(lines))
     return 0

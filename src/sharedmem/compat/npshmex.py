@@ -4,7 +4,9 @@ What is different: nothing outside of this module is patched; no argument, wrapp
 or result is changed; a key is an object of the class `Key`, so that no string is
 taken for one; every array travels as what it is, in containers as at the top
 level; ``map`` gains, too; memory that nobody receives is freed; and `shm_clear`
-removes what this process has put, and nothing of anybody else's.
+removes what this process has put, and nothing of anybody else's. With ``import *``
+comes ``np``, as there; the module ``SharedArray``, which came as well, is another
+package: import it where it is used.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from sharedmem import dtypes
 from sharedmem._core.errors import SegmentSecurityError, make
 from sharedmem._core.segment import segment_of
 
+# ``from npshmex import *`` gave NumPy, too.
 __all__ = [
     "Future",
     "Key",
@@ -30,6 +33,7 @@ __all__ = [
     "dtype_to_tuple",
     "is_shmable",
     "is_shmkey",
+    "np",
     "pack_dtype",
     "pickle_as_array",
     "register_array_wrapper",
