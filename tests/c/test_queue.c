@@ -696,7 +696,7 @@ TEST(what_is_no_queue_is_refused)
 {
     static const char *const others[] = {
         "'|u1'",
-        "[('queue-2 4 64 0', '|V1')]",
+        "[('queue-3 4 64 0', '|V1')]",
         "[('queue-3 4 64', '|V1')]",
         "[('queue-3 4 64 0 0', '|V1')]",
         "[('queue-3 04 64 0', '|V1')]",
@@ -739,7 +739,7 @@ TEST(what_others_can_write_is_no_queue)
         smem_spec spec = {.name = check_name("a"),
                           .backend = backend,
                           .permissions = 0600 | bit,
-                          .dtype = "[('queue-2 4 64 0', '|V1')]",
+                          .dtype = "[('queue-3 4 64 0', '|V1')]",
                           .itemsize = 1,
                           .ndim = 1,
                           .shape = (int64_t[]){4096}};
