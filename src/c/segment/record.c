@@ -5,6 +5,7 @@
 #include "sharedmem.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { SMEM__BYTE_HONORARY = 2,
@@ -37,10 +38,23 @@ int smem__record_hold(const smem__place *place, const smem__file *file,
     return rc ? rc : smem__file_lock(file, SMEM__SHARED, smem__space_byte(place->pid_space));
 }
 
+/*
+ * A family that has died never comes back, and the kernel stops all locking while it
+ * lists the locks: whose death was seen is asked for once. File-scope state, since that
+ * is a fact of the machine, whatever context asks.
+ */
+enum { SMEM__BURIED = 256 };
+static _Atomic uint32_t smem__buried[SMEM__BURIED];
+
 bool smem__member_is_listed(uint32_t tag)
 {
-    return smem__byte_locks() && smem__byte_is_listed(SMEM__SHARED, smem__byte_families + tag,
-                                                      SMEM__UNKNOWN_BYTE) == 1;
+    _Atomic uint32_t *buried = &smem__buried[tag % SMEM__BURIED];
+    if (!smem__byte_locks() || atomic_load(buried) == tag)
+        return false;
+    int rc = smem__byte_is_listed(SMEM__SHARED, smem__byte_families + tag, SMEM__UNKNOWN_BYTE);
+    if (rc == 0)
+        atomic_store(buried, tag);
+    return rc == 1;
 }
 
 /* The last user of a lock that is a file by itself removes that. */
