@@ -696,7 +696,7 @@ TEST(what_is_no_queue_is_refused)
 {
     static const char *const others[] = {
         "'|u1'",
-        "[('queue-3 4 64 0', '|V1')]",
+        "[('queue-2 4 64 0', '|V1')]",
         "[('queue-3 4 64', '|V1')]",
         "[('queue-3 4 64 0 0', '|V1')]",
         "[('queue-3 04 64 0', '|V1')]",
