@@ -231,11 +231,8 @@ WRITABLE = {
     "smem__all": "the contexts of this process, which the fork handlers visit",
     "smem__all_lock": "of that list",
     "smem__atfork_once": "the fork handlers are registered once",
-<<<<<<< HEAD
     "smem__spelt": "each thread's text of a system error that has none",
-=======
     "smem__buried": "families whose death was seen: a second copy would only ask again",
->>>>>>> w3
     "smem__lock_kind": "what locks the kernel has, found out once",
     "reaper": "the one of a program of its own, too large for its stack",
 }
