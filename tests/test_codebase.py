@@ -332,6 +332,7 @@ SHORT = {
     "os/spawn.c": "starting one program",
     "os/watch.c": "waiting for the end of processes",
     "segment/away.c": "half of the cache",
+    "segment/displace.c": "one rule of the cache, which is long already",
     "segment/fill.c": "three ways to write",
     "segment/inherit.c": "one question at one moment",
     "segment/name.c": "names: few rules",

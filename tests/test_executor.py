@@ -26,6 +26,7 @@ import pytest
 import sharedmem
 from sharedmem import executor as module
 from sharedmem import threads
+from sharedmem.transport import new_parcel
 
 N = 50_000  # of eight bytes each: large
 Make = Callable[..., Any]
@@ -368,7 +369,7 @@ def test_one_copy_of_the_input_and_one_of_the_output(tmp_path: Any) -> None:
 def test_room_that_does_not_fit_is_left() -> None:
     """A result of another size, and one in several pieces, comes all the same."""
     desk = module._Desk(1000, 1)
-    room = module.new_parcel(50_000)
+    room = new_parcel(50_000)
     assert room is not None
     for thing in (np.ones(100_000, "u1"), np.ones(2000, "u1"), [np.ones(45_000, "u1")] * 1):
         packer = module.Packer(1000, rooms=[(room.nbytes, *room.segment.key)], mark=desk.mark)
@@ -789,7 +790,7 @@ def next_thread() -> int:
 
 def threads_of_a_copy(nbytes: int) -> int:
     """How many are started; others may start some, but not each time."""
-    array, parcel = np.ones(nbytes, "u1"), module.new_parcel(nbytes)
+    array, parcel = np.ones(nbytes, "u1"), new_parcel(nbytes)
     assert parcel is not None
     started = []
     for _ in range(10):

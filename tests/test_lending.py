@@ -261,3 +261,33 @@ def test_what_is_lent_in_vain_goes_for_what_was_made() -> None:
     assert idle()[0] == 1  # the one that is held, and the one that was freed, are not
     held.clear()
     assert idle()[0] == 2
+
+
+def test_what_is_new_is_not_lent() -> None:
+    """Enough is idle, but nothing that fits: the worker's own is as good, and nothing is left here."""
+    learn(SIZE)
+    lending.idle_parcel(2 * SIZE)
+    made = [sharedmem.empty(SIZE, np.uint8) for _ in range(8)]
+    del made
+    before = idle()
+    assert before[1] > 6 * SIZE and lending.idle_parcel(6 * SIZE) is None
+    assert idle() == before
+    assert lending.idle_parcel(SIZE) is not None
+
+
+def keep_and_return_shared(_: int) -> np.ndarray:
+    kept = globals().setdefault("_kept", [])
+    kept.append(sharedmem.full(N, 1.0))
+    return kept[-1]
+
+
+def test_shared_arrays_of_workers_do_not_gather() -> None:
+    """What workers made as shared arrays, and cannot be lent for, goes as more of it comes."""
+    seen = []
+    for _ in range(4):
+        with sharedmem.MapReduce(np=1) as each:
+            results = each.map(keep_and_return_shared, range(3))
+        del results
+        seen.append(idle()[1])
+    # At most: a segment whose proof is refused when it is dropped is freed, not kept.
+    assert max(seen) < 4 * SIZE, seen

@@ -34,16 +34,15 @@ from typing import Any, TypeVar
 
 from sharedmem import functions
 from sharedmem._core.segment import Parcel, sole_parcels
+from sharedmem.lending import Room, idle_parcel
 from sharedmem.participant import context
 from sharedmem.threads import environment, limit, per_worker, said
-from sharedmem.transport import MIN_BYTES, Packer, Tally, new_parcel, reclaim_marked
+from sharedmem.transport import MIN_BYTES, Packer, Tally, reclaim_marked
 from sharedmem.workers import default_number, parent_fd, starting
 
 __all__ = ["ProcessPoolExecutor"]
 
 T = TypeVar("T")
-Room = tuple[int, int, str, int]  # bytes, backend, name, nonce
-
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _FEW = 256
 
@@ -90,11 +89,10 @@ class _Desk:
         """Idle memory for one more answer like the last ones."""
         found: list[Parcel] = []
         for size in self._wanted.popleft() if self._wanted else ():
-            if context.stats()["idle_bytes"] < size:
+            room = idle_parcel(size)
+            if room is None:
                 break  # none to lend; the worker makes some, and it stays when it is dropped
-            room = new_parcel(size)
-            if room is not None:
-                found.append(room)
+            found.append(room)
         return found
 
     def wants(self) -> bool:

@@ -22,7 +22,7 @@ from sharedmem._core.segment import Parcel
 from sharedmem.participant import context
 from sharedmem.transport import new_parcel
 
-__all__ = ["Lender", "Room"]
+__all__ = ["Lender", "Room", "idle_parcel"]
 
 Room = tuple[int, int, str, int]  # bytes, backend, name, nonce
 _FOR_ONE = 256  # worker
@@ -37,6 +37,16 @@ def _key(function: Any) -> tuple[str, str]:
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
     return str(getattr(named, "__module__", "")), str(named.__qualname__)
+
+
+def idle_parcel(nbytes: int) -> Parcel | None:
+    """Memory that is idle here, or None. What would be new is no better than a worker's own."""
+    before = context.stats()
+    parcel = new_parcel(nbytes) if before["idle_bytes"] >= nbytes else None
+    if parcel is not None and context.stats()["reused"] == before["reused"]:
+        parcel.segment.unlink()
+        return None
+    return parcel
 
 
 class Lender:
@@ -68,7 +78,7 @@ class Lender:
         """The rooms of each worker, pickled. To be called when all are forked, who else had copies."""
         rooms: list[list[Room]] = [[] for _ in range(self._workers)]
         for size in self._wanted:
-            room = new_parcel(size) if context.stats()["idle_bytes"] >= size else None
+            room = idle_parcel(size)
             # What was told of on sysv cannot become idle again.
             if room is None or room.segment.backend != "posix":
                 break
@@ -99,7 +109,7 @@ class Lender:
             if len(_last) > _FUNCTIONS:
                 _last.pop(next(iter(_last)), None)
         for room in self._lent.values():
-            if room.nbytes <= self._made:
+            if self._made > 0:
                 self._made -= room.nbytes
                 room.segment.unlink()
         self._lent, self._sizes = {}, []

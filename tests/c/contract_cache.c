@@ -169,6 +169,46 @@ TEST(cache_leaves_what_others_use)
     }
 }
 
+/* [count] segments of another's are attached together, then dropped. */
+static void come_and_go(smem_context *maker, smem_context *user, int count)
+{
+    smem_segment *attached[4];
+    for (int i = 0; i < count; i++) {
+        smem_segment *made = make(maker, &sizes[0], 0);
+        smem_publish(made);
+        attached[i] = attach(user, smem_info_of(made)->name, SMEM_READ_WRITE);
+        smem_detach(made);
+        smem_trim(maker, 0);
+    }
+    while (count--)
+        smem_detach(attached[count]);
+}
+
+/* What others make is kept as far as it was in use at once, however often it comes. */
+TEST(cache_does_not_gather)
+{
+    smem_context *maker = open_warm(NULL), *user = open_warm(NULL);
+    const uint64_t kept = backend == SMEM_POSIX;
+    for (int i = 0; i < 5; i++) {
+        come_and_go(maker, user, 1);
+        CHECK_EQ(stats(user).idle, kept);
+    }
+    for (int i = 0; i < 3; i++) {
+        come_and_go(maker, user, 3);
+        CHECK_EQ(stats(user).idle, 3 * kept);
+    }
+    smem_segment *own[6]; /* made here, of idle memory and anew: displaces nothing, and stays */
+    for (int i = 0; i < 6; i++)
+        own[i] = make(user, &sizes[0], 0);
+    for (int i = 0; i < 6; i++)
+        smem_detach(own[i]);
+    come_and_go(maker, user, 1);
+    come_and_go(maker, user, 1);
+    CHECK_EQ(stats(user).idle, 6 + kept);
+    smem_close(maker);
+    smem_close(user);
+}
+
 static void keep_inherited(check_peer *parent, void *arg)
 {
     const job *todo = arg;

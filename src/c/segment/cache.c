@@ -38,7 +38,7 @@ void smem__cache_open(smem_context *ctx)
 
 /* ---- the list (caller holds table_lock) ------------------------------------ */
 
-static unsigned smem__cache_bin(uint64_t size)
+unsigned smem__cache_bin(uint64_t size)
 {
     unsigned bin = 63 - (unsigned)__builtin_clzll(size | 1);
     return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
@@ -58,6 +58,7 @@ void smem__cache_link(smem__cache *cache, smem_segment *segment)
     segment->older = cache->newest;
     *(cache->newest ? &cache->newest->newer : &cache->oldest) = segment;
     cache->newest = segment;
+    segment->idle_since = ++cache->clock;
     cache->bytes += segment->info.size;
     atomic_store_explicit(&cache->count, cache->count + 1, memory_order_relaxed);
     if (segment->away) {
@@ -291,12 +292,15 @@ static void smem__cache_put(smem_context *ctx, smem_segment *segment)
     smem_segment *oldest;
     atomic_store_explicit(&header->state, SMEM__IDLE, memory_order_relaxed);
     pthread_mutex_lock(&ctx->table_lock);
+    smem_segment *displaced = smem__cache_displace(&ctx->cache, segment);
     smem__cache_link(&ctx->cache, segment);
     ctx->cache.kept++;
     uint64_t keep = ctx->cache.count > SMEM__IDLE_MAX ? ctx->cache.bytes - 1 : UINT64_MAX;
     if (keep > ctx->family.share)
         keep = ctx->family.share;
     pthread_mutex_unlock(&ctx->table_lock);
+    if (displaced)
+        smem__cache_let_go(ctx, displaced);
     while ((oldest = smem__cache_take_oldest(ctx, keep)))
         smem__cache_let_go(ctx, oldest);
 }
@@ -394,6 +398,7 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
     if (!segment)
         return NULL;
     segment->references = 1;
+    segment->attached_at = 0;
     segment->mapping.visits = false;
     segment->copied_at_fork = false;
     segment->forks = ctx->forks;

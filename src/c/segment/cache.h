@@ -28,6 +28,11 @@
  * is away would keep its pages. Nothing of one that is away is read but the header.
  * It counts against the bound like what is idle: one that lost its name while it
  * was used is emptied by nobody, and unmapped at this process's next look.
+ *
+ * What others make and this process drops, as results of workers, would gather here up
+ * to the bound if nothing here is made of it. So one that becomes idle displaces one of
+ * its like, made by others and about as large, that was idle already when it was
+ * attached: in all that time nobody needed both.
  */
 #ifndef SMEM_CACHE_H
 #define SMEM_CACHE_H
@@ -64,10 +69,16 @@ uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep);
 
 /* For away.c: put on and take off the list (caller holds table_lock); may it be kept
    at all; is there room, perhaps by giving up older ones? */
+unsigned smem__cache_bin(uint64_t size);
 void smem__cache_link(smem__cache *cache, smem_segment *segment);
 void smem__cache_unlink(smem__cache *cache, smem_segment *segment);
 bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment);
 bool smem__cache_make_room(smem_context *ctx, uint64_t size);
+
+/* Note that somebody else's segment was attached; take the idle one off the list that it
+   displaces, or NULL, when it becomes idle itself (caller holds table_lock). */
+void smem__cache_attached(smem_context *ctx, smem_segment *segment);
+smem_segment *smem__cache_displace(smem__cache *cache, const smem_segment *segment);
 
 /* Only system calls: in the child's fork handler. */
 void smem__cache_after_fork(smem_context *ctx);

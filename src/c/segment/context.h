@@ -38,6 +38,8 @@ struct smem_segment {
     uint64_t forks;      /* ctx->forks when it was made */
     smem_segment *older, *newer; /* while idle; table_lock */
     bool away;           /* idle, mapped and not held: others use it or will (cache.h) */
+    uint64_t attached_at; /* by the cache's clock; 0: made here, of new or idle memory */
+    uint64_t idle_since;  /* by that clock, too; both table_lock */
 };
 
 /* Idle segments: cache.h. */
@@ -53,6 +55,7 @@ typedef struct smem__cache {
     unsigned away_count;
     uint64_t away_bytes;
     uint64_t reused, kept, evicted, returned;
+    uint64_t clock; /* ticks when something is attached or becomes idle */
 } smem__cache;
 
 /* A test that was refused: a child between fork and exec refuses it for a

@@ -192,6 +192,7 @@ static int smem__attach_found(smem_context *ctx, smem__found *found, uint64_t no
     if (rc != 0)
         return rc;
     segment->mapping.visits = true;
+    smem__cache_attached(ctx, segment);
     ctx->counts.attached++;
     SMEM__POINT("attach.mapped", "mapped, and held open or within the gate as well");
     return smem__table_enter(ctx, segment, out);
