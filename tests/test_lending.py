@@ -288,5 +288,6 @@ def test_shared_arrays_of_workers_do_not_gather() -> None:
         with sharedmem.MapReduce(np=1) as each:
             results = each.map(keep_and_return_shared, range(3))
         del results
-        seen.append(idle())
-    assert len(set(seen[1:])) == 1, seen
+        seen.append(idle()[1])
+    # At most: the proof is refused, and the segment freed, while the reaper tries the same claim.
+    assert max(seen) < 4 * SIZE, seen
