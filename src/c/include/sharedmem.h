@@ -83,7 +83,7 @@ enum {
     SMEM_NAME_MAX = 200,     /* bytes of a name, without the final NUL */
     SMEM_NDIM_MAX = 64,      /* as NumPy */
     SMEM_DTYPE_MAX = 262144, /* bytes of a dtype's text: of thousands of fields */
-    SMEM_FORMAT = 2          /* version of a segment's format */
+    SMEM_FORMAT = 3          /* version of a segment's format */
 };
 
 /*
