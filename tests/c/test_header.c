@@ -482,7 +482,7 @@ TEST(golden_fields)
         size_t dtype_length = strlen(spec->dtype);
         CHECK_EQ(header.size, 3136 + dtype_length);
         CHECK(memcmp(header.at, "\x93SHMEM\r\n", 8) == 0);
-        CHECK_EQ(word_at(&header, 8, 4), 2);
+        CHECK_EQ(word_at(&header, 8, 4), 3);
         CHECK_EQ(word_at(&header, 16, 4), 0x01020304);
         CHECK_EQ(word_at(&header, 20, 4), spec->flags);
         CHECK_EQ(word_at(&header, 24, 8), samples[i].size);
