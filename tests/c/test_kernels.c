@@ -585,6 +585,45 @@ TEST(ipc_namespace_that_is_left)
     smem_close(ctx);
 }
 
+static unsigned looks, looks_until_failure;
+
+static int stat_without_memory(const char *path, struct stat *out)
+{
+    if (strstr(path, "/ns/ipc") && ++looks == looks_until_failure) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return real.stat(path, out);
+}
+
+/* Child: makes a segment, but for the look at its namespace that fails, and is killed. */
+static void make_without_memory(check_peer *parent, void *arg)
+{
+    smem_segment *made;
+    smem__sys.stat = stat_without_memory;
+    int rc = create_on(arg, SMEM_SYSV, check_name("a"), 0, &made);
+    CHECK(rc == 0 || rc == -ENOMEM);
+    check_tell(parent, rc == 0);
+    check_hear(parent);
+}
+
+/* A namespace that cannot be looked at just now is not taken for another one: what is made
+   then would be reclaimed by nobody. */
+TEST(ipc_namespace_that_is_not_seen)
+{
+    keep_real();
+    smem_context *ctx = check_open(NULL);
+    unsigned family = check_left(false); /* its files */
+    for (looks_until_failure = 1; looks_until_failure < 4; looks_until_failure++) {
+        check_peer child = check_fork(make_without_memory, ctx);
+        check_hear(&child);
+        check_kill(&child);
+        CHECK_OK(smem_reclaim(ctx, NULL));
+        CHECK_EQ(check_left(false), family);
+    }
+    smem_close(ctx);
+}
+
 int main(int argc, char **argv)
 {
     return check_main_on_backend(argc, argv, &backend);

@@ -43,8 +43,9 @@ int smem__place_find(smem__place *place, const char *directory);
 void smem__place_after_fork(smem__place *place);
 
 /* The inode of the IPC namespace in which this thread would find a key now: unshare()
-   changes it, and what another one's key leads to here says nothing of its segment. */
-uint64_t smem__ipc_space(void);
+   changes it, and what another one's key leads to here says nothing of its segment. 0 where
+   /proc does not say; an error when it would at another time. */
+int smem__ipc_space(uint64_t *out);
 
 /* Bytes that could be had without anybody's being killed; UINT64_MAX: unknown. */
 uint64_t smem__memory_available(void);

@@ -15,26 +15,36 @@
 
 enum { SMEM__PREFIX_MAX = 32 };
 
-static uint64_t smem__namespace(const char *path)
+/* What /proc does not say to this process at any time is 0; else what fails now would be
+   taken for that, and what is written with it be somebody else's. */
+static int smem__proc_code(void)
 {
-    struct stat st;
-    return smem__sys.stat(path, &st) == 0 ? st.st_ino : 0;
+    return errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == EPERM ? 0 : -errno;
 }
 
-uint64_t smem__ipc_space(void)
+static int smem__namespace(const char *path, uint64_t *out)
 {
-    return smem__namespace("/proc/thread-self/ns/ipc");
+    struct stat st;
+    int rc = smem__sys.stat(path, &st) == 0 ? 1 : smem__proc_code();
+    *out = rc == 1 ? st.st_ino : 0;
+    return rc < 0 ? rc : 0;
+}
+
+int smem__ipc_space(uint64_t *out)
+{
+    return smem__namespace("/proc/thread-self/ns/ipc", out);
 }
 
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"; zeros where /proc is not mounted. */
-static void smem__boot_id(uint8_t out[16])
+static int smem__boot_id(uint8_t out[16])
 {
     char text[37] = "";
     memset(out, 0, 16);
     int fd = smem__sys.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
-        return;
+        return smem__proc_code();
     ssize_t n = smem__sys.pread(fd, text, 36, 0);
+    int rc = n < 0 ? -errno : 0;
     smem__sys.close(fd);
     for (ssize_t i = 0, digit = 0; i < n; i++) {
         unsigned value;
@@ -44,6 +54,7 @@ static void smem__boot_id(uint8_t out[16])
             digit++;
         }
     }
+    return rc;
 }
 
 /* The text of a small file of the kernel's; empty where it cannot be read. */
@@ -248,15 +259,15 @@ int smem__place_find(smem__place *place, const char *directory)
         return rc;
     const char *huge = smem__environment("SHAREDMEM_HUGE");
     place->huge = !(huge && strcmp(huge, "0") == 0);
-    smem__boot_id(place->boot);
-    place->ipc = smem__ipc_space();
-    place->pid_space = smem__namespace("/proc/self/ns/pid");
-    return 0;
+    rc = smem__boot_id(place->boot);
+    if (rc == 0)
+        rc = smem__ipc_space(&place->ipc);
+    return rc ? rc : smem__namespace("/proc/self/ns/pid", &place->pid_space);
 }
 
 void smem__place_after_fork(smem__place *place)
 {
-    place->pid_space = smem__namespace("/proc/self/ns/pid");
+    smem__namespace("/proc/self/ns/pid", &place->pid_space); /* 0: it judges nobody by pids */
 }
 
 static char *smem__append(char *at, const char *end, const char *text)

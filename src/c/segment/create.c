@@ -126,10 +126,13 @@ static int smem__journal_birth(smem__birth *birth, uint32_t *slot)
 {
     smem_context *ctx = birth->ctx;
     smem__layout *header = smem__birth_layout(birth);
-    smem__entry entry = smem__journal_entry(ctx, birth->name, birth->found.candidate,
-                                            header->nonce, header->size, header->created);
+    smem__entry entry;
+    int rc = smem__journal_entry(ctx, birth->name, birth->found.candidate, header->nonce,
+                                 header->size, header->created, &entry);
+    if (rc != 0)
+        return rc;
     smem__journal_renew(ctx, &birth->gate);
-    int rc = smem__journal_add(&birth->gate, &entry, slot);
+    rc = smem__journal_add(&birth->gate, &entry, slot);
     if (rc == 0)
         header->journal = *slot + 1;
     return rc;

@@ -53,10 +53,12 @@ static int smem__list_entry(smem__rows *rows, const smem__entry *entry)
     const smem__place *place = &rows->ctx->place;
     smem__gate gate;
     smem__found found = {.backend = &smem__sysv};
-    if (!entry->gate_plus_1 || entry->ipc != smem__ipc_space())
-        return 0;
+    uint64_t ipc;
+    int rc = smem__ipc_space(&ipc);
+    if (!entry->gate_plus_1 || rc != 0 || entry->ipc != ipc)
+        return rc;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
-    int rc = smem__gate_enter(place, number, SMEM__SHARED, SMEM__LONG, &gate);
+    rc = smem__gate_enter(place, number, SMEM__SHARED, SMEM__LONG, &gate);
     if (rc != 0)
         return rc;
     if (smem__sysv_look_key(entry->key, place->uid, &found.object) == 0) {

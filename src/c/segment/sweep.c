@@ -111,7 +111,8 @@ static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, 
     smem__gate gate;
     smem__found found = {.backend = &smem__sysv};
     int64_t made = 0;
-    if (!entry->gate_plus_1 || entry->ipc != smem__ipc_space())
+    uint64_t ipc;
+    if (!entry->gate_plus_1 || smem__ipc_space(&ipc) != 0 || entry->ipc != ipc)
         return;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
     if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, SMEM__AT_ONCE, &gate) != 0)
@@ -127,17 +128,17 @@ static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, 
     smem__gate_leave(&gate);
 }
 
-smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsigned candidate,
-                                uint64_t nonce, uint64_t size, int64_t since)
+int smem__journal_entry(const smem_context *ctx, const char *name, unsigned candidate,
+                        uint64_t nonce, uint64_t size, int64_t since, smem__entry *out)
 {
-    return (smem__entry){
+    *out = (smem__entry){
         .gate_plus_1 = 1 + (uint64_t)smem__name_gate(name),
         .nonce = nonce,
-        .ipc = smem__ipc_space(),
         .size = size,
         .since = since,
         .key = smem__sysv_key(ctx->place.uid, name, candidate),
     };
+    return smem__ipc_space(&out->ipc);
 }
 
 /* Journal it again if the journal has lost it. The caller holds table_lock. */
@@ -148,8 +149,10 @@ static void smem__journal_renew_one(smem_context *ctx, const smem__gate *gate,
     uint32_t slot;
     smem__layout *header = segment->mapping.base;
     const smem_info *info = &segment->info;
-    smem__entry entry = smem__journal_entry(ctx, info->name, segment->candidate, info->nonce,
-                                            info->size, info->created);
+    smem__entry entry;
+    if (smem__journal_entry(ctx, info->name, segment->candidate, info->nonce, info->size,
+                            info->created, &entry) != 0)
+        return;
     bool second =
         segment->mode != SMEM_READ_WRITE &&
         smem__table_find(ctx, segment->backend, segment->info.nonce, SMEM_READ_WRITE);

@@ -15,9 +15,9 @@ int smem__sweep(smem_context *ctx, smem_reclaimed *out);
 /* At most once a second, and never more than a fiftieth of the time. */
 void smem__sweep_sometimes(smem_context *ctx);
 
-/* What the journal says of a SysV segment. */
-smem__entry smem__journal_entry(const smem_context *ctx, const char *name, unsigned candidate,
-                                uint64_t nonce, uint64_t size, int64_t since);
+/* What the journal is to say of a SysV segment. */
+int smem__journal_entry(const smem_context *ctx, const char *name, unsigned candidate,
+                        uint64_t nonce, uint64_t size, int64_t since, smem__entry *out);
 
 /* The journal may have been removed by somebody else: enter our own living
    SysV segments again when its file is another one than last time. */
