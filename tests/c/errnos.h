@@ -72,7 +72,7 @@
     X(lstat, EOVERFLOW, LASTS, (SAME, SMEM_E_SIZE, SMEM_E_UNLINKED))                           \
     X(lstat, ENOENT, TELLS, (NOT_FOUND, SMEM_E_UNLINKED, SMEM_E_EXISTS))                       \
     /* stat(2): the directory, namespaces. In another directory nothing is found */                                                   \
-    X(stat, ENOMEM, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                          \
+    X(stat, ENOMEM, LASTS, (SAME, NOT_FOUND))                                                  \
     X(stat, EACCES, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                          \
     X(stat, ELOOP, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                           \
     X(stat, ENAMETOOLONG, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                    \
@@ -253,11 +253,11 @@
     /* access(2): may files be made in the directory? */                                       \
     X(access, EACCES, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                        \
     X(access, EROFS, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                         \
-    X(access, EIO, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                           \
+    X(access, EIO, LASTS, (SAME, NOT_FOUND))                                                   \
     X(access, ELOOP, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                         \
     X(access, ENAMETOOLONG, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                  \
     X(access, ENOENT, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                        \
-    X(access, ENOMEM, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                        \
+    X(access, ENOMEM, LASTS, (SAME, NOT_FOUND))                                                \
     X(access, ENOTDIR, LASTS, (SMEM_E_PLACE, NOT_FOUND))                                       \
     /* getrandom(2); without it /dev/urandom is read */                                        \
     X(getrandom, ENOSYS, LASTS, ())                                                            \

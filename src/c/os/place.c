@@ -214,13 +214,22 @@ static int smem__place_carries(smem__place *place)
     return rc;
 }
 
+/* What another process might find otherwise is no reason for another directory. */
+static int smem__unusable(void)
+{
+    return errno == ENOMEM || errno == EIO ? -errno : 0;
+}
+
 /* 1: our files go to [path]; 0: they cannot. */
 static int smem__try_directory(smem__place *place, const char *path)
 {
     struct stat st;
-    if (smem__sys.stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
-        smem__sys.access(path, W_OK | X_OK) != 0)
+    if (smem__sys.stat(path, &st) != 0)
+        return smem__unusable();
+    if (!S_ISDIR(st.st_mode))
         return 0;
+    if (smem__sys.access(path, W_OK | X_OK) != 0)
+        return smem__unusable();
     strcpy(place->directory, path);
     place->device = st.st_dev;
     return smem__place_carries(place);

@@ -218,7 +218,7 @@ static int smem__posix_open(const smem__place *place, const char *name, unsigned
     char path[SMEM__PATH_MAX];
     if (!place->has_posix)
         return -ENOENT;
-    out->mapped = false;
+    *out = (smem__object){.file = {.fd = -1}};
     int rc = smem__place_path(place, uid, 's', name, path);
     if (rc == 0)
         rc = smem__posix_reach(path, uid, reach, out);

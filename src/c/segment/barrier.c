@@ -113,11 +113,11 @@ static int smem__outcome(smem_barrier *barrier, uint32_t phase)
 int smem_barrier_sleep(smem_segment *segment, smem_barrier *barrier, uint32_t phase,
                        int64_t deadline)
 {
-    smem__number *word = smem__phase_of(barrier);
     int64_t slice = SMEM__SLICE_FIRST;
     int rc = smem__is_within(segment, barrier, sizeof *barrier);
     if (rc != 0)
         return rc;
+    smem__number *word = smem__phase_of(barrier);
     while (atomic_load(word) == phase) {
         bool looked = false;
         rc = smem__sleep(word, phase, deadline, &slice, &looked);

@@ -93,10 +93,10 @@ int smem_condition_cancel(smem_segment *segment, smem_condition *condition, cons
 int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_wait *wait,
                          int64_t deadline)
 {
-    const smem__word32 *word = (const smem__word32 *)&condition->word;
     int within = smem__is_within(segment, condition, sizeof *condition);
     if (within != 0)
         return within;
+    const smem__word32 *word = (const smem__word32 *)&condition->word;
     for (;;) {
         bool looked;
         if (smem__take_permit(condition, wait)) {

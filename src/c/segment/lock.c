@@ -176,9 +176,9 @@ static bool smem__is_mine(const smem_context *ctx, uint64_t state)
 int smem_lock_release(smem_segment *segment, smem_lock *lock)
 {
     smem_context *ctx = segment->ctx;
-    smem__state *state = smem__state_of(lock);
     if (smem__is_within(segment, lock, sizeof *lock) != 0)
         return -EACCES;
+    smem__state *state = smem__state_of(lock);
     uint64_t seen = atomic_load_explicit(state, memory_order_relaxed);
     if (!smem__is_mine(ctx, seen))
         return SMEM_E_NOT_HELD;
