@@ -227,6 +227,52 @@ TEST(strange_journals)
     smem_close(ctx);
 }
 
+static smem_context *second; /* another process, as far as it matters */
+
+/* Just after the first one has replaced what had the name the second one does. */
+static int rename_then_replace(const char *from, const char *to)
+{
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    smem_segment *last;
+    int rc = real.rename(from, to);
+    smem__sys.rename = real.rename;
+    CHECK_OK(smem_create(second, &spec, &last));
+    return rc;
+}
+
+/* Of two that replace without a gate the later one has the name afterwards, not nobody. */
+TEST(strange_journal_and_two_that_replace)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made, *found;
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    real = smem__sys;
+    second = check_open(NULL);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_OK(smem_create(ctx, &spec, &found));
+    smem__sys.rename = rename_then_replace;
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    CHECK_EQ(smem_is_current(made), 0);
+    smem_detach(found);
+    CHECK_OK(smem_attach(ctx, check_name("p"), SMEM_READ_WRITE, &found));
+    CHECK_OK(smem_unlink(ctx, check_name("p")));
+    smem_detach(found);
+    smem_detach(made);
+    smem_close(second);
+    smem_close(ctx);
+    remove_strange(path_of('u', "journal"), FIFO);
+}
+
 /* Files of odd, long and empty names beside ours, and what a dead maker may leave, are passed over. */
 TEST(strange_names)
 {
