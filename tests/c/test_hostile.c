@@ -11,8 +11,11 @@
 #include "os/syscalls.h"
 #include "segment/layout.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,6 +230,113 @@ TEST(strange_journals)
     smem_close(ctx);
 }
 
+static smem_context *second; /* another process, as far as it matters */
+
+/* Just after the first one has replaced what had the name the second one does. */
+static int rename_then_replace(const char *from, const char *to)
+{
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    smem_segment *last;
+    int rc = real.rename(from, to);
+    smem__sys.rename = real.rename;
+    CHECK_OK(smem_create(second, &spec, &last));
+    return rc;
+}
+
+/* Of two that replace without a gate the later one has the name afterwards, not nobody. */
+TEST(strange_journal_and_two_that_replace)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made, *found;
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    real = smem__sys;
+    second = check_open(NULL);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_OK(smem_create(ctx, &spec, &found));
+    smem__sys.rename = rename_then_replace;
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    CHECK_EQ(smem_is_current(made), 0);
+    smem_detach(found);
+    CHECK_OK(smem_attach(ctx, check_name("p"), SMEM_READ_WRITE, &found));
+    CHECK_OK(smem_unlink(ctx, check_name("p")));
+    smem_detach(found);
+    smem_detach(made);
+    smem_close(second);
+    smem_close(ctx);
+    remove_strange(path_of('u', "journal"), FIFO);
+}
+
+static sem_t come; /* the second one was refused, or has done it */
+
+static int lock_and_tell(int fd, int command, struct flock *lock)
+{
+    int rc = real.fcntl_lock(fd, command, lock);
+    if (rc != 0 && lock->l_start == 1) /* the right to take the name (posix.c) */
+        sem_post(&come);
+    return rc;
+}
+
+static void *replace_beside(void *out)
+{
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    CHECK_OK(smem_create(second, &spec, out));
+    sem_post(&come);
+    return NULL;
+}
+
+static pthread_t beside;
+static smem_segment *newer;
+
+/* When the first one has found its segment under the name the second one replaces it. */
+static int unlink_late(const char *path)
+{
+    smem__sys.unlink = real.unlink;
+    smem__sys.fcntl_lock = lock_and_tell;
+    CHECK_EQ(pthread_create(&beside, NULL, replace_beside, &newer), 0);
+    while (sem_wait(&come) != 0)
+        ;
+    smem__sys.fcntl_lock = real.fcntl_lock;
+    return real.unlink(path);
+}
+
+/* Without a gate, too, an unlink that comes late takes no newer segment's name. */
+TEST(strange_journal_and_a_late_unlink)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made;
+    smem_spec spec = {
+        .name = check_name("p"), .dtype = "'<f8'", .itemsize = 8, .ndim = 1, .shape = shape};
+    real = smem__sys;
+    second = check_open(NULL);
+    CHECK_EQ(sem_init(&come, 0, 0), 0);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    smem__sys.unlink = unlink_late;
+    CHECK_OK(smem_unlink_segment(made));
+    CHECK_EQ(pthread_join(beside, NULL), 0);
+    CHECK_EQ(smem_is_current(newer), 1);
+    smem_detach(newer);
+    smem_detach(made);
+    smem_close(second);
+    smem_close(ctx);
+    remove_strange(path_of('u', "journal"), FIFO);
+}
+
 /* Files of odd, long and empty names beside ours, and what a dead maker may leave, are passed over. */
 TEST(strange_names)
 {
@@ -308,6 +418,133 @@ TEST(damaged_family_keeps_what_is_in_flight)
         CHECK_EQ(remove(path_of('f', family)), 0);
     }
     smem_close(ctx);
+}
+
+static const char *unreadable; /* while there is no fd, as it seems */
+
+static int open_but_one(const char *path, int flags, mode_t mode)
+{
+    if (strcmp(path, unreadable) == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return real.open(path, flags, mode);
+}
+
+/* What the kernel cannot be asked at the moment is no death: neither of a family whose file
+   somebody has removed. */
+TEST(removed_family_keeps_what_is_in_flight_without_fds)
+{
+    static char family[] = "removed";
+    smem_context *ctx = check_open(NULL);
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    check_peer child = check_fork(send_and_stay, family);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    check_hear(&child);
+    CHECK_EQ(remove(path_of('f', family)), 0);
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = "/proc/locks";
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    smem__sys = real;
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    check_kill(&child);
+    smem_close(ctx);
+}
+
+/* Nor is a moment of its start that would be another one in a time namespace. */
+TEST(start_of_a_process_without_fds)
+{
+    char path[64];
+    smem__place place = {.pid_space = 1};
+    smem__process self;
+    if (access("/proc/self/timens_offsets", F_OK) != 0)
+        check_skip("the kernel has no time namespaces");
+    snprintf(path, sizeof path, "/proc/%d/timens_offsets", (int)getpid());
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = path;
+    CHECK_OK(smem__process_find(&place, (int)getpid(), &self));
+    smem__sys = real;
+    CHECK_EQ(self.start, 0);
+}
+
+/* Those that an honorary member keeps. */
+static void remove_families(void)
+{
+    DIR *all = opendir(check_directory());
+    for (struct dirent *one; (one = readdir(all));) {
+        const char *kind = strstr(one->d_name, ".f.");
+        if (kind)
+            CHECK_EQ(remove(path_of('f', kind + 3)), 0);
+    }
+    closedir(all);
+}
+
+/* Child: a member by the side of its parent, which it cannot look at. */
+static void send_for_a_parent(check_peer *parent, void *arg)
+{
+    char path[64];
+    uint64_t ticket;
+    smem_context *ctx;
+    smem_options options = {
+        .family = arg, .parent = (int)getppid(), .directory = check_directory()};
+    snprintf(path, sizeof path, "/proc/%d/stat", options.parent);
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = path;
+    CHECK_OK(smem_open(&options, &ctx));
+    smem__sys = real;
+    smem_segment *segment = create(ctx, check_name("sent"));
+    CHECK_OK(smem_ticket_issue(segment, &ticket));
+    check_tell(parent, smem_info_of(segment)->nonce);
+    check_tell(parent, ticket);
+    _exit(0);
+}
+
+/* A parent that cannot be looked at when its child joins keeps what that sent, as ever. */
+TEST(parent_keeps_what_is_in_flight_without_fds)
+{
+    static char family[] = "parent";
+    smem_context *ctx = check_open(NULL);
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    check_peer child = check_fork(send_for_a_parent, family);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    smem_close(ctx);
+    CHECK_EQ(remove(path_of('f', family)), 0);
+}
+
+/* Nor is it forgotten where the family would have been named after it. */
+TEST(parent_keeps_what_is_in_flight_without_fds_and_names)
+{
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    CHECK_EQ(unsetenv("SHAREDMEM_FAMILY"), 0);
+    check_peer child = check_fork(send_for_a_parent, NULL);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_context *ctx = check_open("another");
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    smem_close(ctx);
+    remove_families();
 }
 
 /* With the damaged file removed by hand what was in flight in that family is freed. */

@@ -181,6 +181,8 @@ static int smem__birth_publish(smem__birth *birth)
         return SMEM_E_PLACE; /* no way to name a file here */
     if (rc != 0 || !replace)
         return rc == -EEXIST ? SMEM_E_EXISTS : rc;
+    if (birth->gate.file.fd < 0)
+        return 0; /* nothing else has it on sysv; on posix only who replaces this one by now */
     SMEM__POINT("create.published-beside", "the new segment stands; others may have its name");
     rc = smem__displace(birth, birth->found.header.nonce);
     if (rc != 0) { /* two of one name must not stay */
