@@ -20,10 +20,10 @@ from sharedmem._core.errors import (
 )
 from sharedmem._core.segment import Context
 
-__all__ = ["context", "family", "new_family", "reclaim"]
+__all__ = ["REAPER", "context", "family", "new_family", "reclaim"]
 
 _VARIABLE = "SHAREDMEM_FAMILY"
-_REAPER = os.path.join(os.path.dirname(_core.__file__), "sharedmem-reaper")
+REAPER = os.path.join(os.path.dirname(_core.__file__), "sharedmem-reaper")
 
 
 def _is_being_started() -> bool:
@@ -88,7 +88,7 @@ def _open() -> Context:
     try:
         if _is_command_line():
             return Context(observe=True)
-        return Context(None, _multiprocessing_parent(), None, _REAPER)
+        return Context(None, _multiprocessing_parent(), None, REAPER)
     except ShareLimitError as error:
         if error.errno != errno.ENOSYS:  # a limit, not the lack of a place
             raise

@@ -17,7 +17,7 @@ from sharedmem.cli import probes, system
 from sharedmem.cli.output import Cell, Column, print_json, print_table, size, visible
 from sharedmem.cli.segments import rows, summary
 from sharedmem.machine import cgroup_memory
-from sharedmem.participant import context
+from sharedmem.participant import REAPER, context
 
 __all__ = ["DESCRIPTION", "run"]
 
@@ -204,9 +204,16 @@ def _surroundings() -> Findings:
     yield Finding("surroundings", "namespaces", "ok", found)
 
 
-def reaper() -> str:
+def reaper() -> Finding:
     """What frees segments when every participant was killed at once."""
-    return "none: the next program that uses sharedmem reclaims, or sharedmem clean"
+    without = "the next program that uses sharedmem frees what the dead leave, or sharedmem clean"
+    if os.environ.get("SHAREDMEM_REAPER") == "0":
+        return Finding("state", "reaper", "ok", f"switched off by SHAREDMEM_REAPER=0: {without}")
+    if not os.access(REAPER, os.X_OK):
+        found = f"{REAPER} cannot be run: {without}"
+        return Finding("state", "reaper", "warning", found, "install sharedmem again")
+    found = f"{system.reapers()} running: one for each family that has made or attached an array"
+    return Finding("state", "reaper", "ok", found)
 
 
 def _warm() -> Findings:
@@ -239,7 +246,7 @@ def _state() -> Findings:
     yield Finding(
         "state", "families", "warning" if dead else "ok", f"{alive} alive, {dead} dead", remedy
     )
-    yield Finding("state", "reaper", "ok", reaper())
+    yield reaper()
     all_rows = rows()
     stale = any(row.info.status == "stale" for row in all_rows)
     text = summary(all_rows).removesuffix(": sharedmem clean")
