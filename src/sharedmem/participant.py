@@ -15,6 +15,7 @@ from sharedmem._core.errors import (
     SegmentFormatError,
     SegmentNameError,
     SegmentSecurityError,
+    SharedmemError,
     ShareLimitError,
     make,
 )
@@ -114,7 +115,12 @@ def _join() -> Context:
         raise make(type(error), error.errno or 22, text, remedy, name or None) from None
 
 
-context = _join()
+try:
+    context = _join()
+except SharedmemError as error:
+    if not _is_command_line():
+        raise
+    sys.exit(f"sharedmem: {getattr(error, 'strerror', None) or error}")  # its errors are one line
 if context.family:
     os.environ.setdefault(_VARIABLE, context.family)
 

@@ -142,7 +142,9 @@ enum {
     X(UNMAPPED, 4031, EPERM, "the kernel shows the owner of such files as it shows users whom this user namespace does not map", \
       "map the uid: unshare --map-root-user, a container's subuids, or another user than nobody") \
     X(EXPOSED, 4032, EACCES, "others can write to it, so what it holds is not trusted", \
-      "take the permissions 022 away; sharedmem makes queues and locks with 600")
+      "take the permissions 022 away; sharedmem makes queues and locks with 600") \
+    X(JOURNAL, 4033, EACCES, "smem.<uid>.u.journal, which sysv arrays need, is somebody else's or no plain file", \
+      "remove it from /dev/shm, as root if it is another user's; posix arrays go on")
 
 enum smem_status {
     SMEM_OK = 0,
