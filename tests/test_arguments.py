@@ -167,6 +167,9 @@ def test_odd_arguments_end_as_theirs(row: int) -> None:
         (lambda: sharedmem.Semaphore("x"), "value must be an integer, not 'x'"),
         (lambda: sharedmem.Barrier("x"), "parties must be an integer, not 'x'"),
         (lambda: sharedmem.Queue("x"), "maxsize must be an integer, not 'x'"),
+        (lambda: sharedmem.attach("x", owner="root"), "owner must be a uid, not 'root'"),
+        (lambda: sharedmem.attach("x", owner=-1), "owner must be a uid, from 0 .* not -1"),
+        (lambda: sharedmem.attach("x", owner=2**32), "owner must be a uid, from 0"),
         (lambda: sharedmem.Condition(5), "must be a sharedmem.Lock or RLock"),
     ],
 )

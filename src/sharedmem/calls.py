@@ -228,7 +228,7 @@ class _Process:
         """The outcome, if it is there in time; the same until `leave`.
 
         A signal's handler that raises ends the sleep, which takes nothing. Between reading
-        and keeping the outcome none runs: who waits once more finds it.
+        and keeping the outcome none runs: the next wait finds it.
         """
         heard = self._workers._unheard
         if self._outcome is None and not heard:

@@ -1,6 +1,6 @@
 """What a process has put in flight and not sent yet, noted where others find it after its death.
 
-A ticket is taken before its message is written. Who is killed in between leaves it in
+A ticket is taken before its message is written. A process that is killed in between leaves it in
 flight, and nobody has the message that could be taken back. So it is noted in memory of the
 process that would receive it, by the very call that takes it.
 """

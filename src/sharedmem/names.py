@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any, Literal
 
@@ -213,6 +214,17 @@ def array_of(segment: Segment) -> SharedArray:
     return array
 
 
+def _uid(owner: object) -> int:
+    try:
+        uid = operator.index(owner)  # type: ignore[arg-type]
+    except TypeError:
+        text = f"owner must be a uid, not {owner!r} (pwd.getpwnam(user).pw_uid is a user's)"
+        raise TypeError(text) from None
+    if not 0 <= uid < 2**32 - 1:
+        raise ValueError(f"owner must be a uid, from 0 to 2**32 - 2, not {uid}")
+    return uid
+
+
 def attach(name: str, mode: Literal["r+", "r", "c"] = "r+", *, owner: int | None = None) -> SharedArray:
     """The shared array of this name, as it was made: shape, strides, dtype.
 
@@ -277,7 +289,7 @@ def attach(name: str, mode: Literal["r+", "r", "c"] = "r+", *, owner: int | None
     """
     if mode not in _MODES:
         raise ValueError(f"mode must be 'r+', 'r' or 'c', not {mode!r}")
-    return array_of(context.attach(name, _MODES[mode], owner))
+    return array_of(context.attach(name, _MODES[mode], None if owner is None else _uid(owner)))
 
 
 def unlink(name: str) -> None:

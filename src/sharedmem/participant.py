@@ -15,15 +15,16 @@ from sharedmem._core.errors import (
     SegmentFormatError,
     SegmentNameError,
     SegmentSecurityError,
+    SharedmemError,
     ShareLimitError,
     make,
 )
 from sharedmem._core.segment import Context
 
-__all__ = ["context", "family", "new_family", "reclaim"]
+__all__ = ["REAPER", "context", "family", "new_family", "reclaim"]
 
 _VARIABLE = "SHAREDMEM_FAMILY"
-_REAPER = os.path.join(os.path.dirname(_core.__file__), "sharedmem-reaper")
+REAPER = os.path.join(os.path.dirname(_core.__file__), "sharedmem-reaper")
 
 
 def _is_being_started() -> bool:
@@ -88,7 +89,7 @@ def _open() -> Context:
     try:
         if _is_command_line():
             return Context(observe=True)
-        return Context(None, _multiprocessing_parent(), None, _REAPER)
+        return Context(None, _multiprocessing_parent(), None, REAPER)
     except ShareLimitError as error:
         if error.errno != errno.ENOSYS:  # a limit, not the lack of a place
             raise
@@ -114,7 +115,12 @@ def _join() -> Context:
         raise make(type(error), error.errno or 22, text, remedy, name or None) from None
 
 
-context = _join()
+try:
+    context = _join()
+except SharedmemError as error:
+    if not _is_command_line():
+        raise
+    sys.exit(f"sharedmem: {getattr(error, 'strerror', None) or error}")  # its errors are one line
 if context.family:
     os.environ.setdefault(_VARIABLE, context.family)
 

@@ -40,7 +40,7 @@ __all__ = ["by_content", "forget", "load"]
 
 _by_content: ContextVar[bool] = ContextVar("sharedmem_by_content", default=False)
 
-# How a segment gets a ticket in this thread: from who makes a message, and knows what becomes of it.
+# How a segment gets a ticket in this thread: from the maker of a message, which knows what becomes of it.
 Issuer = Callable[[Segment], "int | None"]
 _issuer: ContextVar[Issuer | None] = ContextVar("sharedmem_issuer", default=None)
 

@@ -294,8 +294,8 @@ class Lock(CoreLock, _Shared):
     the lock is then held: look, put it in order, `recover`, and release it. A ``with``
     gives it back before it raises. Until somebody recovers it, everybody who takes it
     is told. A holder that cannot be seen, which takes another PID namespace and a lost
-    family file, counts as alive. The ``repr`` says who holds the lock; ``sharedmem clean
-    --locks`` breaks one whose holder is known to be gone.
+    family file, counts as alive. The ``repr`` says which process holds the lock; ``sharedmem
+    clean --locks NAME --yes`` breaks one whose holder is dead or cannot be seen.
 
     Taking and releasing a lock that nobody else wants makes no system call. Who waits
     sleeps without the GIL, and signal handlers run: when one raises, the lock is not held.
@@ -409,14 +409,14 @@ class Condition(CoreCondition, _Shared):
 
     Notes
     -----
-    Who is killed while it waits, or after it was notified and before it goes on, takes
-    nobody's notification with it: another one who waits gets it within a tenth of a
+    A process that is killed while it waits, or after it was notified and before it goes on,
+    takes nobody's notification with it: another one that waits gets it within a tenth of a
     second. A later `notify` may then let one more go on than asked for: look at
     what was waited for, or use `wait_for`.
 
     `wait` raises `OwnerDiedError` when somebody died with the lock; it is held then,
     as after `Lock.acquire`. It is held as well when `wait` ends with the exception of a
-    signal handler, and a notification that had come goes to another one who waits.
+    signal handler, and a notification that had come goes to another one that waits.
 
     Examples
     --------
@@ -757,8 +757,8 @@ class Semaphore(CoreSemaphore, _Shared):
     Notes
     -----
     A unit belongs to nobody: what a process has acquired when it dies is not given
-    back, as with `multiprocessing.Semaphore`. Who is killed while it waits, or ends its wait
-    by the exception of a signal handler, takes no unit that another one waits for.
+    back, as with `multiprocessing.Semaphore`. A process that is killed while it waits, or
+    ends its wait by the exception of a signal handler, takes no unit that another one waits for.
 
     ``acquire(False, 1)``, by position, takes no notice of the timeout, as `multiprocessing`'s;
     ``acquire(False, timeout=1)`` is ValueError, as `threading`'s.
@@ -892,7 +892,7 @@ class Barrier(CoreBarrier, _Shared):
 
     Notes
     -----
-    Who is killed while it waits has come all the same. When the last one dies before
+    A process that is killed while it waits has come all the same. When the last one dies before
     the others go on, the barrier is broken; one that never comes is waited for, so
     give a timeout where that may happen.
 

@@ -29,6 +29,7 @@
 #define SAME 1 /* no result code is positive */
 #define NO_ROOM SMEM_E_NO_ROOM
 #define SECURITY SMEM_E_SECURITY
+#define JOURNAL SMEM_E_JOURNAL
 #define NOT_FOUND SMEM_E_NOT_FOUND
 
 #define ERRNOS(X)                                                                              \
@@ -37,7 +38,7 @@
     X(open, EMFILE, LASTS, (SAME))                                                             \
     X(open, ENFILE, LASTS, (SAME))                                                             \
     X(open, ENOMEM, LASTS, (SAME, NO_ROOM))                                                    \
-    X(open, EACCES, LASTS, (SAME, SECURITY))                                                   \
+    X(open, EACCES, LASTS, (SAME, SECURITY, JOURNAL))                                          \
     X(open, EPERM, LASTS, (SAME))                                                              \
     X(open, EROFS, LASTS, (SAME))                                                              \
     X(open, ENOSPC, LASTS, (NO_ROOM))                                                          \
@@ -45,10 +46,10 @@
     X(open, EOVERFLOW, LASTS, (SAME, SMEM_E_SIZE))                                             \
     X(open, ENAMETOOLONG, LASTS, (SAME))                                                       \
     X(open, ENOTDIR, LASTS, (SAME))                                                            \
-    X(open, ELOOP, LASTS, (SAME, SECURITY))                                                    \
-    X(open, ENXIO, LASTS, (SAME, SECURITY))                                                    \
-    X(open, ENODEV, LASTS, (SAME, SECURITY))                                                   \
-    X(open, EISDIR, ONCE, (SAME, SECURITY))                                                    \
+    X(open, ELOOP, LASTS, (SAME, SECURITY, JOURNAL))                                           \
+    X(open, ENXIO, LASTS, (SAME, SECURITY, JOURNAL))                                           \
+    X(open, ENODEV, LASTS, (SAME, SECURITY, JOURNAL))                                          \
+    X(open, EISDIR, ONCE, (SAME, SECURITY, JOURNAL))                                           \
     X(open, EOPNOTSUPP, ONCE, (SAME))                                                          \
     X(open, EINVAL, ONCE, (SAME))                                                              \
     X(open, EAGAIN, ONCE, (SAME)) /* a lease is broken */                                      \

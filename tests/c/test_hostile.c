@@ -133,7 +133,7 @@ static void remove_strange(const char *path, enum strange kind)
 
 static bool is_refusal(int rc)
 {
-    return rc == SMEM_E_SECURITY || rc == SMEM_E_FORMAT;
+    return rc == SMEM_E_JOURNAL || rc == SMEM_E_FORMAT;
 }
 
 /* A family whose file is something else is not joined, and harms nobody who looks at all of them. */
@@ -188,9 +188,9 @@ TEST(strange_journal_and_a_living_name)
     CHECK_OK(create_on(ctx, SMEM_SYSV, check_name("a"), &sysv));
     CHECK_EQ(unlink(path_of('u', "journal")), 0);
     CHECK(make_strange(path_of('u', "journal"), FIFO));
-    CHECK_CODE(create_on(other, SMEM_POSIX, check_name("a"), &refused), SMEM_E_SECURITY);
-    CHECK_CODE(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused), SMEM_E_SECURITY);
-    CHECK_CODE(smem_unlink(other, check_name("a")), SMEM_E_SECURITY);
+    CHECK_CODE(create_on(other, SMEM_POSIX, check_name("a"), &refused), SMEM_E_JOURNAL);
+    CHECK_CODE(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused), SMEM_E_JOURNAL);
+    CHECK_CODE(smem_unlink(other, check_name("a")), SMEM_E_JOURNAL);
     remove_strange(path_of('u', "journal"), FIFO);
     CHECK_OK(smem_attach(other, check_name("a"), SMEM_READ_WRITE, &refused));
     smem_detach(refused);
@@ -211,7 +211,7 @@ TEST(strange_journals)
         if (kind == EMPTY || kind == NOISE) /* nothing in it is of this namespace */
             CHECK_OK(rc);
         else
-            CHECK_CODE(rc, kind == ENDLESS ? SMEM_E_FORMAT : SMEM_E_SECURITY);
+            CHECK_CODE(rc, kind == ENDLESS ? SMEM_E_FORMAT : SMEM_E_JOURNAL);
         if (rc == 0) {
             CHECK_OK(smem_attach(ctx, check_name("a"), SMEM_READ_ONLY, &found));
             smem_detach(found);

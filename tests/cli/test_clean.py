@@ -10,7 +10,7 @@ from protocol.processes import environment
 
 import sharedmem
 
-from .commands import document, output, refusal, segments
+from .commands import document, output, refusal, run, segments
 from .conftest import kill
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
@@ -100,6 +100,8 @@ def test_locks(processes, name, backend):
 def test_locks_of_nothing(name):
     """A name that leads nowhere is said in one line."""
     assert name in refusal("clean", "--locks", name)
+    assert "not a valid name" in refusal("clean", "--yes", "--locks", "")  # an unset variable, say
+    assert run("clean", "--locks", name, "--in-flight").returncode == 2
 
 
 def test_text_of_what_was_freed(stale):

@@ -189,3 +189,17 @@ def test_bound_of_warm_memory(wish, state, found):
     done = run("doctor", "--json", environ={"SHAREDMEM_CACHE": wish})
     row = findings(json.loads(done.stdout))["bound of a family"]
     assert row["state"] == state and found in row["found"]
+
+
+def test_reapers(tmp_path, monkeypatch):
+    """How many run for this user is counted; that they are switched off, or cannot run, is said."""
+    for pid, command in (("7", "sharedmem-reaper\0/dev/shm\0x\0"), ("8", "sharedmem-reaper"), ("9", "")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cmdline").write_text(command)
+    assert system.reapers(str(tmp_path)) == 1
+    monkeypatch.delenv("SHAREDMEM_REAPER", raising=False)
+    assert doctor.reaper().state == "ok" and "running" in doctor.reaper().found
+    monkeypatch.setattr(doctor, "REAPER", str(tmp_path / "none"))
+    assert doctor.reaper().state == "warning" and doctor.reaper().remedy
+    monkeypatch.setenv("SHAREDMEM_REAPER", "0")
+    assert doctor.reaper().state == "ok" and "off" in doctor.reaper().found

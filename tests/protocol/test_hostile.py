@@ -3,8 +3,10 @@
 Files that are cut off or written into while they are used are in tests/c/test_hostile.c.
 """
 
+import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -121,8 +123,14 @@ def test_journal_that_is_none(strange, name, request):
         lambda: sharedmem.zeros(3, name=name, backend="sysv"),
         sharedmem.list_segments,
     ):
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             call()
+        if error is sharedmem.SegmentSecurityError:
+            assert "u.journal" in str(raised.value) and "remove" in raised.value.remedy
+    command = [sys.executable, "-m", "sharedmem", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    row = next(row for row in json.loads(done.stdout)["findings"] if row["what"] == "segments")
+    assert done.returncode == 1 and row["state"] == "problem" and "remove" in row["remedy"]
     array = sharedmem.ones(3)
     assert sharedmem.attach(array.name) is not None
     for call in sharedmem.attach, sharedmem.stat, sharedmem.unlink:

@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -205,6 +206,17 @@ def test_user_that_is_not_mapped(namespace):  # noqa: F811
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and last.startswith("sharedmem.errors.SegmentSecurityError: ")
     assert "user namespace does not map" in last and "map the uid" in last
+
+
+def test_command_line_where_the_import_is_refused(namespace):  # noqa: F811
+    """The command line says it as each of its errors: in one line, with what to do."""
+    command = [*UNSHARE, "/bin/sh", "-c", UNMAPPED, "sh", sys.executable, "-m", "sharedmem", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.stderr.startswith("unshare:"):
+        pytest.skip(f"no user namespace: {done.stderr.strip()}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("sharedmem: the kernel shows") and "map the uid" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 STRANGERS = """

@@ -49,9 +49,9 @@
  *   Fix: none in user space; do not run programs that do that.
  *
  * Several users. Segments are private (0600) unless made otherwise. Another
- *   user's segment is attached only by naming the owner's uid. He can write to
- *   it, and truncate it, at any time.
- *   Fix: pass permissions at creation, owner at attaching. Of an owner who is not
+ *   user's segment is attached only by naming the owner's uid. The owner can
+ *   write to it, and truncate it, at any time.
+ *   Fix: pass permissions at creation, owner at attaching. From an owner that is not
  *   trusted attach nothing: read the file.
  *
  * Threads. Every function may be called from any thread. A context or segment
@@ -142,7 +142,9 @@ enum {
     X(UNMAPPED, 4031, EPERM, "the kernel shows the owner of such files as it shows users whom this user namespace does not map", \
       "map the uid: unshare --map-root-user, a container's subuids, or another user than nobody") \
     X(EXPOSED, 4032, EACCES, "others can write to it, so what it holds is not trusted", \
-      "take the permissions 022 away; sharedmem makes queues and locks with 600")
+      "take the permissions 022 away; sharedmem makes queues and locks with 600") \
+    X(JOURNAL, 4033, EACCES, "smem.<uid>.u.journal, which sysv arrays need, is somebody else's or no plain file", \
+      "remove it from /dev/shm, as root if it is another user's; posix arrays go on")
 
 enum smem_status {
     SMEM_OK = 0,
@@ -469,8 +471,8 @@ enum smem_holder { SMEM_HOLDER_NONE = 0,
                    SMEM_HOLDER_UNSEEN = 3 };
 int smem_lock_holder(smem_segment *segment, const smem_lock *lock, int *pid);
 /* Take it from a holder that does not live, or is not seen to: as if it had died. -EBUSY:
-   it lives. SMEM_E_NOT_HELD: nobody has it. Who holds it all the same is told when it
-   gives it back. */
+   it lives. SMEM_E_NOT_HELD: nobody has it. A process that holds it all the same is told
+   when it gives it back. */
 int smem_lock_break(smem_segment *segment, smem_lock *lock);
 /* The locks that the library knows of in a segment, by number: the array's own, the
    frame's writer's, those of what has the segment for itself. NULL: no more. */

@@ -276,8 +276,8 @@ typedef struct smem__object {
 } smem__object;
 
 /* How an object is opened. Who only looks holds nothing on posix (on sysv: for a
-   moment, within the gate), so that nobody who drops is refused for his sake. Who is in
-   the gate of the name may take that away: no claim of another user's keeps him off. */
+   moment, within the gate), so that no process that drops is refused because of it. The one in
+   the gate of the name may take that away: no claim of another user's prevents that. */
 enum smem__reach { SMEM__LOOK,
                    SMEM__READ,
                    SMEM__WRITE,

@@ -155,7 +155,7 @@ static bool smem__maps_all_uids(int fd)
 
 /* ---- the directory ---------------------------------------------------------- */
 
-/* 1: what is locked by [locked], mapped and closed is so for who has [other] open. 0: not. */
+/* 1: what is locked by [locked], mapped and closed is so for a process that has [other] open. 0: not. */
 static int smem__mapping_carries(const smem__place *place, smem__file *locked,
                                  const smem__file *other)
 {

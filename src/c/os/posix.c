@@ -7,20 +7,20 @@
  *      gate of the name;
  *   exclusive: proof that nobody maps it (the claim).
  *
- * A name is taken away by who has the claim, or by who is in the name's gate and holds
- * the shared lock. Byte 0 excludes the first from each other and from the second, the
- * gate excludes the second from each other and from who makes a segment of the name. So
+ * A name is taken away by a process that has the claim, or by one that is in the name's
+ * gate and holds the shared lock. Byte 0 excludes the first from each other and from the second, the
+ * gate excludes the second from each other and from makers of a segment of the name. So
  * either, having found the inode under the name, may unlink the name: nobody can have
  * put a newer segment there.
  *
- * The kernel does not tell whose a lock is. Who may only read the file can refuse
- * claims by it, as if he mapped the segment, and nobody waits for that. Who may write
- * it can claim it, too: there who takes a name in the gate does not need the shared
- * lock, and who has claimed it must be in the gate as well (smem__others_can_lock).
+ * The kernel does not tell whose a lock is. A user who may only read the file can
+ * refuse claims by it, as by mapping the segment, and nobody waits for that. One who may
+ * write it can claim it, too: there a name is taken in the gate without the shared
+ * lock, and a process that has claimed it must be in the gate as well (smem__others_can_lock).
  *
  * The gate may not be to be had, while somebody else's file stands in the place of the
- * user's (smem__without_gate). So where nobody else can lock it (0600), who takes a name
- * locks byte 1 exclusively as well, which excludes those who would be in the gate.
+ * user's (smem__without_gate). So where nobody else can lock it (0600), a process that takes
+ * a name locks byte 1 exclusively as well, which excludes those that would be in the gate.
  */
 #include "os/posix.h"
 

@@ -69,8 +69,8 @@ static bool smem__take_permit(smem_condition *condition, const smem_wait *wait)
 }
 
 /*
- * Who was notified and gives up at the same time was notified: what he left would be
- * nobody's, since who came later may not have it, and would let one go on with the
+ * A waiter that is notified and gives up at the same time was notified: the permit that it
+ * left would be nobody's, since those that came later may not have it, and would let one go on with the
  * next notification. The counts before the mark: a notification that comes after the look
  * changes them. (Should others meanwhile have changed them back, a permit stays after
  * all, as one of the dead's does.)

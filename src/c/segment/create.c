@@ -250,7 +250,7 @@ static int smem__birth_anywhere(smem__birth *birth, int backend, smem_segment **
             int gate = smem__gate_enter(&birth->ctx->place, smem__name_gate(birth->name),
                                         SMEM__EXCLUSIVE, SMEM__LONG, &birth->gate);
             if (gate != 0) /* not to be had, where posix has no room */
-                return rc == SMEM_E_NO_ROOM && gate == SMEM_E_SECURITY ? rc : gate;
+                return rc == SMEM_E_NO_ROOM && gate == SMEM_E_JOURNAL ? rc : gate;
         }
         rc = smem__birth_on(birth, *b, out);
         if (smem__is_full(rc) && smem__cache_trim(birth->ctx, 0) > 0)

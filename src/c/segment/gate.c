@@ -20,6 +20,8 @@ static int smem__gate_open(const smem__place *place, bool make, smem__gate *out)
         return rc;
     rc = make ? smem__file_open_or_make(out->path, place->uid, &out->file)
               : smem__file_open(out->path, place->uid, true, &out->file);
+    if (rc == SMEM_E_SECURITY) /* no fault of the name that the gate is of */
+        rc = SMEM_E_JOURNAL;
     if (rc != 0)
         return rc;
     rc = smem__file_lock(&out->file, SMEM__SHARED, SMEM__BYTE_INSIDE);

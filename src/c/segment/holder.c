@@ -177,8 +177,8 @@ static int smem__holder_by_file(smem_context *ctx, uint32_t edition, uint64_t by
     return moved ? moved : rc;
 }
 
-/* There is no such file. Who holds no byte by which a list could be told to be worth
-   anything believes what is there only. */
+/* There is no such file. A process that holds no byte by which a list could be told to be
+   worth anything believes what is there only. */
 static int smem__holder_by_list(const smem_context *ctx, uint64_t byte)
 {
     uint64_t own = atomic_load(&ctx->holder) & SMEM__NUMBER;

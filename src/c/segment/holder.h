@@ -1,5 +1,5 @@
 /*
- * Holders: how a lock's word says who holds it, and how others know that he lives.
+ * Holders: how a lock's word says who holds it, and how others know that it lives.
  *
  * A participant has a number of 30 bits, half of it random. Byte
  * SMEM__BYTE_HOLDERS + number of its family's file is locked exclusively by the
@@ -19,15 +19,15 @@
  *      that very holder: a process that is gone holds nothing, though a child that
  *      could not become a member by itself keeps its byte locked.
  *   2  The file of that edition, across PID namespaces. Nobody has the byte: dead,
- *      unless he has moved to another file, which is looked for afterwards, since who
- *      moves locks the new byte before he gives up the old one.
+ *      unless the holder has moved to another file, which is looked for afterwards,
+ *      since a move locks the new byte before it gives up the old one.
  *   3  No such file, since it went with its last member or somebody removed it: the
  *      kernel's list of all locks, where it is to be had.
  *
  * What none of them shows lives, until smem_lock_break().
  *
  * A number is not given again but by chance, and then the lock of the dead waits
- * for the one who got it. A forked child has a number of its own: it holds nothing
+ * for the process that got it. A forked child has a number of its own: it holds nothing
  * that its parent holds.
  */
 #ifndef SMEM_HOLDER_H

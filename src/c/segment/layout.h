@@ -81,8 +81,8 @@ enum smem__state { SMEM__PUBLISHED = 0,
  * Header flags. RECYCLABLE: made without a name of the user's, for its owner alone,
  * with its pages reserved; what is recycled must have been like that. The upper half
  * counts mappings that may be used though they hold no lock: of processes that leave
- * (lifetime.c). Counted, not one bit: who comes back must not speak for another that
- * is leaving. Who is killed while it counts leaves the count too high: then the
+ * (lifetime.c). Counted, not one bit: a process that comes back must not speak for
+ * another that is leaving. One that is killed while it counts leaves the count too high: then the
  * segment is not given out again. Once full it stays full.
  */
 enum { SMEM__RECYCLABLE = 0x100,
@@ -119,7 +119,7 @@ typedef struct smem__layout {
     _Atomic uint32_t pins[SMEM__PINS];
 } smem__layout;
 
-/* May its pages be emptied, or given out again? Who asks has it claimed, or alone. */
+/* May its pages be emptied, or given out again? The caller has it claimed, or alone. */
 static inline bool smem__may_recycle(const smem__layout *header)
 {
     uint32_t flags = __atomic_load_n(&header->flags, __ATOMIC_SEQ_CST);

@@ -93,7 +93,7 @@ static void smem__empty(const smem__target *target, const smem__found *found)
     SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
 }
 
-/* Whose claim others can have, too, is taken in the gate. That is only tried: who is
+/* Whose claim others can have, too, is taken in the gate. That is only tried: the process
    inside may wait for the claim's end. */
 static int smem__take_claimed(smem_context *ctx, smem__found *found, const char *name,
                               const smem__gate *gate)

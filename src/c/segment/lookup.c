@@ -131,7 +131,7 @@ int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum s
 int smem__without_gate(smem_context *ctx, const smem__name *name, int rc)
 {
     smem__found found;
-    if (rc != SMEM_E_SECURITY)
+    if (rc != SMEM_E_JOURNAL)
         return rc;
     int there = smem__find_on(ctx, &smem__sysv, name->text, ctx->place.uid, SMEM__LOOK, &found);
     if (there == 0)

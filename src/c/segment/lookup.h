@@ -46,7 +46,7 @@ int smem__find(smem_context *ctx, const smem__name *name, uint32_t owner, enum s
 int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, enum smem__reach reach,
                    smem__gate *gate, smem__found *out);
 /*
- * What follows from a gate that was not entered, by its code. SMEM_E_SECURITY, somebody
+ * What follows from a gate that was not entered, by its code. SMEM_E_JOURNAL, somebody
  * else's file in the place of the user's, costs SysV segments only: 0 when none has the
  * name, and all goes on without a gate, which posix needs for no other end.
  */

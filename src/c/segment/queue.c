@@ -139,7 +139,7 @@ static int smem__side_sleep(smem__queue_side *side, uint32_t seen, int64_t deadl
 
 /*
  * 0: look again. A signal may have come between the wake-up and the first step after
- * it, on a busy machine long after: who gives way is told as if it had cut the sleep short.
+ * it, on a busy machine long after: the call that gives way is told as if it had cut the sleep short.
  */
 static int smem__side_await(const smem_queue *queue, smem__queue_side *side, uint32_t seen,
                             int64_t deadline)

@@ -134,6 +134,7 @@ _CLASSES: dict[str, type[SharedmemError]] = {
     "SMEM_E_SECURITY": SegmentSecurityError,
     "SMEM_E_UNMAPPED": SegmentSecurityError,
     "SMEM_E_EXPOSED": SegmentSecurityError,
+    "SMEM_E_JOURNAL": SegmentSecurityError,
     "SMEM_E_NO_ROOM": NoRoomError,
     "SMEM_E_LIMIT": ShareLimitError,
     "SMEM_E_TICKETS": ShareLimitError,

@@ -85,9 +85,12 @@ def _parser() -> argparse.ArgumentParser:
 
     cleaning = command("clean", clean.run, clean.DESCRIPTION)
     cleaning.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
-    cleaning.add_argument("--in-flight", action="store_true", help="also what was sent and is awaited")
-    cleaning.add_argument(
-        "--locks", metavar="NAME", help="instead break the locks of NAME that nobody living holds"
+    what = cleaning.add_mutually_exclusive_group()
+    what.add_argument("--in-flight", action="store_true", help="also what was sent and is awaited")
+    what.add_argument(
+        "--locks",
+        metavar="NAME",
+        help="instead break the locks of NAME whose holder is dead or cannot be seen",
     )
     cleaning.add_argument("--user", metavar="NAME", help="of this user or uid (root only)")
 

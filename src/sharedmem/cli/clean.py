@@ -27,8 +27,8 @@ families. The kernel is asked once more before each: what somebody maps by then 
 
 --in-flight takes back what was sent and is still awaited, too, when nobody maps it:
 who receives it afterwards gets SegmentNotFoundError. --locks breaks the locks of one
-array, lock or queue whose holder cannot be seen: nothing else is done then. --user cleans as another user,
-for the epilog of a batch system.
+array, lock or queue whose holder is dead or cannot be seen: nothing else is done then.
+--user cleans as another user, for the epilog of a batch system.
 """
 _COLUMNS = (Column("NAME"), Column("BACKEND"), Column("SIZE", right=True), Column("WHY"))
 _NOBODY = 65534
@@ -133,7 +133,7 @@ def _cells(row: Row, goes: bool) -> list[Cell]:
 
 def run(options: Namespace) -> int:
     of = _context_of(options.user)
-    if options.locks:
+    if options.locks is not None:
         return locks.run(options, of)
     wanted = {"stale", "in flight"} if options.in_flight else {"stale"}
     chosen = [row for row in rows(of=of) if row.info.status in wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -12,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sharedmem import _build, places
+from sharedmem._core.errors import SharedmemError
 from sharedmem._core.segment import FORMAT, VERSION
 from sharedmem.cli import probes, system
 from sharedmem.cli.output import Cell, Column, print_json, print_table, size, visible
 from sharedmem.cli.segments import rows, summary
 from sharedmem.machine import cgroup_memory
-from sharedmem.participant import context
+from sharedmem.participant import REAPER, context
 
 __all__ = ["DESCRIPTION", "run"]
 
@@ -204,9 +206,16 @@ def _surroundings() -> Findings:
     yield Finding("surroundings", "namespaces", "ok", found)
 
 
-def reaper() -> str:
+def reaper() -> Finding:
     """What frees segments when every participant was killed at once."""
-    return "none: the next program that uses sharedmem reclaims, or sharedmem clean"
+    without = "the next program that uses sharedmem frees what the dead leave, or sharedmem clean"
+    if os.environ.get("SHAREDMEM_REAPER") == "0":
+        return Finding("state", "reaper", "ok", f"switched off by SHAREDMEM_REAPER=0: {without}")
+    if not os.access(REAPER, os.X_OK):
+        found = f"{REAPER} cannot be run: {without}"
+        return Finding("state", "reaper", "warning", found, "install sharedmem again")
+    found = f"{system.reapers()} running: one for each family that has made or attached an array"
+    return Finding("state", "reaper", "ok", found)
 
 
 def _warm() -> Findings:
@@ -222,12 +231,27 @@ def _warm() -> Findings:
         f"{found}: {source}",
         "give a number of bytes; 0 keeps nothing" if misread else "",
     )
-    idle = [row.info.size for row in rows() if row.info.status == "idle"]
     wants_huge = os.environ.get("SHAREDMEM_HUGE") != "0"
     large = "huge pages from 4 MiB on, where the kernel gives them" if wants_huge else "small pages"
     found = f"new small pages by the kernel; {large}; two threads from 32 MiB on"
     yield Finding("warm memory", "filling", "ok", found)
-    yield Finding("warm memory", "idle segments", "ok", f"{len(idle)}, {size(sum(idle))}")
+    with contextlib.suppress(SharedmemError):  # _segments() says it
+        idle = [row.info.size for row in rows() if row.info.status == "idle"]
+        yield Finding("warm memory", "idle segments", "ok", f"{len(idle)}, {size(sum(idle))}")
+
+
+def _segments() -> Finding:
+    """What there is, or what keeps everybody from looking."""
+    try:
+        all_rows = rows()
+    except SharedmemError as error:
+        found = str(getattr(error, "strerror", None) or error).replace(f" ({error.remedy})", "")
+        return Finding("state", "segments", "problem", visible(found), error.remedy)
+    stale = any(row.info.status == "stale" for row in all_rows)
+    text = summary(all_rows).removesuffix(": sharedmem clean")
+    return Finding(
+        "state", "segments", "warning" if stale else "ok", text, "sharedmem clean --yes" if stale else ""
+    )
 
 
 def _state() -> Findings:
@@ -239,13 +263,8 @@ def _state() -> Findings:
     yield Finding(
         "state", "families", "warning" if dead else "ok", f"{alive} alive, {dead} dead", remedy
     )
-    yield Finding("state", "reaper", "ok", reaper())
-    all_rows = rows()
-    stale = any(row.info.status == "stale" for row in all_rows)
-    text = summary(all_rows).removesuffix(": sharedmem clean")
-    yield Finding(
-        "state", "segments", "warning" if stale else "ok", text, "sharedmem clean --yes" if stale else ""
-    )
+    yield reaper()
+    yield _segments()
 
 
 _CHECKS: tuple[Callable[[], Findings], ...] = (

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["login_defs_uid", "namespace", "read", "remove_ipc", "shm_in_use"]
+__all__ = ["login_defs_uid", "namespace", "read", "reapers", "remove_ipc", "shm_in_use"]
 
 _LOGIND = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
 
@@ -31,6 +31,22 @@ def shm_in_use() -> int | None:
     """How many SysV segments there are, of all users."""
     table = read("/proc/sysvipc/shm")
     return None if table is None else len(table.splitlines()) - 1
+
+
+def reapers(proc: str = "/proc") -> int:
+    """How many reapers of this user's can be seen."""
+    commands = Path(proc).glob("[0-9]*/cmdline")
+    return sum(
+        (read(command) or "").startswith("sharedmem-reaper\0") and _is_own(command)
+        for command in commands
+    )
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.geteuid()
+    except OSError:  # it has ended
+        return False
 
 
 def _logind_files() -> list[Path]:
