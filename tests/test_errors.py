@@ -331,7 +331,7 @@ def test_foreign_file_is_left_alone(persistent, make_foreign, maker):
         with pytest.raises(errors.SharedmemError, match=persistent):
             call()
     array = sharedmem.zeros(3)
-    names = [info.name for info in sharedmem.list_segments()]
+    names = [info.name for info in sharedmem.list_segments(internal=True)]
     assert array.name in names and persistent not in names
     sharedmem.reclaim()
     assert facts_of(path) == before
@@ -456,7 +456,9 @@ def test_list_tells_of_others_beside_a_damaged_one(persistent):
     """A damaged segment does not hide the others from list_segments()."""
     with_dtype(persistent, b"None")
     arrays = [sharedmem.zeros(3) for _ in range(3)]
-    assert {array.name for array in arrays} <= {info.name for info in sharedmem.list_segments()}
+    assert {array.name for array in arrays} <= {
+        info.name for info in sharedmem.list_segments(internal=True)
+    }
 
 
 # ---- foreign SysV segments -------------------------------------------------
@@ -495,7 +497,7 @@ def test_foreign_sysv_segment_has_no_name(foreign_sysv, name):
     for call in sharedmem.attach, sharedmem.stat, sharedmem.unlink:
         with pytest.raises(errors.SegmentNotFoundError):
             call(name)
-    assert name not in [info.name for info in sharedmem.list_segments()]
+    assert name not in [info.name for info in sharedmem.list_segments(internal=True)]
     sharedmem.reclaim()
     assert foreign_sysv in sysv_keys()
 
@@ -628,7 +630,7 @@ fallen_back = sharedmem.full(2**22, 7, 'u1', name='large')
 assert fallen_back.backend == 'sysv' and (fallen_back == 7).all()
 assert sharedmem.attach('large').shape == (2**22,)
 assert (small == 1).all() and small.is_current()
-assert [info.name for info in sharedmem.list_segments()] == sorted([small.name, 'large'])
+assert [info.name for info in sharedmem.list_segments(internal=True)] == sorted([small.name, 'large'])
 del small
 assert sharedmem.ones(2**17, 'u1').backend == 'posix'
 """

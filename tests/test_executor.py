@@ -65,7 +65,7 @@ def nothing_left() -> bool:
     gc.collect()
     sharedmem.trim()
     sharedmem.reclaim()
-    return sharedmem.list_segments() == []
+    return sharedmem.list_segments(internal=True) == []
 
 
 # ---- G13: sharing is asked for, never inferred ---------------------------------
@@ -297,7 +297,7 @@ def test_a_part_of_an_argument_keeps_no_more_than_twice_its_size(
         assert pool.stats()["handed_over"] == handed_over * result.nbytes
     assert (result == np.arange(0, length, step)).all()
     sharedmem.trim()
-    assert sum(info.nbytes for info in sharedmem.list_segments()) <= 2 * result.nbytes
+    assert sum(info.nbytes for info in sharedmem.list_segments(internal=True)) <= 2 * result.nbytes
 
 
 def test_shared_arguments_are_the_same_memory(start_method: str) -> None:
@@ -367,7 +367,7 @@ def test_lent_memory_goes_back_without_a_ticket() -> None:
     answer.pack(later=True)
     answer.seal([])
     message = pickle.dumps(answer)
-    assert [info.tickets for info in sharedmem.list_segments()] == [0]
+    assert [info.tickets for info in sharedmem.list_segments(internal=True)] == [0]
     assert pickle.loads(message).sum() == N
 
 
@@ -427,7 +427,7 @@ if __name__ == '__main__':
             assert result[-1] == 2
             del result
         print(most() // 1024, pool.submit(most).result() // 1024)
-        print(sharedmem.stats()['evicted'], *(info.size for info in sharedmem.list_segments()))
+        print(sharedmem.stats()['evicted'], *(info.size for info in sharedmem.list_segments(internal=True)))
 """
 
 
@@ -569,7 +569,7 @@ def test_what_cannot_be_loaded(make: Make, kind: str, capfd: pytest.CaptureFixtu
 
 
 def nothing_in_flight() -> bool:
-    return not any(info.tickets for info in sharedmem.list_segments())
+    return not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 @pytest.mark.parametrize("kind", NOT_LOADED)
@@ -620,7 +620,7 @@ def test_shared_arrays_of_what_cannot_be_loaded_are_freed(ours: Make, how: str) 
         pool.submit(sharedmem.trim).result()
         sharedmem.trim()
         sharedmem.reclaim()
-        assert [str(info.dtype) for info in sharedmem.list_segments()] == [ledger_of(pool)]
+        assert [str(info.dtype) for info in sharedmem.list_segments(internal=True)] == [ledger_of(pool)]
 
 
 def test_a_function_that_a_worker_cannot_import(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -664,7 +664,7 @@ def test_answers_that_a_broken_pool_does_not_read() -> None:
     message = module.Packer(1000, mark=desk.mark).dump(np.ones(N))
     theirs = module.Packer(1000, mark=other.mark).dump(np.ones(N))
     received = pickle.loads(module.Packer(1000, mark=desk.mark).dump(np.ones(N)))
-    assert len(sharedmem.list_segments()) == 3
+    assert len(sharedmem.list_segments(internal=True)) == 3
     desk.sweep()
     with pytest.raises(sharedmem.SegmentNotFoundError):
         pickle.loads(message)
@@ -718,7 +718,9 @@ def test_a_worker_that_is_killed_at_any_line_leaves_nothing_in_flight(
         transport.reclaim_marked(desk.mark)
         sharedmem.trim()
         sharedmem.reclaim()
-        assert [info.name for info in sharedmem.list_segments()] == [desk.ledger.key[1]], death
+        assert [info.name for info in sharedmem.list_segments(internal=True)] == [desk.ledger.key[1]], (
+            death
+        )
     assert steps > 50
 
 
@@ -744,7 +746,7 @@ def test_half_an_answer_is_not_waited_for(answers: tuple[Any, Any], backend: str
     queue._reader.forget()
     desk.sweep()
     sharedmem.reclaim()
-    assert [info for info in sharedmem.list_segments() if info.tickets] == []
+    assert [info for info in sharedmem.list_segments(internal=True) if info.tickets] == []
 
 
 def test_an_array_whose_name_goes_meanwhile_goes_by_content(answers: tuple[Any, Any]) -> None:

@@ -85,7 +85,7 @@ def test_what_the_stdlib_cannot_load_leaves_nothing_in_flight(function: Any, sta
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         error = pool.submit(function).exception()
     assert isinstance(error, concurrent.futures.process.BrokenProcessPool)
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 def test_queue_and_pipe(start_method: str) -> None:

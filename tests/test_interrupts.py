@@ -8,10 +8,12 @@ as on a busy machine, where there is time between a wake-up and the first step a
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty
@@ -23,6 +25,7 @@ import pytest
 import sharedmem
 from sharedmem._core.segment import CoreLock, segment_of
 from sharedmem.names import array_of
+from sharedmem.workers import undisturbed
 
 
 class Interrupted(Exception):
@@ -269,3 +272,161 @@ def test_the_result_of_a_call_in_the_background_stays() -> None:
         call.wait()
     array, seven = call.wait()
     assert array.tolist() == [1, 1, 1] and seven == 7
+
+
+@pytest.mark.parametrize("workers", ["process", "thread"])
+def test_a_map_goes_on_when_it_is_asked_again(workers: Any) -> None:
+    """What `imap` waited for comes, and so does the rest."""
+    gate = threading.Event() if workers == "thread" else sharedmem.Event()
+
+    def work(i: int) -> int:
+        assert i == 0 or gate.wait(60)
+        return i
+
+    with sharedmem.MapReduce(np=2, workers=workers) as pool:
+        results = pool.imap(work, range(5))
+        assert next(results) == 0
+        with interrupting(gate.set):
+            next(results)
+        assert sorted(results) == [1, 2, 3, 4]
+
+
+def test_a_result_of_a_map_that_was_received_stays() -> None:
+    """The signal comes when it has left the pipe: the next one to be had is that."""
+    with sharedmem.MapReduce(np=2) as pool:
+        results = pool.imap(lambda i: (i, ComesWithASignal()), range(3))
+        got = []
+        for _ in range(3):
+            with pytest.raises(Interrupted):
+                next(results)
+            got.append(next(results))
+        assert sorted(got) == [(0, 7), (1, 7), (2, 7)] and list(results) == []
+
+
+class SentWithASignal:
+    """The signal comes while it is pickled."""
+
+    def __reduce__(self) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        return int, ()
+
+
+def test_a_map_that_has_begun_is_not_begun_again() -> None:
+    """The signal comes before there are workers."""
+    with sharedmem.MapReduce(np=2, reuse=True) as pool:
+        results = pool.imap(str, [SentWithASignal()])
+        with pytest.raises(Interrupted):
+            next(results)
+        assert list(results) == ["0"]
+
+
+HERE = os.getpid()
+
+
+def failure_with_a_signal() -> FailsWithASignal:
+    if os.getpid() == HERE:  # the worker looks as well whether it can be unpickled
+        signal.raise_signal(signal.SIGUSR1)
+    return FailsWithASignal()
+
+
+class FailsWithASignal(ValueError):
+    def __reduce__(self) -> Any:
+        return failure_with_a_signal, ()
+
+
+def test_the_failure_of_a_map_stays() -> None:
+    """It is not taken for the end of the results."""
+
+    def work(i: int) -> None:
+        raise FailsWithASignal
+
+    with sharedmem.MapReduce(np=1) as pool:
+        results = pool.imap(work, [0])
+        with pytest.raises(Interrupted):
+            next(results)
+        with pytest.raises(sharedmem.WorkerException):
+            next(results)
+        assert list(results) == []
+
+
+def test_a_map_without_workers_ends_with_its_function() -> None:
+    """What a handler raises within that comes out of it, as what it raises itself."""
+    with sharedmem.MapReduce(np=0) as pool:
+        results = pool.imap(lambda i: signal.raise_signal(signal.SIGUSR1), range(3))
+        with pytest.raises(Interrupted):
+            next(results)
+        assert list(results) == []
+
+
+def test_an_interrupt_ends_a_map() -> None:
+    """^C stops the workers, though the iterator is still there."""
+    signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    with sharedmem.MapReduce(np=2) as pool:
+        results = pool.imap(lambda i: ComesWithASignal(), range(3))
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+        assert not multiprocessing.active_children() and list(results) == []
+
+
+def test_a_map_that_waits_for_all_ends() -> None:
+    """Nothing of it stays, and the next one finds the pool as it was."""
+    gate, begun = sharedmem.Event(), sharedmem.Event()
+
+    def work(i: int) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return sharedmem.ones(3)
+
+    with sharedmem.MapReduce(np=2) as pool:
+        main = threading.get_ident()
+
+        def interrupt() -> None:
+            begun.wait()
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+        thread = threading.Thread(target=interrupt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fork beside it
+            thread.start()
+            with pytest.raises(Interrupted):
+                pool.map(work, range(4))
+        thread.join()
+        assert not multiprocessing.active_children()
+        gate.set()
+        assert [each.sum() for each in pool.map(work, range(2))] == [3, 3]
+
+
+def fork_with_a_signal() -> int:
+    """What a child says: 0 if nothing is blocked in it, and the handler is its own."""
+    child = os.fork()
+    if child == 0:
+        try:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            signal.raise_signal(signal.SIGUSR1)
+        except Interrupted:
+            os._exit(len(mask))
+        os._exit(99)
+    return os.waitpid(child, 0)[1]
+
+
+def test_all_handlers_are_as_before_when_one_has_raised() -> None:
+    """Each signal that came meanwhile has its effect, once; a child that was forked has none of it."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+
+    def get_signals() -> None:
+        with undisturbed():
+            for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR2):
+                signal.raise_signal(number)
+            assert fork_with_a_signal() == 0
+            assert seen == []
+
+    try:
+        with pytest.raises(Interrupted):
+            get_signals()
+        assert seen == [signal.SIGUSR2]
+        assert handlers == [signal.getsignal(number) for number in signal.valid_signals()]
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    finally:
+        signal.signal(signal.SIGUSR2, before)

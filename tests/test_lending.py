@@ -144,7 +144,7 @@ def test_a_worker_dies_with_what_was_lent() -> None:
     assert idle() == before
     del each
     sharedmem.trim()
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 @pytest.mark.parametrize("when", ["taken", "filled", "told"])
@@ -182,7 +182,7 @@ def test_a_worker_is_killed_at_its_result(monkeypatch: pytest.MonkeyPatch, when:
     with sharedmem.MapReduce(np=1) as each, pytest.raises(WorkerException, match="SIGKILL"):
         each.map(np.ones, [N])
     assert idle() == before
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 # ---- calls and executors -------------------------------------------------------------------

@@ -348,7 +348,7 @@ def test_a_shared_array_in_an_exception_outlives_its_worker(processes: Make) -> 
         error = failure(pool, raise_with_shared, range(2))
     assert type(error.reason) is ValueError
     assert error.reason.args[0].tolist() == [7, 7, 7]
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
     call = sharedmem.background(raise_with_shared, 0)
     reasons = []
     for _ in range(2):
@@ -357,7 +357,7 @@ def test_a_shared_array_in_an_exception_outlives_its_worker(processes: Make) -> 
         reasons.append(caught.value.reason)
     assert reasons[0] is reasons[1]
     assert reasons[0].args[0].tolist() == [7, 7, 7]
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 def test_a_thread_s_exception_is_itself() -> None:

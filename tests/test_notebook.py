@@ -38,7 +38,7 @@ def test_the_notebook_runs() -> None:
     ]
     sharedmem.reclaim()
     sharedmem.trim()
-    assert sharedmem.list_segments() == []
+    assert sharedmem.list_segments(internal=True) == []
 
 
 BUSY = """
@@ -83,7 +83,7 @@ def test_a_kernel_is_interrupted_and_restarted() -> None:
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         manager.restart_kernel(now=True)
         client.wait_for_ready(timeout=60)
-        assert run("import sharedmem; print(sharedmem.list_segments())").strip() == "[]"
+        assert run("import sharedmem; print(sharedmem.list_segments(internal=True))").strip() == "[]"
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -38,7 +38,7 @@ def sent(thing: Any, **how: Any) -> Any:
 def segments() -> list[sharedmem.SegmentInfo]:
     """What there is, but for idle memory."""
     sharedmem.trim()
-    return sharedmem.list_segments()
+    return sharedmem.list_segments(internal=True)
 
 
 class Labelled(np.ndarray):
@@ -521,7 +521,7 @@ def test_dropping_in_a_forked_child_leaves_the_parents(parcels_on: str, length: 
     def drop() -> None:
         cell.clear()
         sharedmem.trim()
-        assert len(sharedmem.list_segments()) == 1
+        assert len(sharedmem.list_segments(internal=True)) == 1
         other = sent(np.zeros(length), min_bytes=1000)
         other[:] = 7
 
@@ -720,7 +720,7 @@ def test_addresses_are_refused(make: Any) -> None:
         pytest.raises(sharedmem.WorkerException, match="the result of item 0 cannot be sent"),
     ):
         pool.map(lambda _: Handle(make()), [0])
-    assert not any(info.tickets for info in sharedmem.list_segments())
+    assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
 def test_numbers_of_ctypes_are_numbers() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from sharedmem import functions, pickling
@@ -18,7 +16,7 @@ from sharedmem.failures import Failure, WorkerException
 from sharedmem.lending import Lender
 from sharedmem.mapreduce import ProcessBackend, ThreadBackend, patience
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Worker, Workers, _postponed, level_of_caller
+from sharedmem.workers import Death, Says, Worker, Workers, level_of_caller, undisturbed
 
 __all__ = ["background"]
 
@@ -231,9 +229,9 @@ class _Process:
         and keeping the outcome none runs: the next wait finds it.
         """
         heard = self._workers._unheard
-        if self._outcome is None and not heard:
-            self._workers._selector.select(timeout)
-        with _undisturbed():
+        if self._outcome is None:
+            self._workers.sleep(timeout)
+        with undisturbed():
             if self._outcome is None:
                 if not heard:
                     self._workers._wait(0)
@@ -282,17 +280,6 @@ class _Process:
                 return True
             if now >= until:
                 return False
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Handlers of signals run afterwards."""
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in range(1, signal.NSIG):
-                if callable(signal.getsignal(number)):
-                    stack.enter_context(_postponed(number))
-        yield
 
 
 def _outcome(event: Says | Death) -> Outcome:

@@ -11,8 +11,10 @@ import secrets
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 from numbers import Integral
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
@@ -20,12 +22,12 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 from sharedmem import functions, pickling
 from sharedmem.errors import OwnerDiedError
 from sharedmem.failures import Failure, WorkerException
-from sharedmem.jobs import Job, Message, Place, be_process, be_thread, do, places
+from sharedmem.jobs import Job, Message, Piece, Place, be_process, be_thread, do, places
 from sharedmem.lending import Lender
 from sharedmem.sections import Board, Ordered
 from sharedmem.sync import Lock
 from sharedmem.transport import MIN_BYTES, Packer
-from sharedmem.workers import Death, Says, Workers, default_number, level_of_caller
+from sharedmem.workers import Death, Says, Workers, default_number, level_of_caller, undisturbed
 
 __all__ = [
     "MapReduce",
@@ -40,7 +42,9 @@ __all__ = [
 
 _debug = False
 _patience = 100.0
-Batches: TypeAlias = Generator[tuple[int, list[Any]], None, None]
+# What a map does step by step: results, or what is to be called between two of its steps.
+Pause: TypeAlias = Callable[[], object]
+Steps: TypeAlias = Generator[list[Piece] | Pause, None, None]
 
 
 class ProcessBackend:
@@ -427,7 +431,7 @@ class MapReduce:
 
     def imap(
         self, func: Callable[..., Any], sequence: Any, star: bool = False, minlength: int = 0
-    ) -> Generator[Any, None, None]:
+    ) -> Iterator[Any]:
         """As `map`, but the results come one by one, as they arrive.
 
         Parameters
@@ -443,14 +447,22 @@ class MapReduce:
 
         Returns
         -------
-        generator
-            Of the results, in the order in which they arrive. The workers begin when the
-            first is asked for. Who stops asking, and closes the generator, stops them.
+        iterator
+            Over the results, in the order in which they arrive. The workers begin when the
+            first is asked for. Who stops asking stops them by its ``close()``, as a
+            generator's, or by dropping it.
 
         Raises
         ------
         WorkerException, RuntimeError, TypeError, pickle.PicklingError
             As `map`.
+
+        Notes
+        -----
+        What a signal's handler raises while the next result is waited for takes nothing with
+        it: the workers go on, and who asks again gets that result. ^C
+        (``KeyboardInterrupt``) closes the iterator. Without workers such an exception comes
+        out of the work function, and ends the map.
 
         Examples
         --------
@@ -459,9 +471,7 @@ class MapReduce:
         ...     sorted(pool.imap(abs, [-1, 2, -3]))
         [1, 2, 3]
         """
-        return _singly(
-            self._batches(func, indexable(sequence), star=star, minlength=minlength, prompt=True)
-        )
+        return self._batches(func, indexable(sequence), star=star, minlength=minlength, singly=True)
 
     def _batches(
         self,
@@ -471,43 +481,56 @@ class MapReduce:
         star: bool = False,
         minlength: int = 0,
         chunk: int | None = None,
-        prompt: bool = False,
+        singly: bool = False,
     ) -> Batches:
         """What all maps are made of: (index of the first, results), as they arrive.
 
-        `chunk` items are taken at a time; None leaves that to the workers. With `prompt`
-        results come at once, and another thread may go on with the generator.
+        `chunk` items are taken at a time; None leaves that to the workers. With `singly`
+        results come by themselves and at once, and another thread may ask for the next.
         """
         if not self._entered:
             raise RuntimeError("a map needs its pool's with statement: with MapReduce() as pool: ...")
         if chunk is not None and chunk < 1:
             raise ValueError(f"a chunk has at least one item, not {chunk}")
-        job = Job(func, items, star, chunk or 0, prompt)
+        job = Job(func, items, star, chunk or 0, singly)
         count = len(items)
         workers = min(self.np, -(-count // (chunk or 1)))
         if workers == 0 or _debug or count < minlength:
-            return self._by_itself(job)
-        if self.backend is ThreadBackend:
-            return self._by_threads(job, workers)
-        return self._by_processes(job, workers)
+            return Batches(self._by_itself(job), [], singly)
+        ends: list[Pause] = []
+        by = self._by_threads if self.backend is ThreadBackend else self._by_processes
+        return Batches(by(job, workers, ends), ends, singly)
 
-    def _by_itself(self, job: Job) -> Batches:
+    def _by_itself(self, job: Job) -> Steps:
         ordered, board = Ordered(), Board(False)
         board.begin(len(job.items), 1, 1)
         place = Place(SimpleNamespace(rank=0), self.critical, ordered, self.np)
-        for index in range(len(job.items)):
+        pieces: list[Piece] = []
+
+        def work(index: int) -> None:
             before = places.put(self._number, place)
             try:
-                results = do(job, board, ordered, range(index, index + 1))
+                pieces.append((index, do(job, board, ordered, range(index, index + 1))))
             finally:
                 places.put(self._number, before)
-            yield index, results
 
-    def _by_threads(self, job: Job, count: int) -> Batches:
+        for index in range(len(job.items)):
+            yield partial(work, index)
+            if not pieces:
+                return  # it has raised
+            yield [pieces.pop()]
+
+    def _by_threads(self, job: Job, count: int, ends: list[Pause]) -> Steps:
         board = Board(False)
         board.begin(len(job.items), count, job.chunk or 1)
-        said: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        common = self._number, self.np, self.critical, board, job, said.put
+        said: deque[Message] = deque()
+        woken: queue.SimpleQueue[None] = queue.SimpleQueue()  # what is taken of it is no message
+
+        def say(message: Message) -> None:
+            said.append(message)
+            woken.put(None)
+
+        common = self._number, self.np, self.critical, board, job, say
         team = [
             threading.Thread(target=be_thread, args=(rank, *common), daemon=True)
             for rank in range(count)
@@ -516,24 +539,24 @@ class MapReduce:
         try:
             for thread in team:
                 thread.start()
-            yield from self._collect(iter(said.get, None), count, board)
+            yield from self._collect(_hear_threads(said, woken.get), count, board)
         finally:
             if os.getpid() == owner:  # a fork that drops the generator has none of its threads
                 board.stop()
-                _join(team)
+                ends.append(partial(_join, team))
 
-    def _by_processes(self, job: Job, count: int) -> Batches:
+    def _by_processes(self, job: Job, count: int, ends: list[Pause]) -> Steps:
         mine = object()
         # One step, and by process: a fork in the middle of a map has none running.
         if self._reuse and self._turns.setdefault(os.getpid(), mine) is not mine:
             raise RuntimeError("a map of this pool runs already: with reuse=True there is one at a time")
         try:
-            yield from self._in_turn(job, count)
+            yield from self._in_turn(job, count, ends)
         finally:
             if self._turns.get(os.getpid()) is mine:
                 del self._turns[os.getpid()]
 
-    def _in_turn(self, job: Job, count: int) -> Batches:
+    def _in_turn(self, job: Job, count: int, ends: list[Pause]) -> Steps:
         inherited = job if self._method == "fork" and not self._reuse else None
         messages, parcels = ([], []) if inherited else _pack(job, count, self._method == "fork")
         lender = Lender(job.func, len(job.items), count)
@@ -548,7 +571,7 @@ class MapReduce:
             completed = True
         finally:
             if crew is not None and os.getpid() == crew.owner:
-                self._release(crew, completed)
+                self._release(crew, completed, ends)
                 lender.end()
             del parcels
 
@@ -579,7 +602,7 @@ class MapReduce:
             crew = _Crew(workers, board, os.getpid(), inherited is None)
         return crew
 
-    def _release(self, crew: _Crew, completed: bool) -> None:
+    def _release(self, crew: _Crew, completed: bool, ends: list[Pause]) -> None:
         """Keep the workers, let them end, or stop them."""
         if not completed:
             crew.workers.kill()
@@ -587,7 +610,7 @@ class MapReduce:
         elif self._reuse and self._entered:
             self._crew = crew
         else:
-            crew.dismiss()
+            ends.append(crew.dismiss)
 
     def _mend(self) -> None:
         """Workers that were killed may have held the lock: the next map finds it free."""
@@ -599,12 +622,15 @@ class MapReduce:
             lock.recover()
             lock.release()
 
-    def _collect(self, messages: Iterator[Message], count: int, board: Board) -> Batches:
+    def _collect(self, messages: Iterator[Message | Pause], count: int, board: Board) -> Steps:
         """The results that messages hold, until each worker has said how it ended."""
         failure: Failure | None = None
         while count:
             message = next(messages)
-            yield from message.pieces
+            if not isinstance(message, Message):
+                yield message
+                continue
+            yield message.pieces
             count -= message.ended
             if message.failure is None:
                 continue
@@ -628,6 +654,82 @@ class MapReduce:
 
 
 _Self = TypeVar("_Self", bound=MapReduce)
+
+
+class Batches:
+    """What comes of the steps of a map, as it comes: pieces, or with `singly` results.
+
+    The steps are done while no handler of a signal runs, which could raise: that would end
+    them. What takes its time is a pause between two of them, in which nothing is changed. So
+    whatever a handler raises, who asks again gets what comes next.
+
+    `ends` are what the steps leave to be called at their end.
+    """
+
+    def __init__(self, steps: Steps, ends: list[Pause], singly: bool) -> None:
+        self._steps = steps
+        self._ends = ends
+        self._singly = singly
+        self._ready: Iterator[Any] = iter(())
+        self._pause: Pause | None = None
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            while True:
+                for each in self._ready:
+                    return each  # no call is in between, within which a handler could run
+                self._go_on()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._ready = iter(())
+        with undisturbed():
+            self._steps.close()
+        self._end()
+
+    def _go_on(self) -> None:
+        """One step, and the pause after it."""
+        with undisturbed():
+            self._step()
+        if self._error is not None:
+            self._end()
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
+        if self._pause is not None:
+            self._pause()
+
+    def _step(self) -> None:
+        self._pause = None
+        if self._error is not None:
+            return  # it has still to be raised
+        try:
+            step = next(self._steps)
+        except BaseException as error:
+            self._error = error
+            return
+        if not isinstance(step, list):
+            self._pause = step
+        elif self._singly:
+            self._ready = iter([result for _, results in step for result in results])
+        else:
+            self._ready = iter(step)
+
+    def _end(self) -> None:
+        while self._ends:
+            try:
+                self._ends[-1]()
+            finally:
+                self._ends.clear()
 
 
 class _Crew(NamedTuple):
@@ -695,12 +797,6 @@ def indexable(sequence: Any) -> Any:
     return list(sequence)
 
 
-def _singly(batches: Batches) -> Generator[Any, None, None]:
-    with closing(batches):
-        for _, results in batches:
-            yield from results
-
-
 def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
     """The job for each worker, and what is to be kept until they have it.
 
@@ -721,11 +817,18 @@ def _pack(job: Job, count: int, forked: bool) -> tuple[list[bytes], list[Any]]:
     return messages, parcels + kept
 
 
-def _hear(workers: Workers) -> Iterator[Message]:
+def _hear_threads(said: deque[Message], sleep: Pause) -> Iterator[Message | Pause]:
+    while True:
+        yield said.popleft() if said else sleep
+
+
+def _hear(workers: Workers) -> Iterator[Message | Pause]:
     """What workers say; an exception when one dies that has not said how it ended."""
     ended = set()
     for event in workers.events():
-        if isinstance(event, Says):
+        if event is None:
+            yield workers.sleep
+        elif isinstance(event, Says):
             message = _load(event.data)
             if message.ended:
                 ended.add(event.rank)

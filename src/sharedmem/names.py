@@ -400,14 +400,14 @@ def exists(name: str) -> bool:
     return True
 
 
-def list_segments(internal: bool = True) -> list[SegmentInfo]:
-    """All segments of this user that can be seen from here.
+def list_segments(internal: bool = False) -> list[SegmentInfo]:
+    """The segments of this user that can be seen from here.
 
     Parameters
     ----------
-    internal : bool, default True
-        Whether those are among them that the library has made for itself (see
-        `SegmentInfo.internal`).
+    internal : bool, default False
+        True: also those that the library has made for itself (see
+        `SegmentInfo.internal`). Only with them is an empty list a proof that nothing is left.
 
     Returns
     -------

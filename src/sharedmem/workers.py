@@ -8,6 +8,7 @@ that has passed.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import _thread
 import ctypes
 import gc
@@ -49,6 +50,7 @@ __all__ = [
     "level_of_caller",
     "parent_fd",
     "starting",
+    "undisturbed",
 ]
 
 _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
@@ -131,6 +133,7 @@ def _exitcode(process: BaseProcess) -> int | None:
 
 
 _handlers: dict[int, Any] = {}  # of signals that are postponed
+_SIGNALS = tuple(signal.valid_signals())
 
 
 def _after_fork_in_child() -> None:
@@ -167,6 +170,61 @@ def _postponed(number: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if noted:
             signal.raise_signal(number)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Handlers of signals run afterwards, and what they raise comes then.
+
+    No mask stays meanwhile: a child that is started within has none, and a forked one the
+    handlers as ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for number in _SIGNALS if callable(_signal.getsignal(number))]
+    noted: set[int] = set()
+    swapped: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        for number in numbers:
+            if number not in _handlers:
+                _handlers[number] = _signal.getsignal(number)
+                swapped.append(number)
+                signal.signal(number, lambda number, frame: noted.add(number))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        try:
+            _give_back(swapped)
+            for each in noted:
+                signal.raise_signal(each)
+        finally:
+            _let_come(mask, len(noted))  # here they run, and each has its own
+
+
+def _give_back(swapped: list[int]) -> None:
+    """Each of the handlers, though one of them raises: another thread may take its signal."""
+    try:
+        while swapped:
+            handler = _handlers.get(swapped[-1])
+            if handler is not None:  # else this is a child that was forked meanwhile
+                signal.signal(swapped[-1], handler)
+            _handlers.pop(swapped[-1], None)
+            swapped.pop()
+    finally:
+        if swapped:
+            _give_back(swapped)
+
+
+def _let_come(mask: set[Any], number: int) -> None:
+    """The signals that are blocked. Each that raises has Python forget the others until it looks again."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        if number > 1:
+            _let_come(mask, number - 1)
 
 
 @contextmanager
@@ -512,13 +570,17 @@ class Workers:
             except BrokenPipeError:
                 return
 
-    def events(self) -> Iterator[Says | Death]:
-        """What workers say, as it arrives, and each of their deaths after its last word."""
+    def events(self) -> Iterator[Says | Death | None]:
+        """What workers say, and each of their deaths after its last word; None while there is nothing."""
         while self._unheard or self._alive:
             if not self._unheard:
-                self._wait(None)
-            else:
-                yield self._unheard.popleft()
+                self._wait(0)
+            yield self._unheard.popleft() if self._unheard else None
+
+    def sleep(self, timeout: float | None = None) -> None:
+        """Until something has happened. Nothing is taken: what a signal's handler raises takes nothing."""
+        if not self._unheard:
+            self._selector.select(timeout)
 
     def poll(self, timeout: float | None = None) -> list[Says | Death]:
         """What has happened, waited for if nothing has."""
@@ -574,6 +636,8 @@ class Workers:
 
     def join(self, patience: float) -> None:
         """Wait for the end of workers that have done all; report and kill who does not end."""
+        if self._closed:
+            return
         try:
             self._await_deaths(patience)
             for rank in sorted(self._alive):
@@ -590,7 +654,7 @@ class Workers:
         """End all that are left: SIGTERM, then SIGKILL; report who outlives even that."""
         if os.getpid() != self._owner or self._closed:
             return
-        with _postponed(signal.SIGINT):
+        with undisturbed():
             for end in (BaseProcess.terminate, BaseProcess.kill):
                 for rank in self._alive:
                     end(self._processes[rank])

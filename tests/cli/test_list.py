@@ -298,7 +298,7 @@ def test_what_the_library_has_for_itself(name):
     assert not shown & {each.name for each in own}
     assert {each.name for each in (*own, *named)} <= segments().keys()
     assert "3 of the library's own not shown (--all)" in output("list")
-    listed = {info.name for info in sharedmem.list_segments(internal=False)}
+    listed = {info.name for info in sharedmem.list_segments()}
     assert listed >= {each.name for each in named} and not listed & {each.name for each in own}
 
 

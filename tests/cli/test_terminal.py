@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+import sharedmem
+
 from .commands import COMMAND, document
 
 ENTER, LEAVE = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
@@ -131,6 +133,16 @@ def test_watch_as_json(make, name):
         tick = json.loads(command.stdout.readline())
     assert tick.keys() == {"time", "segments"}
     interrupt(command)
+
+
+def test_watch_shows_what_users_have_made(name):
+    """Only with --all what the library has for itself."""
+    lock, array = sharedmem.Lock(), sharedmem.zeros(3, name=name)
+    for arguments, shown in (((), {array.name}), (("--all",), {array.name, lock.name})):
+        command = watch("--json", *arguments)
+        tick = json.loads(command.stdout.readline())
+        assert {each["name"] for each in tick["segments"]} == shown
+        interrupt(command)
 
 
 def test_watch_for_a_reader_that_ends():

@@ -1568,7 +1568,7 @@ def test_list_has_every_segment(backend, name):
     }
     assert len(found) == 2
     del a, b
-    assert name not in [info.name for info in sharedmem.list_segments()]
+    assert name not in [info.name for info in sharedmem.list_segments(internal=True)]
 
 
 # ---- repr, current, context manager ----------------------------------------

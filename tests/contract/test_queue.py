@@ -30,7 +30,7 @@ def queue(backend):
 
 def in_use():
     """The segments that are not kept idle for the next array."""
-    return [segment for segment in sharedmem.list_segments() if segment.status != "idle"]
+    return [segment for segment in sharedmem.list_segments(internal=True) if segment.status != "idle"]
 
 
 # ---- items -------------------------------------------------------------------

@@ -49,7 +49,7 @@ def receive_all(pipe):
 
 def take_back(others):
     """Unlink what a descriptor keeps that was made but not sent; returns how many."""
-    left = [segment for segment in sharedmem.list_segments() if segment.name not in others]
+    left = [segment for segment in sharedmem.list_segments(internal=True) if segment.name not in others]
     for segment in left:
         assert segment.tickets == 1 and not segment.holders()
         sharedmem.unlink(segment.name)
@@ -63,7 +63,7 @@ def test_killed_at_any_line(backend, within):
     """After a SIGKILL at any line others' and sent arrays are whole, and nothing else is left."""
     survivor = sharedmem.full(1000, 5.0, backend=backend)
     name, before = survivor.name, kernel.held()
-    others = {segment.name for segment in sharedmem.list_segments()}
+    others = {segment.name for segment in sharedmem.list_segments(internal=True)}
     here, there = multiprocessing.Pipe()
     counts, inbox = [], [in_flight(backend)]
     for death in deaths(live, name, inbox, backend, there, within=within):

@@ -21,7 +21,7 @@ except MemoryError:
 
 NEWCOMER = """
 import sharedmem
-print(sharedmem.zeros(100, 'u1', backend='posix').sum(), len(sharedmem.list_segments()))
+print(sharedmem.zeros(100, 'u1', backend='posix').sum(), len(sharedmem.list_segments(internal=True)))
 """
 
 # Bytes run out in one of them, names of files in the other.

@@ -88,7 +88,7 @@ def test_ticket_is_seen_and_freed_by_receiving(backend):
     sharedmem.reclaim()
     assert sharedmem.stat(name).tickets == 1
     assert sharedmem.stat(name).oldest_ticket is not None
-    assert name in [segment.name for segment in sharedmem.list_segments()]
+    assert name in [segment.name for segment in sharedmem.list_segments(internal=True)]
     array = pickle.loads(sent)
     assert (array == 7).all()
     assert sharedmem.stat(name).tickets == 0

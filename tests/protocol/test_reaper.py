@@ -311,7 +311,7 @@ for i in range(100):
     made = sharedmem.zeros(1000, backend={backend!r})
     pickle.loads(ForkingPickler.dumps(made))
     sharedmem.attach(made.name, mode="r")
-    sharedmem.list_segments()
+    sharedmem.list_segments(internal=True)
     del made
     sharedmem.reclaim()
 for i in range(10):

@@ -71,7 +71,7 @@ def test_nothing_is_kept_when_off():
 import sharedmem
 a = sharedmem.zeros(9)
 del a
-print(sharedmem.stats()['bound'], len(sharedmem.list_segments()))
+print(sharedmem.stats()['bound'], len(sharedmem.list_segments(internal=True)))
 """
     for bound in (0, "much", "-1x"):
         assert run(script, environ=warm(bound)) == ["0 0"]

@@ -139,7 +139,7 @@ def look(actor: Actor, draw: random.Random) -> None:
     if draw.random() < 0.9:
         sharedmem.exists(name)
         return
-    listed = sharedmem.list_segments()
+    listed = sharedmem.list_segments(internal=True)
     if listed and draw.random() < 0.1:
         draw.choice(listed).holders()
 

@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
     watching = command("watch", watch.run, watch.DESCRIPTION)
     watching.add_argument("--interval", metavar="SECONDS", type=_seconds, default=1.0, help="default 1")
+    watching.add_argument("--all", action="store_true", help="also what the library has for itself")
 
     checking = command("doctor", doctor.run, doctor.DESCRIPTION)
     for each in (listing, showing, cleaning, unlinking, saving, loading, watching, checking):

@@ -24,7 +24,7 @@ _OPTIONS = {
     "unlink": "--json --help",
     "save": "--force --json --help",
     "load": "--replace --backend --json --help",
-    "watch": "--interval --json --help",
+    "watch": "--interval --all --json --help",
     "doctor": "--json --help",
     "completion": "--help",
 }

@@ -304,7 +304,7 @@ def _facts(info: SegmentInfo) -> str:
 
 def _described(left: Iterable[Leak]) -> tuple[Leak, ...]:
     """The same with what sharedmem knows of its own."""
-    numbers = {(info.backend, info.kernel_id): _facts(info) for info in list_segments()}
+    numbers = {(info.backend, info.kernel_id): _facts(info) for info in list_segments(internal=True)}
     backends = {"POSIX segment": "posix", "SysV segment": "sysv"}
     described = (
         replace(leak, facts=numbers.get((backends.get(leak.kind), leak.number), leak.facts))
