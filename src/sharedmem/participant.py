@@ -115,12 +115,16 @@ def _join() -> Context:
         raise make(type(error), error.errno or 22, text, remedy, name or None) from None
 
 
-try:
-    context = _join()
-except SharedmemError as error:
-    if not _is_command_line():
-        raise
-    sys.exit(f"sharedmem: {getattr(error, 'strerror', None) or error}")  # its errors are one line
+def _begin() -> Context:
+    try:
+        return _join()
+    except SharedmemError as error:
+        if not _is_command_line():
+            raise
+        sys.exit(f"sharedmem: {getattr(error, 'strerror', None) or error}")  # its errors are one line
+
+
+context = _begin()
 if context.family:
     os.environ.setdefault(_VARIABLE, context.family)
 

@@ -133,7 +133,7 @@ def _exitcode(process: BaseProcess) -> int | None:
 
 
 _handlers: dict[int, Any] = {}  # of signals that are postponed
-_SIGNALS = tuple(signal.valid_signals())
+_SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
 
 
 def _after_fork_in_child() -> None:
