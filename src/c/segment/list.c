@@ -55,7 +55,7 @@ static int smem__list_entry(smem__rows *rows, const smem__entry *entry)
     smem__found found = {.backend = &smem__sysv};
     uint64_t ipc;
     int rc = smem__ipc_space(&ipc);
-    if (!entry->gate_plus_1 || rc != 0 || entry->ipc != ipc)
+    if (!entry->gate_plus_1 || rc != 0 || (entry->ipc && entry->ipc != ipc))
         return rc;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
     rc = smem__gate_enter(place, number, SMEM__SHARED, SMEM__LONG, &gate);

@@ -80,7 +80,8 @@ static int smem__is_half_made(const smem__gate *gate, const smem__found *found,
     return rc;
 }
 
-/* Judge one claimed SysV segment. True: the entry is done with. */
+/* Judge one claimed SysV segment. True: the entry is done with. [made] -1: it may be of
+   another namespace. */
 static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
                                 const smem__entry *entry, int64_t made, smem__found *found)
 {
@@ -88,6 +89,8 @@ static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
     smem_flight flight = {0};
     int rc = smem__found_read(found);
     bool ours = rc == 0 && found->header.nonce == entry->nonce;
+    if (!ours && made < 0)
+        return false;
     if (!ours) {
         int half = rc == SMEM_E_FORMAT ? smem__is_half_made(gate, found, entry, made) : 0;
         if (half != 1) /* a stranger on our key, or it is not known what */
@@ -105,22 +108,36 @@ static bool smem__sweep_claimed(smem__sweeper *sweeper, const smem__gate *gate,
     return true;
 }
 
+/*
+ * Where /proc was not to be read it is not known which namespace an entry is of (0). The
+ * segment that it names is known by its nonce all the same; what is not there may be in
+ * another namespace.
+ */
+static bool smem__may_sweep(const smem__entry *entry, bool *known)
+{
+    uint64_t ipc;
+    if (!entry->gate_plus_1 || smem__ipc_space(&ipc) != 0)
+        return false;
+    *known = entry->ipc == ipc;
+    return *known || !entry->ipc;
+}
+
 static void smem__sweep_entry(smem__sweeper *sweeper, const smem__entry *entry, uint32_t slot)
 {
     smem_context *ctx = sweeper->ctx;
     smem__gate gate;
     smem__found found = {.backend = &smem__sysv};
     int64_t made = 0;
-    uint64_t ipc;
-    if (!entry->gate_plus_1 || smem__ipc_space(&ipc) != 0 || entry->ipc != ipc)
+    bool known;
+    if (!smem__may_sweep(entry, &known))
         return;
     uint32_t number = (uint32_t)(entry->gate_plus_1 - 1);
     if (smem__gate_enter(&ctx->place, number, SMEM__EXCLUSIVE, SMEM__AT_ONCE, &gate) != 0)
         return; /* being made, attached or dropped just now */
     int rc = smem__sysv_claim_key(entry->key, ctx->place.uid, &made, &found.object);
-    bool done = rc == -ENOENT || rc == SMEM_E_SECURITY;
+    bool done = known && (rc == -ENOENT || rc == SMEM_E_SECURITY);
     if (rc == 0) {
-        done = smem__sweep_claimed(sweeper, &gate, entry, made, &found);
+        done = smem__sweep_claimed(sweeper, &gate, entry, known ? made : -1, &found);
         smem__found_close(&found);
     }
     if (done)
