@@ -15,17 +15,16 @@
 
 enum { SMEM__PREFIX_MAX = 32 };
 
-/* What /proc does not say to this process at any time is 0; else what fails now would be
-   taken for that, and what is written with it be somebody else's. */
-static int smem__proc_code(void)
+/* What fails now and would not at another time: nothing follows from it. */
+static int smem__lack(void)
 {
-    return errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == EPERM ? 0 : -errno;
+    return errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO ? -errno : 0;
 }
 
 static int smem__namespace(const char *path, uint64_t *out)
 {
     struct stat st;
-    int rc = smem__sys.stat(path, &st) == 0 ? 1 : smem__proc_code();
+    int rc = smem__sys.stat(path, &st) == 0 ? 1 : smem__lack();
     *out = rc == 1 ? st.st_ino : 0;
     return rc < 0 ? rc : 0;
 }
@@ -42,8 +41,11 @@ static int smem__boot_id(uint8_t out[16])
     memset(out, 0, 16);
     int fd = smem__sys.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
-        return smem__proc_code();
-    ssize_t n = smem__sys.pread(fd, text, 36, 0);
+        return smem__lack();
+    ssize_t n;
+    do
+        n = smem__sys.pread(fd, text, 36, 0);
+    while (n < 0 && errno == EINTR);
     int rc = n < 0 ? -errno : 0;
     smem__sys.close(fd);
     for (ssize_t i = 0, digit = 0; i < n; i++) {
@@ -214,22 +216,17 @@ static int smem__place_carries(smem__place *place)
     return rc;
 }
 
-/* What another process might find otherwise is no reason for another directory. */
-static int smem__unusable(void)
-{
-    return errno == ENOMEM || errno == EIO ? -errno : 0;
-}
-
-/* 1: our files go to [path]; 0: they cannot. */
+/* 1: our files go to [path]; 0: they cannot. A lack of memory is no reason for another
+   directory, in which no other process of this user would be. */
 static int smem__try_directory(smem__place *place, const char *path)
 {
     struct stat st;
     if (smem__sys.stat(path, &st) != 0)
-        return smem__unusable();
+        return smem__lack();
     if (!S_ISDIR(st.st_mode))
         return 0;
     if (smem__sys.access(path, W_OK | X_OK) != 0)
-        return smem__unusable();
+        return smem__lack();
     strcpy(place->directory, path);
     place->device = st.st_dev;
     return smem__place_carries(place);
