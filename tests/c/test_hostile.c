@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,6 +269,67 @@ TEST(strange_journal_and_two_that_replace)
     CHECK_OK(smem_attach(ctx, check_name("p"), SMEM_READ_WRITE, &found));
     CHECK_OK(smem_unlink(ctx, check_name("p")));
     smem_detach(found);
+    smem_detach(made);
+    smem_close(second);
+    smem_close(ctx);
+    remove_strange(path_of('u', "journal"), FIFO);
+}
+
+static sem_t come; /* the second one was refused, or has done it */
+
+static int lock_and_tell(int fd, int command, struct flock *lock)
+{
+    int rc = real.fcntl_lock(fd, command, lock);
+    if (rc != 0 && lock->l_start == 1) /* the right to take the name (posix.c) */
+        sem_post(&come);
+    return rc;
+}
+
+static void *replace_beside(void *out)
+{
+    smem_spec spec = {.name = check_name("p"),
+                      .flags = SMEM_REPLACE,
+                      .dtype = "'<f8'",
+                      .itemsize = 8,
+                      .ndim = 1,
+                      .shape = shape};
+    CHECK_OK(smem_create(second, &spec, out));
+    sem_post(&come);
+    return NULL;
+}
+
+static pthread_t beside;
+static smem_segment *newer;
+
+/* When the first one has found its segment under the name the second one replaces it. */
+static int unlink_late(const char *path)
+{
+    smem__sys.unlink = real.unlink;
+    smem__sys.fcntl_lock = lock_and_tell;
+    CHECK_EQ(pthread_create(&beside, NULL, replace_beside, &newer), 0);
+    while (sem_wait(&come) != 0)
+        ;
+    return real.unlink(path);
+}
+
+/* Without a gate, too, an unlink that comes late takes no newer segment's name. */
+TEST(strange_journal_and_a_late_unlink)
+{
+    smem_context *ctx = check_open(NULL);
+    smem_segment *made;
+    smem_spec spec = {
+        .name = check_name("p"), .dtype = "'<f8'", .itemsize = 8, .ndim = 1, .shape = shape};
+    real = smem__sys;
+    second = check_open(NULL);
+    CHECK_EQ(sem_init(&come, 0, 0), 0);
+    CHECK(make_strange(path_of('u', "journal"), FIFO));
+    CHECK_OK(smem_create(ctx, &spec, &made));
+    smem__sys.unlink = unlink_late;
+    CHECK_OK(smem_unlink_segment(made));
+    CHECK_EQ(pthread_join(beside, NULL), 0);
+    smem__sys = real;
+    CHECK_EQ(smem_is_current(newer), 1);
+    smem_detach(newer);
     smem_detach(made);
     smem_close(second);
     smem_close(ctx);

@@ -17,6 +17,10 @@
  * claims by it, as if he mapped the segment, and nobody waits for that. Who may write
  * it can claim it, too: there who takes a name in the gate does not need the shared
  * lock, and who has claimed it must be in the gate as well (smem__others_can_lock).
+ *
+ * The gate may not be to be had, while somebody else's file stands in the place of the
+ * user's (smem__without_gate). So where nobody else can lock it (0600), who takes a name
+ * locks byte 1 exclusively as well, which excludes those who would be in the gate.
  */
 #include "os/posix.h"
 
@@ -135,11 +139,24 @@ static int smem__posix_create(const smem__place *place, const char *name, unsign
     return 0;
 }
 
+static int smem__posix_exclude_takers(smem__file *file)
+{
+    if (file->mode & 077 || !smem__byte_locks())
+        return 0;
+    int rc = smem__file_lock(file, SMEM__EXCLUSIVE, SMEM__BYTE_TAKE);
+    if (rc != 0)
+        smem__file_close(file);
+    return rc;
+}
+
 /* Open what is under the name so that nobody with a claim takes that away, or puts
-   anything else there; the caller is in the gate. -EAGAIN: somebody has claimed it. */
+   anything else there; the caller is in the gate, if there is one. -EAGAIN: somebody
+   has claimed it, or is about to take its name without a gate. */
 static int smem__posix_open_to_take(const char *path, uint32_t uid, smem__file *out)
 {
     int rc = smem__file_hold(path, uid, true, out);
+    if (rc == 0)
+        return smem__posix_exclude_takers(out);
     if (rc != -EAGAIN)
         return rc;
     rc = smem__file_open(path, uid, true, out);

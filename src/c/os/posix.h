@@ -4,8 +4,9 @@
 
 #include "os/backend.h"
 
-/* The byte of a segment's lock: posix.c. */
-enum { SMEM__BYTE_MAP = 0 };
+/* The bytes of a segment's locks: posix.c. */
+enum { SMEM__BYTE_MAP = 0,
+       SMEM__BYTE_TAKE = 1 };
 
 int smem__posix_map(const smem__place *place, smem__object *object, int mode, uint64_t data_offset,
                     smem__mapping *out);
