@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/resource.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LARGE = 1 << 17 }; /* doubles: so large that header and data are mapped apart */
@@ -765,6 +766,73 @@ static ssize_t read_before_persist(int fd, void *buf, size_t size, off_t offset)
         persisted = NULL;
     }
     return got;
+}
+
+typedef struct persisting {
+    smem_segment *segment;
+    pthread_t thread;
+    _Atomic int tid;
+    int rc;
+} persisting;
+
+static persisting meanwhile;
+
+static void *persist_meanwhile(void *arg)
+{
+    (void)arg;
+    atomic_store(&meanwhile.tid, (int)syscall(SYS_gettid));
+    meanwhile.rc = smem_persist(meanwhile.segment);
+    return NULL;
+}
+
+/* Does it sleep, as for a lock, or has it ended? */
+static bool has_come(void)
+{
+    char path[64], text[128] = "";
+    int tid = atomic_load(&meanwhile.tid);
+    if (!tid)
+        return false;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    int fd = open(path, O_RDONLY);
+    if (fd < 0)
+        return true;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *state = n > 0 ? strrchr(text, ')') : NULL;
+    return !state || strchr("SZX", state[2]);
+}
+
+/* The mapping is laid over itself: it loses its lock in the next moment. */
+static void *map_while_persisted(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+    smem__sys.mmap = called_before.mmap;
+    CHECK_EQ(pthread_create(&meanwhile.thread, NULL, persist_meanwhile, NULL), 0);
+    while (!has_come())
+        usleep(100);
+    return called_before.mmap(at, size, prot, flags, fd, offset);
+}
+
+/* What a process gives up when it leaves is not made persistent by another thread, as far
+   as that is told. */
+TEST(cache_persists_or_says_that_it_is_gone)
+{
+    check_needs_proc();
+    if (backend != SMEM_POSIX)
+        return; /* an attachment counts as ever */
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *made = make(ctx, &sizes[0], 0);
+    smem_info found;
+    meanwhile = (persisting){.segment = made};
+    called_before = smem__sys;
+    smem__sys.mmap = map_while_persisted;
+    smem_leave(ctx);
+    smem__sys = called_before;
+    CHECK_EQ(pthread_join(meanwhile.thread, NULL), 0);
+    CHECK_CODE(smem_stat(other, smem_info_of(made)->name, &found, NULL), SMEM_E_NOT_FOUND);
+    CHECK_CODE(meanwhile.rc, SMEM_E_UNLINKED);
+    smem_detach(made);
+    smem_close(ctx);
+    smem_close(other);
 }
 
 /* Nobody who leaves takes back that it is persistent, in no mode. */

@@ -372,14 +372,15 @@ int smem_persist(smem_segment *segment)
     smem__layout *header = segment->mapping.base;
     if (!segment->mapping.shares || segment->info.owner != ctx->place.uid)
         return SMEM_E_ARGUMENT;
-    if (segment->loose)
-        return SMEM_E_UNLINKED; /* it may be judged just now */
-    smem_publish(segment);
-    pthread_mutex_lock(&ctx->table_lock);
-    segment->info.flags |= SMEM_PERSISTENT;
-    __atomic_fetch_or(&header->flags, SMEM_PERSISTENT, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&ctx->table_lock); /* who leaves has it until all are judged */
+    bool loose = segment->loose;
+    if (!loose) {
+        smem_publish(segment);
+        segment->info.flags |= SMEM_PERSISTENT;
+        __atomic_fetch_or(&header->flags, SMEM_PERSISTENT, __ATOMIC_SEQ_CST);
+    }
     pthread_mutex_unlock(&ctx->table_lock);
-    return 0;
+    return loose ? SMEM_E_UNLINKED : 0; /* it may be judged at any time */
 }
 
 int smem_is_current(const smem_segment *segment)
