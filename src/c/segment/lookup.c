@@ -90,6 +90,7 @@ static int smem__find_candidate_once(smem_context *ctx, const char *name, uint32
 int smem__find_candidate(smem_context *ctx, const char *name, uint32_t owner, enum smem__reach reach,
                          smem__found *out)
 {
+    out->object = (smem__object){.file = {.fd = -1}}; /* what is refused tells nothing of itself */
     for (unsigned turn = 0;; turn++) {
         int rc = smem__find_candidate_once(ctx, name, owner, reach, out);
         if (rc != -EAGAIN)
