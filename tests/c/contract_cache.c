@@ -723,6 +723,42 @@ TEST(cache_return_without_a_file)
     smem_close(other);
 }
 
+/* Child: with its parent's use that holds no lock, which it locks for itself. */
+static void come_back(check_peer *parent, void *arg)
+{
+    smem_context *ctx = arg;
+    (void)parent;
+    CHECK_OK(smem_reclaim(ctx, NULL)); /* a participant again */
+    smem_leave(ctx);
+}
+
+/* A child that has its lock again speaks for itself, not for the parent, which has none. */
+TEST(cache_use_without_a_lock_outlasts_a_child)
+{
+    check_needs_proc();
+    check_skip_in_valgrind("it loses count of a file's name when a mapping's first page is mapped anew");
+    if (backend != SMEM_POSIX)
+        return; /* an attachment counts as ever */
+    smem_context *ctx = open_warm(NULL), *other = open_warm(NULL);
+    smem_segment *made = make(ctx, &sizes[1], 0), *held, *next;
+    *at(made, 0) = 7;
+    smem_publish(made);
+    held = attach(other, smem_info_of(made)->name, SMEM_READ_WRITE);
+    smem__syscalls before = smem__sys;
+    smem__sys.open = open_nothing;
+    smem_leave(ctx);
+    smem__sys = before;
+    check_peer child = check_fork(come_back, ctx);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_detach(held);
+    next = make(other, &sizes[1], 0);
+    CHECK(*at(made, 0) == 7);
+    smem_detach(next);
+    smem_detach(made);
+    smem_close(ctx);
+    smem_close(other);
+}
+
 /* What is made persistent stays so, whoever had attached it before and drops it. */
 TEST(cache_persists_though_attached_before)
 {

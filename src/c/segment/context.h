@@ -36,6 +36,7 @@ struct smem_segment {
     _Atomic bool loose;  /* used since the process left: its mapping holds no lock (lifetime.c) */
     bool copied_at_fork; /* inherit.h; table_lock */
     uint64_t forks;      /* ctx->forks when it was made */
+    uint64_t loosened;   /* ctx->forks when its use without a lock was counted; table_lock */
     smem_segment *older, *newer; /* while idle; table_lock */
     bool away;           /* idle, mapped and not held: others use it or will (cache.h) */
     uint64_t attached_at; /* by the cache's clock; 0: made here, of new or idle memory */

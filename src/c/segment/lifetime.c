@@ -273,6 +273,7 @@ static void smem__loosen_segment(smem_context *ctx, smem_segment *segment)
     if (segment->loose || smem__count_loose(ctx, segment, true) != 0)
         return;
     SMEM__POINT("leave.counted", "the header says that it is used without a lock; it has one yet");
+    segment->loosened = ctx->forks;
     segment->loose =
         segment->backend->loosen(&ctx->place, segment->info.name, &segment->mapping) == 0;
     if (!segment->loose)
@@ -286,7 +287,8 @@ static void smem__tighten_segment(smem_context *ctx, smem_segment *segment)
     if (segment->backend->tighten(&ctx->place, segment->info.name, &segment->mapping) != 0)
         return;
     segment->loose = false;
-    smem__count_loose(ctx, segment, false); /* after it is locked again */
+    if (segment->loosened == ctx->forks) /* else parent and child were counted as one, and one stays */
+        smem__count_loose(ctx, segment, false); /* after it is locked again */
 }
 
 static void smem__leave_segment(smem_context *ctx, smem_segment *segment)
