@@ -39,12 +39,6 @@ void smem__cache_open(smem_context *ctx)
 
 /* ---- the list (caller holds table_lock) ------------------------------------ */
 
-unsigned smem__cache_bin(uint64_t size)
-{
-    unsigned bin = 63 - (unsigned)__builtin_clzll(size | 1);
-    return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
-}
-
 static smem_segment **smem__cache_bin_of(smem__cache *cache, const smem_segment *segment)
 {
     return segment->away ? &cache->away : &cache->bins[smem__cache_bin(segment->info.size)];

@@ -67,9 +67,15 @@ smem_segment *smem__cache_reuse(smem_context *ctx, const smem_spec *spec, int ba
    how many bytes were freed. */
 uint64_t smem__cache_trim(smem_context *ctx, uint64_t keep);
 
+/* The list that idle ones of this size are on. */
+static inline unsigned smem__cache_bin(uint64_t size)
+{
+    unsigned bin = 63 - (unsigned)__builtin_clzll(size | 1);
+    return bin < SMEM__CACHE_BINS ? bin : SMEM__CACHE_BINS - 1;
+}
+
 /* For away.c: put on and take off the list (caller holds table_lock); may it be kept
    at all; is there room, perhaps by giving up older ones? */
-unsigned smem__cache_bin(uint64_t size);
 void smem__cache_link(smem__cache *cache, smem_segment *segment);
 void smem__cache_unlink(smem__cache *cache, smem_segment *segment);
 bool smem__cache_wants(const smem_context *ctx, const smem_segment *segment);
