@@ -419,6 +419,60 @@ TEST(damaged_family_keeps_what_is_in_flight)
     smem_close(ctx);
 }
 
+static const char *unreadable; /* while there is no fd, as it seems */
+
+static int open_but_one(const char *path, int flags, mode_t mode)
+{
+    if (strcmp(path, unreadable) == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return real.open(path, flags, mode);
+}
+
+/* What the kernel cannot be asked at the moment is no death: neither of a family whose file
+   somebody has removed. */
+TEST(removed_family_keeps_what_is_in_flight_without_fds)
+{
+    static char family[] = "removed";
+    smem_context *ctx = check_open(NULL);
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    check_peer child = check_fork(send_and_stay, family);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    check_hear(&child);
+    CHECK_EQ(remove(path_of('f', family)), 0);
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = "/proc/locks";
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    smem__sys = real;
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    check_kill(&child);
+    smem_close(ctx);
+}
+
+/* Nor is a moment of its start that would be another one in a time namespace. */
+TEST(start_of_a_process_without_fds)
+{
+    char path[64];
+    smem__place place = {.pid_space = 1};
+    smem__process self;
+    if (access("/proc/self/timens_offsets", F_OK) != 0)
+        check_skip("the kernel has no time namespaces");
+    snprintf(path, sizeof path, "/proc/%d/timens_offsets", (int)getpid());
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = path;
+    CHECK_OK(smem__process_find(&place, (int)getpid(), &self));
+    smem__sys = real;
+    CHECK_EQ(self.start, 0);
+}
+
 /* With the damaged file removed by hand what was in flight in that family is freed. */
 TEST(damaged_family_that_is_removed_keeps_nothing)
 {

@@ -132,8 +132,9 @@ static bool smem__boot_is_shifted(void)
         return false; /* a kernel without */
     if (own.st_ino != childrens.st_ino)
         return true;
-    if (smem__proc_read(getpid(), "timens_offsets", text, sizeof text) < 0)
-        return false;
+    int rc = (int)smem__proc_read(getpid(), "timens_offsets", text, sizeof text);
+    if (rc < 0)
+        return rc != -ENOENT; /* it is not known just now */
     boottime = strstr(text, "boottime");
     return boottime && sscanf(boottime, "boottime %lld %lld", &seconds, &ns) == 2 &&
            (seconds || ns);

@@ -46,15 +46,20 @@ int smem__record_hold(const smem__place *place, const smem__file *file,
 enum { SMEM__BURIED = 256 };
 static _Atomic uint32_t smem__buried[SMEM__BURIED];
 
-bool smem__member_is_listed(uint32_t tag)
+static bool smem__no_list(int rc)
+{
+    return rc == -ENOENT || rc == -EACCES || rc == -EPERM || rc == -ENODATA;
+}
+
+int smem__member_is_listed(uint32_t tag)
 {
     _Atomic uint32_t *buried = &smem__buried[tag % SMEM__BURIED];
     if (!smem__byte_locks() || atomic_load(buried) == tag)
-        return false;
+        return 0;
     int rc = smem__byte_is_listed(SMEM__SHARED, smem__byte_families + tag, SMEM__UNKNOWN_BYTE);
     if (rc == 0)
         atomic_store(buried, tag);
-    return rc == 1;
+    return smem__no_list(rc) ? 0 : rc;
 }
 
 /* The last user of a lock that is a file by itself removes that. */

@@ -46,9 +46,9 @@ static inline bool smem__record_is_late(const smem__record *record)
     return record->edition != record->tag;
 }
 
-/* Does a member of this family live by a file that was removed? False where the kernel
-   does not list its locks. */
-bool smem__member_is_listed(uint32_t tag);
+/* Does a member of this family live by a file that was removed? 0 where the kernel does
+   not list its locks; an error, which counts as 1, where the list cannot be read just now. */
+int smem__member_is_listed(uint32_t tag);
 
 /* Who was a member, and has given up its mapping, clears what that leaves. [slot]: of
    share.h, or -1. */
