@@ -473,6 +473,47 @@ TEST(start_of_a_process_without_fds)
     CHECK_EQ(self.start, 0);
 }
 
+/* Child: a member by the side of its parent, which it cannot look at. */
+static void send_for_a_parent(check_peer *parent, void *arg)
+{
+    char path[64];
+    uint64_t ticket;
+    smem_context *ctx;
+    smem_options options = {
+        .family = arg, .parent = (int)getppid(), .directory = check_directory()};
+    snprintf(path, sizeof path, "/proc/%d/stat", options.parent);
+    real = smem__sys;
+    smem__sys.open = open_but_one;
+    unreadable = path;
+    CHECK_OK(smem_open(&options, &ctx));
+    smem__sys = real;
+    smem_segment *segment = create(ctx, check_name("sent"));
+    CHECK_OK(smem_ticket_issue(segment, &ticket));
+    check_tell(parent, smem_info_of(segment)->nonce);
+    check_tell(parent, ticket);
+    _exit(0);
+}
+
+/* A parent that cannot be looked at when its child joins keeps what that sent, as ever. */
+TEST(parent_keeps_what_is_in_flight_without_fds)
+{
+    static char family[] = "parent";
+    smem_context *ctx = check_open(NULL);
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    check_peer child = check_fork(send_for_a_parent, family);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    CHECK_EQ(check_wait(&child), 0);
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    smem_close(ctx);
+    CHECK_EQ(remove(path_of('f', family)), 0);
+}
+
 /* With the damaged file removed by hand what was in flight in that family is freed. */
 TEST(damaged_family_that_is_removed_keeps_nothing)
 {

@@ -114,8 +114,8 @@ int smem__record_add_honorary(const smem__place *place, const smem__file *file, 
 {
     smem__record record;
     smem__process parent;
-    if (pid == 0 || smem__process_find(place, pid, &parent) != 0)
-        return 0;
+    if (pid == 0 || smem__process_find(place, pid, &parent) == -ESRCH)
+        return 0; /* whose start cannot be read just now is listed without it */
     int rc = smem__file_lock_wait(file, SMEM__EXCLUSIVE, SMEM__BYTE_HONORARY, SMEM__LONG);
     if (rc != 0)
         return rc;
