@@ -11,6 +11,7 @@
 #include "os/syscalls.h"
 #include "segment/layout.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -473,6 +474,18 @@ TEST(start_of_a_process_without_fds)
     CHECK_EQ(self.start, 0);
 }
 
+/* Those that an honorary member keeps. */
+static void remove_families(void)
+{
+    DIR *all = opendir(check_directory());
+    for (struct dirent *one; (one = readdir(all));) {
+        const char *kind = strstr(one->d_name, ".f.");
+        if (kind)
+            CHECK_EQ(remove(path_of('f', kind + 3)), 0);
+    }
+    closedir(all);
+}
+
 /* Child: a member by the side of its parent, which it cannot look at. */
 static void send_for_a_parent(check_peer *parent, void *arg)
 {
@@ -512,6 +525,26 @@ TEST(parent_keeps_what_is_in_flight_without_fds)
     smem_detach(segment);
     smem_close(ctx);
     CHECK_EQ(remove(path_of('f', family)), 0);
+}
+
+/* Nor is it forgotten where the family would have been named after it. */
+TEST(parent_keeps_what_is_in_flight_without_fds_and_names)
+{
+    smem_reclaimed reclaimed;
+    smem_segment *segment;
+    CHECK_EQ(unsetenv("SHAREDMEM_FAMILY"), 0);
+    check_peer child = check_fork(send_for_a_parent, NULL);
+    uint64_t nonce = check_hear(&child), ticket = check_hear(&child);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_context *ctx = check_open("another");
+    CHECK_OK(smem_reclaim(ctx, &reclaimed));
+    CHECK_EQ(reclaimed.segments, 0);
+    CHECK_OK(smem_receive(ctx, backend, check_name("sent"), nonce, SMEM_READ_WRITE, ticket,
+                          &segment));
+    CHECK(*(double *)smem_data(segment) == 42);
+    smem_detach(segment);
+    smem_close(ctx);
+    remove_families();
 }
 
 /* With the damaged file removed by hand what was in flight in that family is freed. */

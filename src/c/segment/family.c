@@ -183,9 +183,9 @@ int smem__family_find(const smem__place *place, const char *name, int parent, sm
     if (parent && smem__family_named_after(place, parent, found, sizeof found) == 0)
         return smem__family_join(place, found, parent, out);
     if (smem__family_of_children(place, found, sizeof found))
-        return smem__family_join(place, found, 0, out);
+        return smem__family_join(place, found, parent, out);
     int rc = smem__random_name(found);
-    return rc ? rc : smem__family_join(place, found, 0, out);
+    return rc ? rc : smem__family_join(place, found, parent, out);
 }
 
 /* Open the file of [family], if it is still under its name. */
