@@ -212,6 +212,37 @@ TEST(cache_does_not_gather)
     smem_close(user);
 }
 
+/* Child: one that it attached itself is idle when it drops the inherited one. */
+static void gather_inherited(check_peer *parent, void *arg)
+{
+    const job *todo = arg;
+    smem_context *maker = open_warm(NULL);
+    check_hear(parent); /* it has dropped it */
+    come_and_go(maker, todo->ctx, 1);
+    smem_detach(todo->segment);
+    CHECK_EQ(stats(todo->ctx).idle, backend == SMEM_POSIX ? 2 : 0);
+    smem_close(maker);
+    smem_leave(todo->ctx);
+}
+
+/* What became idle in a child was in use beside all that the child has inherited. */
+TEST(cache_does_not_gather_in_a_child)
+{
+    smem_context *maker = open_warm(NULL), *user = open_warm(NULL);
+    for (int i = 0; i < 5; i++)
+        come_and_go(maker, user, 1);
+    smem_segment *made = make(maker, &sizes[0], 0);
+    smem_publish(made);
+    job todo = {user, NULL, attach(user, smem_info_of(made)->name, SMEM_READ_WRITE), 0};
+    smem_detach(made);
+    check_peer child = check_fork(gather_inherited, &todo);
+    smem_detach(todo.segment);
+    check_tell(&child, 0);
+    CHECK_EQ(check_wait(&child), 0);
+    smem_close(maker);
+    smem_close(user);
+}
+
 static void keep_inherited(check_peer *parent, void *arg)
 {
     const job *todo = arg;

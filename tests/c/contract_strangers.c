@@ -240,6 +240,38 @@ TEST(writers_locks_do_not_keep_a_name)
     smem_close(ctx);
 }
 
+static bool refused;
+
+/* Somebody else is in the gate at the first try. */
+static int fcntl_after_another(int fd, int command, struct flock *lock)
+{
+    if (!refused && lock->l_start >= 16 && lock->l_type == F_WRLCK) {
+        refused = true;
+        errno = EAGAIN;
+        return -1;
+    }
+    return real.fcntl_lock(fd, command, lock);
+}
+
+/* What others can write to is gone when it was dropped, though the gate was in use. */
+TEST(the_gate_is_waited_for_briefly)
+{
+    smem_context *ctx = check_open(NULL);
+    if (!smem__byte_locks()) {
+        smem_close(ctx);
+        check_skip("gates are no locks on bytes here");
+    }
+    smem_segment *made = create_for(ctx, check_name("exposed"), 0666, 0);
+    smem_info info = facts(made);
+    real = smem__sys;
+    smem__sys.fcntl_lock = fcntl_after_another;
+    smem_detach(made);
+    smem__sys = real;
+    CHECK(refused);
+    CHECK(!check_exists(&info));
+    smem_close(ctx);
+}
+
 /* Child: another user, whose key somebody has taken. */
 static void create_as_nobody(check_peer *parent, void *arg)
 {

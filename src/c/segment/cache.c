@@ -174,7 +174,7 @@ void smem__cache_after_fork(smem_context *ctx)
     smem_segment *inherited = cache->oldest;
     for (smem_segment *one = inherited; one; one = one->newer)
         one->backend->unmap(&one->mapping);
-    *cache = (smem__cache){.bound = cache->bound, .spare = inherited};
+    *cache = (smem__cache){.bound = cache->bound, .spare = inherited, .clock = cache->clock};
 }
 
 static void smem__cache_free_spare(smem_context *ctx)

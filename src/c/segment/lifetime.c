@@ -93,7 +93,7 @@ static void smem__empty(const smem__target *target, const smem__found *found)
     SMEM__POINT("last.emptied", "nobody uses it; no idle mapping keeps its pages");
 }
 
-/* Whose claim others can have, too, is taken in the gate. That is only tried: the process
+/* Whose claim others can have, too, is taken in the gate. Not for long: the process
    inside may wait for the claim's end. */
 static int smem__take_claimed(smem_context *ctx, smem__found *found, const char *name,
                               const smem__gate *gate)
@@ -101,7 +101,7 @@ static int smem__take_claimed(smem_context *ctx, smem__found *found, const char 
     smem__gate own;
     if (gate || !smem__others_can_lock(&found->object.file))
         return smem__take_name(ctx, found, name, gate);
-    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name), SMEM__EXCLUSIVE, SMEM__AT_ONCE,
+    int rc = smem__gate_enter(&ctx->place, smem__name_gate(name), SMEM__EXCLUSIVE, SMEM__BRIEFLY,
                               &own);
     if (rc != 0)
         return rc == SMEM_E_BUSY ? -EBUSY : rc;

@@ -48,7 +48,8 @@ int smem__find_any(smem_context *ctx, const smem__name *name, uint32_t owner, en
 /*
  * What follows from a gate that was not entered, by its code. SMEM_E_JOURNAL, somebody
  * else's file in the place of the user's, costs SysV segments only: 0 when none has the
- * name, and all goes on without a gate, which posix needs for no other end.
+ * name, and all goes on without a gate. On posix those who take a name exclude each other
+ * by a lock on the segment as well (posix.c), unless others may lock that.
  */
 int smem__without_gate(smem_context *ctx, const smem__name *name, int rc);
 void smem__found_release(smem__found *found, smem__gate *gate);
