@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCSWINSZ
@@ -60,6 +61,8 @@ PROGRAMS = {"simulate.py": SIMULATE, "view.py": VIEW, "crash.py": CRASH}
 def start(folder: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in os.environ.items() if name != "SHAREDMEM_FAMILY"}
     environ["PATH"] = f"{COMMAND.parent}:{environ['PATH']}"
+    if program == "crash.py":
+        environ["SHAREDMEM_REAPER"] = "0"  # what it leaves is to be seen
     command = ["python", program, *arguments]
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
@@ -118,6 +121,7 @@ def main() -> None:
             Path(folder, program).write_text(source)
         maker = start(folder, "simulate.py")
         users = [start(folder, "view.py", "field", "walk"), start(folder, "view.py", "field")]
+        time.sleep(7)  # new reapers sweep for the last time after five seconds
         victim = start(folder, "crash.py")
         victim.send_signal(signal.SIGKILL)
         victim.wait()

@@ -119,6 +119,13 @@ def test_save_what_is_stale(stale, tmp_path):
     document("clean", "--yes")
 
 
+def test_save_where_no_folder_is(name, tmp_path):
+    """The path is said as it was typed."""
+    sharedmem.zeros(3, name=name, persistent=True)
+    assert refusal("save", name, tmp_path / "no/a.npy").startswith(f"{tmp_path}/no/a.npy: No such file")
+    sharedmem.unlink(name)
+
+
 def test_save_what_is_not_there(name, tmp_path):
     """Without a segment no file is made."""
     assert "no segment of this name exists" in refusal("save", name, tmp_path / "a.npy")

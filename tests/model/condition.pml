@@ -9,14 +9,15 @@
  *
  * Checked (assert):
  *   C1  no more go on than were notified
- *   C2  who was notified before he gives up, and is told that he was not, leaves no permit
- *   C3  nobody sleeps beside a permit that is his
+ *   C2  one that was notified before it gives up, and is told that it was not, leaves no
+ *       permit
+ *   C3  nobody sleeps beside a permit that is its own
  *
  * The faults, each a -D that run shows to be caught:
- *   FAULT_PERMIT_STAYS  who gives up leaves his permit where more wait than there are
+ *   FAULT_PERMIT_STAYS  one that gives up leaves its permit where more wait than there are
  *                       permits, though they came later
- *   FAULT_LOOK_LATE     who gives up looks at the counts after he has looked whether any
- *                       permit can be his
+ *   FAULT_LOOK_LATE     one that gives up looks at the counts after it has looked whether
+ *                       any permit can be its own
  *   FAULT_WAKE_FIRST    those who sleep are woken before there is a permit
  */
 #define N 3
@@ -49,7 +50,7 @@ inline wake() {
 
 proctype waiter(byte me) {
     byte seen_word, seen, seen_permits;
-    bool mine, due; /* due: a permit was his, whatever he looked at */
+    bool mine, due; /* due: a permit was its own, whatever it looked at */
     /* smem_condition_begin, under the lock */
     atomic {
         !locked;

@@ -84,7 +84,11 @@ def written(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     if path.exists() and not path.is_file():
         raise Failure(f"{path}: not a regular file: it would be replaced, not written to")
     path = path.resolve()
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        error.filename = str(path)  # what was typed, not a name that nobody chose
+        raise
     try:
         with open(fd, "wb") as file:
             _permit(fd)
