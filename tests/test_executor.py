@@ -383,6 +383,18 @@ def test_what_needs_no_packer() -> None:
         assert not module._is_simple(other)
 
 
+class PipeBreaks:
+    def __reduce__(self) -> Any:
+        raise BrokenPipeError(32, "of the user's own")
+
+
+def test_a_broken_pipe_of_pickling_is_the_tasks(make: Make) -> None:
+    """It is no parent that has ended."""
+    with make() as pool:
+        for _ in range(2):
+            assert "the user's own" in str(pool.submit(PipeBreaks).exception())
+
+
 def test_memory_is_lent_for_results(tmp_path: Any) -> None:
     """With idle memory a result lands in the parent's own, and the answer's parcels are few."""
     script = (

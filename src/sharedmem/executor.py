@@ -519,29 +519,30 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
 
     def put(self, obj: Any) -> None:
         """As the standard library's; exit without a word if the parent has ended."""
-        try:
-            if type(obj) is not process._ResultItem:
-                super().put(obj)
-                return
-            raised: Any = obj.exception
+        raised: Any = getattr(obj, "exception", None)
+        if raised:
+            obj.exception = _Answer([raised], raised=raised.tb)
+        answer: Any = obj.exception if raised else getattr(obj, "result", None)
+        if type(answer) is _Answer:
+            self._answer(obj, answer)
             if raised:
-                obj.exception = _Answer([raised], raised=raised.tb)  # type: ignore[assignment]
-            answer: Any = obj.exception or obj.result
-            if type(answer) is _Answer:
-                self._answer(obj, answer)
-                if raised:
-                    raised.exc = None  # the worker has a name for it until its next exception
-            else:
-                # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
-                self._write(obj)
-        except BrokenPipeError:
-            sys.exit(1)
+                raised.exc = None  # the worker has a name for it until its next exception
+        else:
+            # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
+            self._write(obj)
 
     def _write(self, obj: Any) -> None:
         queue: Any = self
         data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
         with queue._wlock:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        queue: Any = self
+        try:
             queue._writer.send_bytes(data)
+        except BrokenPipeError:  # not of pickling, which runs what is the user's
+            sys.exit(1)
 
     def _answer(self, obj: Any, answer: _Answer) -> None:
         packer = answer.pack(later=True)
@@ -565,7 +566,7 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
             try:
                 packer.release()
                 answer.seal(tickets)
-                queue._writer.send_bytes(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))
+                self._send(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))
             except BaseException:
                 ledger.give_up(tickets)
                 raise
