@@ -375,12 +375,24 @@ def test_what_needs_no_packer() -> None:
     """Atoms, and a few of them together; nothing else, wherever it is."""
     endless: list[Any] = []
     endless.append(endless)
-    for simple in (1, "text" * N, (), [1, (2.0, None)], {"a": [b"x", True]}):
-        assert module._is_simple(simple)
-    array = np.zeros(1)
-    others = (array, [array], {"a": (array,)}, {(frozenset(),): 1}, range(3), endless, [0] * N)
+    array = np.zeros(9)
+    for simple in (
+        1,
+        "text" * N,
+        (),
+        [1, (2.0, None)],
+        {"a": [b"x", True]},
+        np.float32(1),
+        [array[::2]],
+    ):
+        assert module._is_simple(simple, array.nbytes + 1)
+    fixed = np.zeros(1)
+    fixed.flags.writeable = False
+    shared = sharedmem.zeros(1)
+    own = np.recarray(1, "f8"), np.ma.zeros(1), np.array([None]), fixed, shared, shared.view(np.ndarray)
+    others = (*own, [array], {"a": (fixed,)}, {(frozenset(),): 1}, range(3), endless, [0] * N)
     for other in others:
-        assert not module._is_simple(other)
+        assert not module._is_simple(other, array.nbytes)
 
 
 class PipeBreaks:
