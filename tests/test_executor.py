@@ -1193,7 +1193,8 @@ STARTED = """
 import multiprocessing, os, signal, sys, threading
 import sharedmem
 
-method, point = sys.argv[1:]
+method, point, number = sys.argv[1:]
+number = signal.Signals[number]
 count = 0
 
 def interrupted_after(function, when):
@@ -1202,13 +1203,14 @@ def interrupted_after(function, when):
         function(*args)
         count += 1
         if count == when:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
     return call
 
 def mask(_):
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return number in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 if __name__ == "__main__":
+    signal.signal(number, signal.default_int_handler)
     context = multiprocessing.get_context(method)
     if point == "thread":
         threading.Thread.start = interrupted_after(threading.Thread.start, 1)
@@ -1222,7 +1224,7 @@ if __name__ == "__main__":
         print("interrupted")
     print(pool.submit(abs, -5).result(), pool.submit(mask, 0).result())
     pool.shutdown()
-    print(multiprocessing.active_children(), mask(0), signal.getsignal(signal.SIGINT).__name__)
+    print(multiprocessing.active_children(), mask(0), signal.getsignal(number).__name__)
     other = multiprocessing.get_context("forkserver").Pool(1)
     print(other.map(mask, [0]))
     other.close()
@@ -1231,14 +1233,15 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("point", ["1", "2", "thread"])
-def test_interrupt_while_it_starts(tmp_path: Any, start_method: str, point: str) -> None:
-    """^C between the start of a worker and its being noted: it comes, the pool is whole, all end."""
+@pytest.mark.parametrize("number", ["SIGINT", "SIGALRM"])
+def test_interrupt_while_it_starts(tmp_path: Any, start_method: str, point: str, number: str) -> None:
+    """^C, or another signal whose handler raises, comes after a worker is noted: the pool is whole, all end."""
     if point == "2" and start_method != "fork":
         point = "1"  # the second is started when the first is busy
     script = tmp_path / "started.py"
     script.write_text(STARTED)
     done = subprocess.run(
-        [sys.executable, str(script), start_method, point], capture_output=True, text=True
+        [sys.executable, str(script), start_method, point, number], capture_output=True, text=True
     )
     said = "interrupted\n5 False\n[] False default_int_handler\n[False]\n"
     assert (done.stdout, done.returncode) == (said, 0), done.stderr
