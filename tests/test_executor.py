@@ -1270,6 +1270,23 @@ def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     assert nothing_left()
 
 
+def test_a_manager_that_cannot_be_started(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the limit of threads: nothing is waited for that will not come."""
+
+    def fail(thread: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process._ExecutorManagerThread, "start", fail)
+    pool = ours(2)
+    with pytest.raises(RuntimeError, match="new thread"):
+        pool.submit(abs, 1)
+    assert multiprocessing.active_children() == []
+    with pytest.raises(BrokenProcessPool, match="new thread"):
+        pool.submit(abs, 1)
+    pool.shutdown()
+    assert nothing_left()
+
+
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOSYS, errno.EROFS, errno.EACCES])
 def test_no_semaphores(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Without /dev/shm, or with one that is somebody else's: why, and what can be done."""

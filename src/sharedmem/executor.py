@@ -44,7 +44,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sharedmem import functions, ledger, pickling
-from sharedmem._core.segment import Parcel, segment_of, sole_parcels
+from sharedmem._core.segment import Parcel, sole_parcels
 from sharedmem.failures import pickle_of, text_of
 from sharedmem.ledger import Descriptor, Ledger
 from sharedmem.lending import Room, idle_parcel
@@ -807,7 +807,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         try:
             with starting(self._method) if begins else nullcontext():
                 return super().submit(call)
-        except OSError as error:  # of a fork, or a thread
+        except (OSError, RuntimeError) as error:  # of a fork, or of a thread
             self._abandon(error)
             raise
 
@@ -857,16 +857,19 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             with suppress(ValueError, ProcessLookupError):  # closed, or gone
                 end(worker)
 
-    def _abandon(self, error: OSError) -> None:
-        """Workers of which some could be started, and then no more."""
+    def _abandon(self, error: Exception) -> None:
+        """Workers of which some could be started, and then no more, or not the thread that manages them."""
         ours: Any = self
-        if ours._executor_manager_thread is not None or not ours._processes:
+        manager = ours._executor_manager_thread
+        if (manager is not None and manager.ident is not None) or not ours._processes:
             return
+        ours._executor_manager_thread = None
         ours._broken = f"not all workers could be started: {error}"
         for worker in ours._processes.values():
             worker.kill()
             worker.join()
         ours._processes.clear()
+        self._desk.sweep()
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.
