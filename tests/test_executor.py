@@ -375,12 +375,36 @@ def test_what_needs_no_packer() -> None:
     """Atoms, and a few of them together; nothing else, wherever it is."""
     endless: list[Any] = []
     endless.append(endless)
-    for simple in (1, "text" * N, (), [1, (2.0, None)], {"a": [b"x", True]}):
-        assert module._is_simple(simple)
-    array = np.zeros(1)
-    others = (array, [array], {"a": (array,)}, {(frozenset(),): 1}, range(3), endless, [0] * N)
+    array = np.zeros(9)
+    for simple in (
+        1,
+        "text" * N,
+        (),
+        [1, (2.0, None)],
+        {"a": [b"x", True]},
+        np.float32(1),
+        [array[::2]],
+    ):
+        assert module._is_simple(simple, array.nbytes + 1)
+    fixed = np.zeros(1)
+    fixed.flags.writeable = False
+    shared = sharedmem.zeros(1)
+    own = np.recarray(1, "f8"), np.ma.zeros(1), np.array([None]), fixed, shared, shared.view(np.ndarray)
+    others = (*own, [array], {"a": (fixed,)}, {(frozenset(),): 1}, range(3), endless, [0] * N)
     for other in others:
-        assert not module._is_simple(other)
+        assert not module._is_simple(other, array.nbytes)
+
+
+class PipeBreaks:
+    def __reduce__(self) -> Any:
+        raise BrokenPipeError(32, "of the user's own")
+
+
+def test_a_broken_pipe_of_pickling_is_the_tasks(make: Make) -> None:
+    """It is no parent that has ended."""
+    with make() as pool:
+        for _ in range(2):
+            assert "the user's own" in str(pool.submit(PipeBreaks).exception())
 
 
 def test_memory_is_lent_for_results(tmp_path: Any) -> None:
@@ -1169,7 +1193,8 @@ STARTED = """
 import multiprocessing, os, signal, sys, threading
 import sharedmem
 
-method, point = sys.argv[1:]
+method, point, number = sys.argv[1:]
+number = signal.Signals[number]
 count = 0
 
 def interrupted_after(function, when):
@@ -1178,13 +1203,14 @@ def interrupted_after(function, when):
         function(*args)
         count += 1
         if count == when:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
     return call
 
 def mask(_):
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return number in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 if __name__ == "__main__":
+    signal.signal(number, signal.default_int_handler)
     context = multiprocessing.get_context(method)
     if point == "thread":
         threading.Thread.start = interrupted_after(threading.Thread.start, 1)
@@ -1198,7 +1224,7 @@ if __name__ == "__main__":
         print("interrupted")
     print(pool.submit(abs, -5).result(), pool.submit(mask, 0).result())
     pool.shutdown()
-    print(multiprocessing.active_children(), mask(0), signal.getsignal(signal.SIGINT).__name__)
+    print(multiprocessing.active_children(), mask(0), signal.getsignal(number).__name__)
     other = multiprocessing.get_context("forkserver").Pool(1)
     print(other.map(mask, [0]))
     other.close()
@@ -1207,14 +1233,15 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("point", ["1", "2", "thread"])
-def test_interrupt_while_it_starts(tmp_path: Any, start_method: str, point: str) -> None:
-    """^C between the start of a worker and its being noted: it comes, the pool is whole, all end."""
+@pytest.mark.parametrize("number", ["SIGINT", "SIGALRM"])
+def test_interrupt_while_it_starts(tmp_path: Any, start_method: str, point: str, number: str) -> None:
+    """^C, or another signal whose handler raises, comes after a worker is noted: the pool is whole, all end."""
     if point == "2" and start_method != "fork":
         point = "1"  # the second is started when the first is busy
     script = tmp_path / "started.py"
     script.write_text(STARTED)
     done = subprocess.run(
-        [sys.executable, str(script), start_method, point], capture_output=True, text=True
+        [sys.executable, str(script), start_method, point, number], capture_output=True, text=True
     )
     said = "interrupted\n5 False\n[] False default_int_handler\n[False]\n"
     assert (done.stdout, done.returncode) == (said, 0), done.stderr
@@ -1238,6 +1265,23 @@ def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
         pool.submit(abs, 1)
     assert not started[0].is_alive()
     with pytest.raises(BrokenProcessPool, match="no more processes"):
+        pool.submit(abs, 1)
+    pool.shutdown()
+    assert nothing_left()
+
+
+def test_a_manager_that_cannot_be_started(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the limit of threads: nothing is waited for that will not come."""
+
+    def fail(thread: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process._ExecutorManagerThread, "start", fail)
+    pool = ours(2)
+    with pytest.raises(RuntimeError, match="new thread"):
+        pool.submit(abs, 1)
+    assert multiprocessing.active_children() == []
+    with pytest.raises(BrokenProcessPool, match="new thread"):
         pool.submit(abs, 1)
     pool.shutdown()
     assert nothing_left()

@@ -693,9 +693,12 @@ class Pair(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
 
+_SOMETHING = np.zeros(1 << 20)  # mapped by itself, and not where a small number may be the address
+
+
 def address() -> int:
     """Of something that is there for good."""
-    return ctypes.addressof(ctypes.c_int.in_dll(ctypes.pythonapi, "Py_VerboseFlag"))
+    return _SOMETHING.ctypes.data
 
 
 @pytest.mark.parametrize(
@@ -728,3 +731,32 @@ def test_numbers_of_ctypes_are_numbers() -> None:
     for number in (ctypes.c_size_t(3), ctypes.c_int(7), ctypes.c_double(0.5), ctypes.c_int64(-1)):
         assert sent(number).value == number.value
     assert sent(ctypes.c_uint64(2**64 - 4096)).value == 2**64 - 4096
+
+
+def test_numbers_where_python_itself_is_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is at 4194304, where it was not built position-independent."""
+    monkeypatch.setattr("sharedmem.pointers._is_mapped", lambda address: True)
+    assert sent(ctypes.c_size_t(5_000_000)).value == 5_000_000
+
+
+class Bytes:
+    def __init__(self, data: Any) -> None:
+        self.__array_interface__ = {"shape": (3,), "typestr": "|u1", "data": data, "version": 3}
+
+
+class Answering:
+    """Has no attributes, and an answer to each that is asked for."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__dict__":
+            return 1 / 0
+        raise AttributeError(name)
+
+
+def test_no_address_no_refusal() -> None:
+    """An array interface may have the bytes themselves; and nobody's __getattr__ is asked."""
+    assert np.array_equal(np.asarray(sent(Bytes(b"abc"))), [97, 98, 99])
+    assert sent(Bytes(None)).__array_interface__["data"] is None
+    assert type(sent([Answering()])[0]) is Answering

@@ -50,22 +50,24 @@ from sharedmem.ledger import Descriptor, Ledger
 from sharedmem.lending import Room, idle_parcel
 from sharedmem.participant import context
 from sharedmem.threads import environment, limit, per_worker, said
-from sharedmem.transport import MIN_BYTES, Packer, Tally, reclaim_marked
+from sharedmem.transport import MIN_BYTES, Packer, Tally, is_plain_copy, reclaim_marked
 from sharedmem.workers import default_number, parent_fd, starting
 
 __all__ = ["LoadError", "ProcessPoolExecutor"]
 
 T = TypeVar("T")
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_NUMBERS = frozenset(np.dtype(char).type for char in "?bhilqBHILQefdgFDGmM")
+_ATOMS = _NUMBERS | {int, float, complex, str, bytes, bool, type(None)}
 _FEW = 256
+_PIPE = 1 << 16  # what one holds
 
 
-def _is_simple(thing: Any) -> bool:
-    """Whether it is as well off in an ordinary pickle: atoms, and a few of them together."""
+def _is_simple(thing: Any, min_bytes: int) -> bool:
+    """Whether it is as well off in an ordinary pickle: atoms and small arrays, a few of them together."""
     found = [thing]
     for each in found:  # which grows meanwhile
         cls = type(each)
-        if cls in _ATOMS:
+        if cls in _ATOMS or (cls is np.ndarray and is_plain_copy(each, min_bytes)):
             continue
         if cls not in (tuple, list, dict) or len(found) + len(each) > _FEW:
             return False
@@ -75,11 +77,12 @@ def _is_simple(thing: Any) -> bool:
     return True
 
 
-def _is_plain(fn: Any) -> bool:
+def _is_plain(fn: Any, min_bytes: int) -> bool:
     """Whether a callable is pickled as a name, or as names and atoms that it is called with."""
     cls = type(fn)
     if cls is partial:
-        return all(_is_plain(each) or _is_simple(each) for each in (fn.func, *fn.args, fn.keywords))
+        parts = fn.func, *fn.args, fn.keywords
+        return all(_is_plain(each, min_bytes) or _is_simple(each, min_bytes) for each in parts)
     if cls is BuiltinFunctionType:  # a method of an object that is not Python's own, else
         return fn.__self__ is None or isinstance(fn.__self__, ModuleType)
     return cls in (FunctionType, type, np.ufunc)
@@ -213,7 +216,9 @@ class _Call:
         if self._content is None:
             raise pickle.PicklingError("the pool has ended before this call was sent")
         fn, *others = self._content
-        if self._by_name and not self._desk.wants() and _is_simple(others) and _is_plain(fn):
+        least = self._desk.min_bytes
+        simple = self._by_name and not self._desk.wants()
+        if simple and _is_simple(others, least) and _is_plain(fn, least):
             return _open_simple, (work_id, pickle.dumps(self._content, 5))
         packer = Packer(self._desk.min_bytes, lend=True, as_stdlib=True)
         data = packer.dump(self._content)
@@ -355,7 +360,7 @@ def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
 
 def _work(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     cell = _call(fn, args, kwargs)
-    return cell[0] if _is_simple(cell[0]) else _Answer(cell)
+    return cell[0] if _is_simple(cell[0], _Worker.min_bytes) else _Answer(cell)
 
 
 class _Work:
@@ -370,7 +375,9 @@ class _Work:
         # The arguments are gone before the answer is sent: memory that the parent lent is
         # then its alone again, or the result's.
         cell = _call(*self._content.pop())
-        return cell[0] if _is_simple(cell[0]) else _Answer(cell, self._lent, self._rooms)
+        return (
+            cell[0] if _is_simple(cell[0], _Worker.min_bytes) else _Answer(cell, self._lent, self._rooms)
+        )
 
 
 class _Answer:
@@ -477,10 +484,13 @@ class _AnswerReader(connection.Connection):
         data = self._next()
         return None if data is None else ForkingPickler.loads(data)
 
-    def _next(self) -> memoryview | None:
+    def _next(self) -> bytes | memoryview | None:
         try:
+            whole = None if self._part else self._all_at_once()
+            if whole is not None:
+                return whole
             while missing := self._missing():
-                part = os.read(self.fileno(), min(missing, 1 << 16))
+                part = os.read(self.fileno(), min(missing, _PIPE))
                 if not part:
                     raise EOFError
                 self._part = self._part or bytearray()
@@ -489,6 +499,23 @@ class _AnswerReader(connection.Connection):
             return None
         part, self._part = self._part, bytearray()
         return self._content(part)
+
+    def _all_at_once(self) -> bytes | None:
+        """A message as most are: small, and all there. Else what has come of it is kept."""
+        fd = self.fileno()
+        head = os.read(fd, 4)
+        if not head:
+            raise EOFError
+        self._part = bytearray(head)
+        size = int.from_bytes(head, "big")
+        if len(head) < 4 or size > _PIPE:
+            return None
+        data = os.read(fd, size)
+        if len(data) == size:
+            self._part = bytearray()
+            return data
+        self._part += data
+        return None
 
     def _missing(self) -> int:
         """How many bytes of the message, or of its length, are still to come."""
@@ -519,29 +546,30 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
 
     def put(self, obj: Any) -> None:
         """As the standard library's; exit without a word if the parent has ended."""
-        try:
-            if type(obj) is not process._ResultItem:
-                super().put(obj)
-                return
-            raised: Any = obj.exception
+        raised: Any = getattr(obj, "exception", None)
+        if raised:
+            obj.exception = _Answer([raised], raised=raised.tb)
+        answer: Any = obj.exception if raised else getattr(obj, "result", None)
+        if type(answer) is _Answer:
+            self._answer(obj, answer)
             if raised:
-                obj.exception = _Answer([raised], raised=raised.tb)  # type: ignore[assignment]
-            answer: Any = obj.exception or obj.result
-            if type(answer) is _Answer:
-                self._answer(obj, answer)
-                if raised:
-                    raised.exc = None  # the worker has a name for it until its next exception
-            else:
-                # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
-                self._write(obj)
-        except BrokenPipeError:
-            sys.exit(1)
+                raised.exc = None  # the worker has a name for it until its next exception
+        else:
+            # Atoms: multiprocessing's pickler, which takes longer to make, has nothing to add.
+            self._write(obj)
 
     def _write(self, obj: Any) -> None:
         queue: Any = self
         data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
         with queue._wlock:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        queue: Any = self
+        try:
             queue._writer.send_bytes(data)
+        except BrokenPipeError:  # not of pickling, which runs what is the user's
+            sys.exit(1)
 
     def _answer(self, obj: Any, answer: _Answer) -> None:
         packer = answer.pack(later=True)
@@ -565,7 +593,7 @@ class _AnswerQueue(queues.SimpleQueue):  # type: ignore[type-arg]
             try:
                 packer.release()
                 answer.seal(tickets)
-                queue._writer.send_bytes(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))
+                self._send(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))
             except BaseException:
                 ledger.give_up(tickets)
                 raise
@@ -779,7 +807,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         try:
             with starting(self._method) if begins else nullcontext():
                 return super().submit(call)
-        except OSError as error:  # of a fork, or a thread
+        except (OSError, RuntimeError) as error:  # of a fork, or of a thread
             self._abandon(error)
             raise
 
@@ -829,16 +857,19 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             with suppress(ValueError, ProcessLookupError):  # closed, or gone
                 end(worker)
 
-    def _abandon(self, error: OSError) -> None:
-        """Workers of which some could be started, and then no more."""
+    def _abandon(self, error: Exception) -> None:
+        """Workers of which some could be started, and then no more, or not the thread that manages them."""
         ours: Any = self
-        if ours._executor_manager_thread is not None or not ours._processes:
+        manager = ours._executor_manager_thread
+        if (manager is not None and manager.ident is not None) or not ours._processes:
             return
+        ours._executor_manager_thread = None
         ours._broken = f"not all workers could be started: {error}"
         for worker in ours._processes.values():
             worker.kill()
             worker.join()
         ours._processes.clear()
+        self._desk.sweep()
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.

@@ -15,7 +15,9 @@ from typing import Any
 __all__ = ["refuse_addresses"]
 
 _WORDS = frozenset("lLqQ")  # of ctypes, as large as a pointer
-_LEAST = 1 << 16  # what is below is a number: the kernel maps nothing there
+# What is below is a number: but for programs that are not position-independent, of which some
+# pythons are, nothing is mapped there; and with those it would be a number of millions that is refused.
+_LEAST = 1 << 32 if ctypes.sizeof(ctypes.c_void_p) == 8 else 1 << 16
 
 
 def _is_mapped(address: int) -> bool:
@@ -37,6 +39,22 @@ def _is_handle(thing: Any) -> bool:
     )
 
 
+def _own_attributes(thing: Any) -> Any:
+    """Its ``__dict__``, without asking a ``__getattr__`` of its own."""
+    if type(thing).__dictoffset__ == 0:
+        return None
+    try:
+        return object.__getattribute__(thing, "__dict__")
+    except Exception:  # a type of C may keep it to itself
+        return None
+
+
+def _has_address(interface: Any) -> bool:
+    """Whether it is an ``__array_interface__`` with an address, not with an object that has the bytes."""
+    data = interface.get("data") if isinstance(interface, dict) else None
+    return isinstance(data, tuple) and bool(data) and isinstance(data[0], (int, str))
+
+
 def refuse_addresses(thing: Any) -> None:
     """Raise for an object that holds an address.
 
@@ -51,7 +69,7 @@ def refuse_addresses(thing: Any) -> None:
                 f"{type(thing).__name__}({thing.value:#x}) is an address in this process, and in another "
                 "that of something else (send what is there: numbers, strings, arrays)"
             )
-    elif "__array_interface__" in getattr(thing, "__dict__", ()):
+    elif type(own := _own_attributes(thing)) is dict and _has_address(own.get("__array_interface__")):
         raise pickle.PicklingError(
             f"a {type(thing).__name__} has an __array_interface__ of its own, with an address in this "
             "process, and in another that of something else (send numpy.array of it)"

@@ -239,6 +239,17 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
     return not dtype.hasobject and dtype.kind in _PLAIN_KINDS
 
 
+def is_plain_copy(array: np.ndarray, min_bytes: int) -> bool:
+    """Whether an ndarray travels as any pickler would send it: small, and nobody else's to write."""
+    return (
+        array.nbytes < min_bytes
+        and array.flags.writeable
+        and _is_plain(array.dtype)
+        and _ndarray not in _reducers
+        and segment_of(array) is None
+    )
+
+
 def _is_most_of(parcel: Parcel, array: np.ndarray) -> bool:
     """Whether a parcel may go for the array in it, as good as a copy.
 
