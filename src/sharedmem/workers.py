@@ -229,14 +229,14 @@ def _let_come(mask: set[Any], number: int) -> None:
 
 @contextmanager
 def starting(method: str) -> Iterator[None]:
-    """^C comes when the processes that are started within are noted: in between it would lose them.
+    """Handlers run when the processes that are started within are noted: in between they would be lost.
 
-    They have it blocked, until they unblock it. A fork server would keep it blocked for
+    They have ^C blocked, until they unblock it. A fork server would keep it blocked for
     all that anybody starts by it: it has to be there before.
     """
     if method == "forkserver":
         forkserver.ensure_running()
-    with _postponed(signal.SIGINT):
+    with _postponed(signal.SIGINT), undisturbed():
         yield
 
 
