@@ -839,6 +839,7 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
             worker.kill()
             worker.join()
         ours._processes.clear()
+        self._desk.sweep()
 
     def stats(self) -> dict[str, int]:
         """How many bytes went to workers and came back, by the way they took.
