@@ -1524,6 +1524,19 @@ def test_workers_do_not_oversubscribe(processes: Make, monkeypatch: pytest.Monke
     assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
+def names(internal: bool) -> list[str]:
+    return [info.name for info in sharedmem.list_segments(internal)]
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_map_has_nothing_among_the_users_segments(start_method: str) -> None:
+    """Its board, its locks and its list of tickets are the library's own."""
+    before = names(False)
+    with MapReduce(np=1, start_method=start_method) as pool:
+        assert pool.map(names, [False]) == [before]
+        assert len(pool.map(names, [True])[0]) > len(before)
+
+
 # ---- a worker that is killed while it answers ------------------------------------------------------
 
 ANSWERS = ("sharedmem.workers", "sharedmem.ledger", "sharedmem.failures", "sharedmem.jobs")
