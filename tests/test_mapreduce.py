@@ -228,6 +228,28 @@ def test_who_stops_asking_stops_the_workers(parallel: Make) -> None:
         assert pool.map(work, range(3)) == [0, 1, 2]
 
 
+def test_who_drops_the_iterator_stops_the_workers(processes: Make) -> None:
+    """Or closes it before it has begun, or once more, or asks on afterwards."""
+    begun = sharedmem.zeros(1, int)
+
+    def work(x: int) -> None:
+        sharedmem.atomic.fetch_add(begun, 0, 1)
+        if x:
+            time.sleep(1000)
+
+    with processes() as pool:
+        results = pool.imap(work, range(4))
+        assert iter(results) is results and next(results) is None
+        assert multiprocessing.active_children()
+        del results
+        assert not multiprocessing.active_children()
+        begun[0] = 0
+        results = pool.imap(work, range(4))
+        results.close()
+        results.close()
+        assert list(results) == [] and begun[0] == 0
+
+
 def test_a_map_that_runs_goes_on_when_its_thread_has_ended(processes: Make) -> None:
     """Another thread may take what imap has begun."""
     gate = sharedmem.Event()
