@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import sharedmem
+from sharedmem import executor
 from sharedmem._core.segment import CoreLock, segment_of
 from sharedmem.names import array_of
 from sharedmem.workers import undisturbed
@@ -430,3 +431,32 @@ def test_all_handlers_are_as_before_when_one_has_raised() -> None:
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_an_executor_that_has_begun_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes before the first worker is noted; the manager is ours, and all end."""
+    context = multiprocessing.get_context("fork")
+    start = context.Process.start
+
+    def start_with_a_signal(process: Any) -> None:
+        start(process)
+        signal.raise_signal(signal.SIGUSR1)
+
+    with monkeypatch.context() as patch, sharedmem.ProcessPoolExecutor(1, mp_context=context) as pool:
+        patch.setattr(context.Process, "start", start_with_a_signal)
+        with pytest.raises(Interrupted):
+            pool.submit(abs, -4)
+        manager: Any = pool
+        assert type(manager._executor_manager_thread) is executor._Manager
+        assert pool.submit(abs, -5).result() == 5
+    assert not multiprocessing.active_children()
+
+
+def test_the_result_of_an_executor_stays() -> None:
+    """Who waits for it again gets it."""
+    gate = sharedmem.Event()
+    with sharedmem.ProcessPoolExecutor(1) as pool:
+        future = pool.submit(gate.wait, 60)
+        with interrupting(gate.set):
+            future.result()
+        assert future.result() is True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -14,6 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ import pytest
 
 import sharedmem
 from sharedmem import MapReduce, WorkerException, calls, mapreduce, threads, workers
+from sharedmem.testing.deaths import _Killer
 
 LARGE = 50_000  # items of eight bytes each: through shared memory
 Make = Callable[..., MapReduce]
@@ -222,6 +226,28 @@ def test_who_stops_asking_stops_the_workers(parallel: Make) -> None:
         results.close()
         assert 0 < done[0] < 100_000
         assert pool.map(work, range(3)) == [0, 1, 2]
+
+
+def test_who_drops_the_iterator_stops_the_workers(processes: Make) -> None:
+    """Or closes it before it has begun, or once more, or asks on afterwards."""
+    begun = sharedmem.zeros(1, int)
+
+    def work(x: int) -> None:
+        sharedmem.atomic.fetch_add(begun, 0, 1)
+        if x:
+            time.sleep(1000)
+
+    with processes() as pool:
+        results = pool.imap(work, range(4))
+        assert iter(results) is results and next(results) is None
+        assert multiprocessing.active_children()
+        del results
+        assert not multiprocessing.active_children()
+        begun[0] = 0
+        results = pool.imap(work, range(4))
+        results.close()
+        results.close()
+        assert list(results) == [] and begun[0] == 0
 
 
 def test_a_map_that_runs_goes_on_when_its_thread_has_ended(processes: Make) -> None:
@@ -1518,3 +1544,79 @@ def test_workers_do_not_oversubscribe(processes: Make, monkeypatch: pytest.Monke
     with processes(2) as pool:
         assert pool.map(lambda _: os.environ["OPENBLAS_NUM_THREADS"], range(2)) == [part] * 2
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def names(internal: bool) -> list[str]:
+    return [info.name for info in sharedmem.list_segments(internal)]
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_map_has_nothing_among_the_users_segments(start_method: str) -> None:
+    """Its board, its locks and its list of tickets are the library's own."""
+    before = names(False)
+    with MapReduce(np=1, start_method=start_method) as pool:
+        assert pool.map(names, [False]) == [before]
+        assert len(pool.map(names, [True])[0]) > len(before)
+
+
+# ---- a worker that is killed while it answers ------------------------------------------------------
+
+ANSWERS = ("sharedmem.workers", "sharedmem.ledger", "sharedmem.failures", "sharedmem.jobs")
+
+
+class Names(Exception):
+    """One that names shared arrays."""
+
+
+def answer(backend: str, fails: bool) -> Any:
+    """What a worker says: named things, of which it keeps none, and what is copied."""
+    first, last = sharedmem.ones(3, backend=backend), sharedmem.ones(4, backend=backend)
+    if fails:
+        raise Names(first, last)
+    return [first, np.ones(50_000), sharedmem.Lock(backend=backend), last]
+
+
+def then_killed(step: int, report: int, work: Callable[[], Any]) -> Any:
+    """What it gives; the process is killed at that line of those that follow, and reports it."""
+    killer = _Killer(step, ANSWERS, None)
+    killer.report, killer.pid = report, os.getpid()
+    try:
+        return work()
+    finally:
+        frame: Any = sys._getframe()
+        while frame is not None:  # what has begun already is traced, too
+            frame.f_trace = killer(frame, "call", None)
+            frame = frame.f_back
+        sys.settrace(killer)
+
+
+def in_map(work: Callable[[], Any]) -> Any:
+    with MapReduce(np=1) as pool:
+        return pool.map(lambda _: work(), [0])[0]
+
+
+def in_background(work: Callable[[], Any]) -> Any:
+    try:
+        return sharedmem.background(work).wait()
+    finally:
+        for process in list(calls._leaving):
+            process.look(60)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("call", [in_map, in_background])
+def test_a_worker_that_is_killed_at_any_line_leaves_nothing_in_flight(
+    call: Callable[[Callable[[], Any]], Any], fails: bool, backend: str, tmp_path: Path
+) -> None:
+    """Not before its answer is written, nor when that is written in part."""
+    file = tmp_path / "report"
+    for step in itertools.count(1):
+        with file.open("wb") as report, contextlib.suppress(WorkerException):
+            number = report.fileno()
+            call(lambda step=step, to=number: then_killed(step, to, lambda: answer(backend, fails)))
+        sharedmem.trim()
+        killed = file.read_bytes()
+        assert not any(info.tickets for info in sharedmem.list_segments(internal=True)), killed
+        if not killed:
+            break
+    assert step > 60

@@ -36,7 +36,7 @@ def _call(worker: Worker, call: Any, lends: bool) -> None:
         function, args, kwargs = call
         worker.say((function(*args, **kwargs),))
     except BaseException as error:
-        worker.say(Failure.of(error, True))
+        worker.say(Failure.of(error, True, take=worker.take))
 
 
 def _call_here(call: Any, told: list[Outcome], is_told: threading.Event) -> None:

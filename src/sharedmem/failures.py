@@ -8,6 +8,7 @@ import warnings
 from typing import Any, NamedTuple
 
 from sharedmem import pickling
+from sharedmem._core.segment import Segment
 from sharedmem.errors import OwnerDiedError
 from sharedmem.sections import Abandoned
 from sharedmem.transport import Sealed
@@ -92,17 +93,24 @@ class Failure(NamedTuple):
     follows: bool
 
     @classmethod
-    def of(cls, error: BaseException, pickled: bool, locks: frozenset[str] = frozenset()) -> Failure:
+    def of(
+        cls,
+        error: BaseException,
+        pickled: bool,
+        locks: frozenset[str] = frozenset(),
+        take: pickling.Issuer = Segment.ticket,
+    ) -> Failure:
         """What is to be said of an exception that has just been caught.
 
         `locks` are the names of those that workers hold for the map itself: who hears of a
         death by one of them follows it. What a lock of the user's says is the user's to hear.
+        Tickets for what it names are had by `take`.
         """
         died = isinstance(error, OwnerDiedError) and error.name in locks
         formatted = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return cls(
             None if pickled else error,
-            _seal(error) if pickled else None,
+            _seal(error, take) if pickled else None,
             text_of(error),
             formatted,
             died or isinstance(error, Abandoned),
@@ -133,10 +141,10 @@ def text_of(error: BaseException) -> str:
         return f"{type(error).__name__}: its text cannot be had, for {type(why).__name__}"
 
 
-def _seal(error: BaseException) -> Sealed | None:
+def _seal(error: BaseException, take: pickling.Issuer) -> Sealed | None:
     """The same to be sent: shared arrays in it live on when their worker has ended."""
     try:
-        return Sealed(pickling.dumps(error)) if pickle_of(error) is not None else None
+        return Sealed(pickling.dumps(error, take)) if pickle_of(error) is not None else None
     except BaseException:
         return None
 

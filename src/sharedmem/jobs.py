@@ -170,13 +170,15 @@ def _explain(pieces: list[Piece], error: Exception) -> NoReturn:
 
 
 def _report(
-    job: Job, board: Board, place: Place, say: Callable[[Message], None], processes: bool
+    job: Job, board: Board, place: Place, say: Callable[[Message], None], worker: Worker | None = None
 ) -> None:
     """Work through the job, and say how it ended."""
     try:
-        _tell(say, _work_through(job, board, place, say, not processes), True)
+        _tell(say, _work_through(job, board, place, say, worker is None), True)
     except BaseException as error:
-        say(Message([], True, Failure.of(error, processes, _locks(board, place))))
+        locks = _locks(board, place)
+        of = Failure.of(error, True, locks, worker.take) if worker else Failure.of(error, False, locks)
+        say(Message([], True, of))
 
 
 def _locks(board: Board, place: Place) -> frozenset[str]:
@@ -194,7 +196,7 @@ def be_process(
     if job is not None:
         if lends:
             worker.hear_rooms()
-        _report(job, board, place, worker.say, True)
+        _report(job, board, place, worker.say, worker)
         return
     while rooms := worker.hear():
         worker.hear_rooms(rooms)
@@ -203,9 +205,9 @@ def be_process(
             func, *rest = pickle.loads(data)
             job = Job(pickle.loads(func), *rest)
         except BaseException as error:
-            worker.say(Message([], True, Failure.of(error, True)))
+            worker.say(Message([], True, Failure.of(error, True, take=worker.take)))
         else:
-            _report(job, board, place, worker.say, True)
+            _report(job, board, place, worker.say, worker)
         job = None  # nothing of it is kept
 
 
@@ -221,4 +223,4 @@ def be_thread(
     """A worker thread."""
     place = Place(SimpleNamespace(rank=rank), critical, Ordered(), np)
     places.put(number, place)
-    _report(job, board, place, say, False)
+    _report(job, board, place, say)

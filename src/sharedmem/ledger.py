@@ -21,15 +21,17 @@ __all__ = ["Descriptor", "Ledger"]
 Descriptor = tuple[int, str, int, int]  # backend, name, nonce, ticket
 
 _BYTES = 1 << 16  # of notes: of some thousand segments without a name of the user's
+_HEAD = 2  # words before the first note
 _TICKET, _NONCE, _LENGTH, _NAME = range(4)  # words of a note; with the length stands the backend
 
 
 class Ledger:
-    """One list of notes. Who writes into it excludes all others by a lock of theirs.
+    """One list of notes. Who writes into it excludes all others by a lock of theirs, or has a part alone.
 
     The first word is the number of words that are used. A note is counted before its
     ticket is taken, which stands in it as soon as it is: so what is read after a death
-    may name a ticket that is free, and lacks none.
+    may name a ticket that is free, and lacks none. The second is the number of messages
+    that were sent before.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -38,10 +40,10 @@ class Ledger:
         self._words: np.ndarray = np.frombuffer(memory, np.uint64)
 
     @classmethod
-    def new(cls, mark: bytes) -> Ledger | None:
+    def new(cls, mark: bytes, nbytes: int = _BYTES) -> Ledger | None:
         """An empty one, whose dtype is `mark`; None where there is no room."""
         try:
-            return cls(context.create(None, 0, 0, 0o600, mark, 1, (_BYTES,), None))
+            return cls(context.create(None, 0, 0, 0o600, mark, 1, (nbytes,), None))
         except (SharedmemError, OSError):
             return None
 
@@ -58,11 +60,22 @@ class Ledger:
         """What `attach` finds it by."""
         return self._segment.key
 
+    def part(self, index: int, count: int) -> Ledger:
+        """One of so many lists that share its memory."""
+        part = Ledger(self._segment)
+        length = len(self._words) // count
+        part._words = self._words[index * length : (index + 1) * length]
+        return part
+
+    def unlink(self) -> None:
+        """Nobody needs it any more, nor its memory."""
+        self._segment.unlink()
+
     def note(self, segment: Segment) -> int | None:
         """A ticket, as `Segment.ticket` gives it. One for which there is no room is not noted."""
         backend, name, nonce = segment.key
         text = name.encode("utf-8", "surrogateescape")
-        begin = max(1, int(self._words[0]))
+        begin = max(_HEAD, int(self._words[0]))
         end = begin + _NAME + -(-len(text) // 8)
         if end > len(self._words):
             return segment.ticket()
@@ -76,9 +89,18 @@ class Ledger:
         """What was noted has been sent, or taken back."""
         self._words[0] = 0
 
+    def sent(self) -> None:
+        """A message with all that was noted has been sent."""
+        self.clear()  # first: between the two it would be taken for what the next message names
+        self._words[1] += 1
+
+    def unsent(self, received: int) -> Iterator[Descriptor]:
+        """What was noted for a message of which not all was received, as so many before it were."""
+        return self.read() if int(self._words[1]) >= received else iter(())
+
     def read(self) -> Iterator[Descriptor]:
         """What was noted, sent or not."""
-        at, end = 1, min(int(self._words[0]), len(self._words))
+        at, end = _HEAD, min(int(self._words[0]), len(self._words))
         while at + _NAME <= end:
             note = self._words[at:end]
             backend, length = divmod(int(note[_LENGTH]), 1 << 32)

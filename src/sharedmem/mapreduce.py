@@ -431,7 +431,7 @@ class MapReduce:
 
     def imap(
         self, func: Callable[..., Any], sequence: Any, star: bool = False, minlength: int = 0
-    ) -> Iterator[Any]:
+    ) -> Batches:
         """As `map`, but the results come one by one, as they arrive.
 
         Parameters

@@ -29,10 +29,11 @@ from sharedmem.sharedarray import SharedArray, over
 
 __all__ = ["SegmentInfo", "attach", "exists", "list_segments", "stat", "unlink"]
 
-# dtypes of what the library makes for itself: results of executors, and locks and queues, whose
-# random names say that no user named them.
+# dtypes of what the library makes for itself: results of workers, what a map's share, and locks and
+# queues, whose random names say that no user named them.
 _OWN = re.compile(
-    r"\[\('(result of executor |(lock|rlock|condition|event|semaphore|barrier|queue)-\d+ )"
+    r"\[\('(result of (executor|workers) |(lock|rlock|condition|event|semaphore|barrier|queue)-\d+ )"
+    r"|\{'names': \['board of a map'\]"
 )
 _RANDOM_NAME = re.compile(r"[0-9a-f]{32}")
 _MODES = {"r+": READ_WRITE, "r": READ_ONLY, "c": COPY_ON_WRITE}

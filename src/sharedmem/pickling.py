@@ -233,12 +233,12 @@ class _Pickler(pickle.Pickler):
 
 
 @contextmanager
-def all_or_none() -> Iterator[None]:
+def all_or_none(take: Issuer = Segment.ticket) -> Iterator[None]:
     """A pickle that fails within this context leaves no ticket."""
     issued: list[tuple[Segment, int]] = []
 
     def issue_and_note(segment: Segment) -> int | None:
-        ticket = segment.ticket()
+        ticket = take(segment)
         if ticket is not None:
             issued.append((segment, ticket))
         return ticket
@@ -252,10 +252,10 @@ def all_or_none() -> Iterator[None]:
         raise
 
 
-def dumps(item: Any) -> bytes:
-    """A pickle to be sent. One that fails half-way leaves no ticket."""
+def dumps(item: Any, take: Issuer = Segment.ticket) -> bytes:
+    """A pickle to be sent, whose tickets are had by `take`. One that fails half-way leaves none."""
     buffer = io.BytesIO()
-    with all_or_none():
+    with all_or_none(take):
         _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(item)
     return buffer.getvalue()
 

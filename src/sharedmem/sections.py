@@ -24,6 +24,10 @@ class Abandoned(BaseException):
     """The map has failed elsewhere: who waited for its turn, or works for nothing, ends with this."""
 
 
+_MARK = "board of a map"  # by which those who list the segments know it
+_WORDS = np.dtype([(_MARK, np.int64)])
+
+
 class Board:
     """Which items are the next ones, and how far an ordered section has come.
 
@@ -42,7 +46,7 @@ class Board:
 
     def __init__(self, shared: bool) -> None:
         make: Any = creation.zeros if shared else np.zeros
-        self._words = make(8, np.int64)
+        self._words = make(8, _WORDS)[_MARK]
         self._condition: Any = Condition() if shared else threading.Condition()
 
     def begin(self, count: int, workers: int, chunk: int) -> None:

@@ -307,6 +307,8 @@ class Packer:
         The dtype of new parcels.
     sole : dict, optional
         Parcels that may go without a copy, by the id of the array over them.
+    take : callable, optional
+        How a ticket for what is named is had. One for a parcel is a matter of its `mark`.
     as_stdlib : bool, default False
         What is read-only arrives as it does by `multiprocessing`, whose pickles are of
         the default protocol: writeable, up to Python 3.13. Else it arrives read-only.
@@ -330,6 +332,7 @@ class Packer:
         lent: frozenset[int] = frozenset(),
         mark: bytes = b"|u1",
         sole: dict[int, Parcel] | None = None,
+        take: pickling.Issuer = Segment.ticket,
         as_stdlib: bool = False,
     ) -> None:
         self.min_bytes = min_bytes
@@ -343,6 +346,7 @@ class Packer:
         self._lent = lent
         self._mark = mark
         self._sole = sole or {}
+        self._take = take
         self._thaws = as_stdlib and pickle.DEFAULT_PROTOCOL < 5
         self._tickets: list[tuple[Segment, int]] = []
         self._outside: list[_Sent] = []
@@ -380,7 +384,7 @@ class Packer:
                 return None
             self.kept.append(segment)
             return 0
-        ticket = segment.ticket()
+        ticket = self._take(segment)
         if ticket is not None:
             self._tickets.append((segment, ticket))
         return ticket

@@ -34,8 +34,10 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from sharedmem import pickling, threads
+from sharedmem import ledger, pickling, threads
+from sharedmem._core.segment import Segment
 from sharedmem.heap import keep_freed
+from sharedmem.ledger import Ledger
 from sharedmem.lending import Lender, Room
 from sharedmem.machine import said_count, usable_processors
 from sharedmem.participant import context
@@ -57,6 +59,7 @@ _PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL, and from that to giving up
 _NOTED = 1.0  # seconds for another thread to note an exit code
 _LENGTH = 8  # bytes in front of each message to a worker
 _HEAD = struct.Struct("<QQ")  # in front of each one of a worker: bytes of it, and of the notes before it
+_NOTES = 1 << 14  # bytes of each worker's list of what it has put in flight
 _READ = 1 << 16  # what a pipe holds; a larger buffer is mapped anew for each read (13 us, not 0.5)
 
 
@@ -229,9 +232,15 @@ def _let_come(mask: set[Any], number: int) -> None:
 
 @contextmanager
 def starting(method: str) -> Iterator[None]:
+<<<<<<< HEAD
     """Signals come when the processes that are started within are noted: in between one would lose them.
 
     They have that of ^C blocked, until they unblock it. A fork server would keep it blocked for
+=======
+    """Handlers run when the processes that are started within are noted: in between they would be lost.
+
+    They have ^C blocked, until they unblock it. A fork server would keep it blocked for
+>>>>>>> r4
     all that anybody starts by it: it has to be there before.
     """
     if method == "forkserver":
@@ -246,8 +255,16 @@ def starting(method: str) -> Iterator[None]:
 class Worker:
     """The side of the process itself: its rank, and how it says and hears something."""
 
-    def __init__(self, rank: int, speaks: Connection, hears: Connection | None, mark: bytes) -> None:
+    def __init__(
+        self,
+        rank: int,
+        speaks: Connection,
+        hears: Connection | None,
+        mark: bytes,
+        notes: Ledger | None = None,
+    ) -> None:
         self.rank = rank
+        self._notes = notes
         self._speaks = speaks
         self._hears = hears
         self._mark = mark
@@ -261,12 +278,24 @@ class Worker:
         """Send a message, its large buffers through shared memory; or nothing of it."""
         # SIGTERM ends a worker between two messages: half of one could not be taken back.
         with _postponed(signal.SIGTERM):
-            self._write(*self._pack(message))
+            try:
+                packed = self._pack(message)
+            except BaseException:
+                if self._notes is not None:
+                    self._notes.clear()
+                raise
+            self._write(*packed)
+            if self._notes is not None:
+                self._notes.sent()
+
+    def take(self, segment: Segment) -> int | None:
+        """A ticket for what the next message names, noted where the parent finds it after a death."""
+        return segment.ticket() if self._notes is None else self._notes.note(segment)
 
     def _pack(self, message: Any) -> tuple[bytes, bytes]:
         """Notes and message. Nothing that was lent is mapped any more: it may be dropped at once."""
         lent = {room[3] for room in self._rooms}
-        packer = Packer(MIN_BYTES, rooms=self._rooms, mark=self._mark)
+        packer = Packer(MIN_BYTES, rooms=self._rooms, mark=self._mark, take=self.take)
         data = packer.dump(message)
         notes = array("Q")
         for parcel in packer.parcels:
@@ -357,6 +386,13 @@ class _Start(NamedTuple):
     parent: int  # whose thread it ends with, or 0
     threads: int | None
     mark: bytes
+    notes: Ledger | tuple[int, str, int] | None  # of all workers, or what that is found by
+    among: int  # how many workers
+
+    def own_notes(self) -> Ledger | None:
+        """The part that is this worker's."""
+        notes = self.notes if isinstance(self.notes, Ledger) else Ledger.attach(self.notes)
+        return None if notes is None else notes.part(self.rank, self.among)
 
 
 def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> None:
@@ -378,7 +414,7 @@ def _run(start: _Start, target: Callable[..., None], args: tuple[Any, ...]) -> N
     limits = threads.limit(start.threads, inherited=start.forked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        worker = Worker(start.rank, start.speaks, start.hears, start.mark)
+        worker = Worker(start.rank, start.speaks, start.hears, start.mark, start.own_notes())
         target(worker, *(args if start.forked else pickle.loads(worker.hear())))
     del limits
 
@@ -441,8 +477,8 @@ class Workers:
     Notes
     -----
     `join` or `kill` ends them, as does the end of this process. Nothing of what they
-    say stays in flight then; half of a message of one that was killed by somebody else
-    does, if it holds shared arrays, until the family ends.
+    say stays in flight then, nor half of a message of one that was killed by somebody
+    else: what it names was noted, before its ticket was taken, in memory of the parent.
     """
 
     def __init__(
@@ -459,7 +495,9 @@ class Workers:
         self._hearing: list[Connection] = []
         self._telling: list[Connection] = []
         self._args = args
+        self._count = count
         self._told: dict[int, bytes] = {}  # the latest message to each
+        self._received: dict[int, int] = {}  # how many whole messages of each
         self._lender: Lender | None = None
         self._deaths: list[int] = []  # fds, by rank
         self._pidfds: list[int] = []
@@ -470,6 +508,7 @@ class Workers:
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
         self._mark = f"[('result of workers {secrets.token_hex(8)}', '|u1')]".encode()
+        self._notes = Ledger.new(self._mark, count * _NOTES)
         self._at_exit = util.Finalize(None, self.kill, exitpriority=10)
         self._forks = how.get_start_method() == "fork"
         self._thread_bound = self._forks and not outlive_thread
@@ -504,7 +543,12 @@ class Workers:
             os.set_blocking(telling.fileno(), False)
         not_its = [*self._hearing, *self._telling] if self._forks else []
         parent = self._owner if self._thread_bound else 0
-        start = _Start(rank, self._forks, speaks, hears, not_its, parent, limit, self._mark)
+        notes: Any = self._notes  # which a forked worker inherits
+        if notes is not None and not self._forks:
+            notes = notes.key
+        start = _Start(
+            rank, self._forks, speaks, hears, not_its, parent, limit, self._mark, notes, self._count
+        )
         process = how.Process(  # type: ignore[attr-defined]
             target=_run,
             args=(start, target, args if self._forks else ()),
@@ -622,6 +666,7 @@ class Workers:
                 break
             notes = array("Q", bytes(heard[_HEAD.size : begin]))
             held = self._lender.received(notes) if notes and self._lender else ()
+            self._received[rank] = self._received.get(rank, 0) + 1
             self._unheard.append(Says(rank, bytes(memoryview(heard)[begin : begin + size]), held))
             del heard[: begin + size]
 
@@ -697,8 +742,22 @@ class Workers:
                 process.close()
         if self._abnormal:
             reclaim_marked(self._mark)
+            self._take_back()
             for data in filter(None, self._told.values()):
                 self._forget(data)  # what of it was not received
+        if self._notes is not None:
+            self._notes.unlink()
+            self._notes = None
         if self._lender is not None:
             self._lender.end()
         self._args, self._told = (), {}
+
+    def _take_back(self) -> None:
+        """What workers that were killed had put in flight, but for messages that have come whole."""
+        for heard in self._heard:
+            if len(heard) >= _HEAD.size:
+                pickling.take_back(heard[_HEAD.size + _HEAD.unpack_from(heard)[1] :])
+        if self._notes is not None:
+            for rank in range(self._count):
+                notes = self._notes.part(rank, self._count)
+                ledger.give_up(notes.unsent(self._received.get(rank, 0)))
