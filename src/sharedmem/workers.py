@@ -232,15 +232,9 @@ def _let_come(mask: set[Any], number: int) -> None:
 
 @contextmanager
 def starting(method: str) -> Iterator[None]:
-<<<<<<< HEAD
-    """Signals come when the processes that are started within are noted: in between one would lose them.
-
-    They have that of ^C blocked, until they unblock it. A fork server would keep it blocked for
-=======
     """Handlers run when the processes that are started within are noted: in between they would be lost.
 
     They have ^C blocked, until they unblock it. A fork server would keep it blocked for
->>>>>>> r4
     all that anybody starts by it: it has to be there before.
     """
     if method == "forkserver":
