@@ -336,7 +336,9 @@ json.dump([tell(sharedmem.attach(name)) for name in json.load(sys.stdin)], sys.s
 
 def test_unrelated_program_finds_the_same_arrays(backend):
     """A program that knows only the names finds shape, strides, dtype and bytes of every array."""
-    dtypes = [dtype for title, dtype in DTYPES.items() if not title.startswith("type of")]  # classes of this module
+    dtypes = [
+        dtype for title, dtype in DTYPES.items() if not title.startswith("type of")
+    ]  # classes of this module
     models = [filled((2, 3), dtype, "F") for dtype in dtypes] + list(MODELS.values())
     arrays = [sharedmem.copy(model, backend=backend) for model in models]
     environ = {key: value for key, value in os.environ.items() if key != "SHAREDMEM_FAMILY"}
