@@ -31,6 +31,6 @@ int smem__futex_wake(const _Atomic uint32_t *word, int count)
 int64_t smem__monotonic_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    smem__sys.clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }

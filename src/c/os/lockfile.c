@@ -317,17 +317,17 @@ int smem__file_locked(const smem__file *file, uint64_t byte)
 void smem__backoff(unsigned turn)
 {
     if (turn < 8) {
-        sched_yield();
+        smem__sys.sched_yield();
         return;
     }
     struct timespec nap = {0, turn < 64 ? 50000 : 1000000};
-    smem__nap_for(&nap);
+    smem__sys.nap(&nap);
 }
 
 void smem__nap(unsigned ms)
 {
     struct timespec nap = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    smem__nap_for(&nap);
+    smem__sys.nap(&nap);
 }
 
 /* Locks are held for microseconds; who still holds one after seconds was

@@ -81,14 +81,14 @@ bool smem__start_beside(void *(*function)(void *), void *arg, pthread_t *out)
 int64_t smem__now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    smem__sys.clock_gettime(CLOCK_REALTIME_COARSE, &t);
     return t.tv_sec;
 }
 
 uint64_t smem__monotonic_us(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    smem__sys.clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -64,11 +65,6 @@ SMEM__WHOLE(pid_t, waitpid, (pid_t pid, int *status, int options), waitpid(pid, 
 SMEM__WHOLE(int, poll, (struct pollfd * fds, unsigned long count, int timeout_ms),
             poll(fds, count, timeout_ms))
 SMEM__WHOLE(int, nap, (const struct timespec *length), nanosleep(length, NULL))
-
-void smem__nap_for(const struct timespec *length)
-{
-    smem__nap_call(length);
-}
 
 static void *smem__mremap_call(void *addr, size_t size, size_t new_size, int flags, void *to)
 {
@@ -148,6 +144,9 @@ smem__syscalls smem__sys = {
     .kill = kill,
     .getrandom = smem__getrandom_call,
     .futex = smem__futex_call,
+    .clock_gettime = clock_gettime,
+    .nap = smem__nap_call,
+    .sched_yield = sched_yield,
     .spawn = smem__spawn_call,
     .waitpid = smem__waitpid_call,
     .fork = fork,

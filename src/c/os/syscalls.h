@@ -15,10 +15,10 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 
 struct flock;
 struct pollfd;
-struct timespec;
 struct statfs;
 
 typedef struct smem__syscalls {
@@ -56,6 +56,9 @@ typedef struct smem__syscalls {
     ssize_t (*getrandom)(void *buf, size_t size, unsigned flags);
     long (*futex)(const _Atomic uint32_t *word, int operation, uint32_t value,
                   const struct timespec *timeout, uint32_t bits);
+    int (*clock_gettime)(clockid_t clock, struct timespec *out);
+    int (*nap)(const struct timespec *length);
+    int (*sched_yield)(void);
     /* the reaper's, and how it is started */
     /* all signals blocked, no environment; returns the error */
     int (*spawn)(pid_t *pid, const char *path, char *const arguments[]);
@@ -72,8 +75,5 @@ typedef struct smem__syscalls {
 } smem__syscalls;
 
 extern smem__syscalls smem__sys;
-
-/* Sleep, as nanosleep(2): it cannot fail but by a signal. */
-void smem__nap_for(const struct timespec *length);
 
 #endif
