@@ -7,6 +7,7 @@ C_BUILD := build/c
 CLANG_BUILD := build/clang
 I686_BUILD := build/i686
 DEATH_BUILD := build/death
+SCHEDULE_BUILD := build/schedule
 ASAN_BUILD := build/asan
 ASAN_SITE := build/asan-site
 TSAN_BUILD := build/tsan
@@ -89,6 +90,15 @@ test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contr
 	  echo "$$kernel:"; \
 	  $(BIN)/python tests/protocol/seccomp.py $$kernel $(BIN)/python -m pytest -q tests/contract tests/protocol || exit 1; \
 	done
+
+$(SCHEDULE_BUILD)/build.ninja: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(SCHEDULE_BUILD) -Dpython=false -Dtests_c=true -Dschedules=true --buildtype=debugoptimized
+
+IN_NAMESPACES = unshare $(if $(filter 0,$(shell id -u)),,--user --map-root-user) --mount --ipc --pid --fork --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && "$$@"' in-namespaces
+
+schedules: $(SCHEDULE_BUILD)/build.ninja  ## real processes, one step at a time (SEEDS=FIRST:COUNT FLAGS="--scene NAME | --trace | --seconds N | --repeat")
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C $(SCHEDULE_BUILD) schedule
+	$(IN_NAMESPACES) $(SCHEDULE_BUILD)/tests/schedule/schedule --seeds $(or $(SEEDS),1:3000) $(FLAGS)
 
 $(ASAN_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
@@ -192,4 +202,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor
+.PHONY: help build schedules storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor

@@ -1,0 +1,239 @@
+/*
+ * schedule [--seeds FIRST:COUNT] [--scene NAME] [--seconds N] [--trace] [--repeat]
+ *
+ * Runs plans until one fails, makes that shorter, and prints it. --trace prints what is done
+ * as it is done; --repeat runs each seed twice, which must be the same step by step.
+ */
+#include "schedule.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+void make_plan(uint64_t seed, int scene_number)
+{
+    uint64_t random = seed * UINT64_C(0x2545f4914f6cdd1d) + (uint64_t)scene_number;
+    memset(planned, 0, sizeof *planned);
+    planned->seed = seed;
+    planned->scene = scene_number;
+    planned->actors = 2 + (int)(random_next(&random) % 2);
+    planned->families = 1 + (int)(random_next(&random) % 2);
+    planned->backend = random_next(&random) % 3 ? SMEM_POSIX : SMEM_SYSV;
+    planned->reapers = random_next(&random) % 10 == 0;
+    planned->kills = random_next(&random) % 2;
+    planned->fails = random_next(&random) % 8 == 0;
+    scenes[scene_number]->plan(planned, &random);
+}
+
+static void print_event(const event *e)
+{
+    static const char *const kinds[] = {"gives the baton to actor", "kills actor", "lets pass ns:",
+                                        "has a call that fails with errno"};
+    fprintf(stderr, "    actor %d at its step %u %s %lld\n", e->actor, e->step, kinds[e->kind],
+            (long long)e->value);
+}
+
+void print_plan(void)
+{
+    const scene *s = scene_of(planned);
+    unsigned events = 0;
+    fprintf(stderr, "seed %llu, scene %s, %s, %d actors in %d families%s%s%s\n",
+            (unsigned long long)planned->seed, s->name,
+            planned->backend == SMEM_POSIX ? "posix" : "sysv", planned->actors, planned->families,
+            planned->reapers ? ", reapers" : "", planned->kills ? ", kills" : "",
+            planned->fails ? ", failing calls" : "");
+    for (int a = 0; a < ACTORS; a++) {
+        int any = 0;
+        for (int i = 0; i < OPS; i++)
+            if (planned->ops[a][i].code)
+                fprintf(stderr, "%s %s(%d,%d)", any++ ? "" : "  script of",
+                        s->operation_names[planned->ops[a][i].code], planned->ops[a][i].a, planned->ops[a][i].b);
+        if (any)
+            fprintf(stderr, "   [actor %d]\n", a);
+    }
+    for (unsigned i = 0; i < planned->event_count; i++)
+        events += !planned->events[i].off;
+    fprintf(stderr, "  %u events\n", events);
+    for (unsigned i = 0; i < planned->event_count && events <= 40; i++)
+        if (!planned->events[i].off)
+            print_event(&planned->events[i]);
+}
+
+static void print_last_steps(unsigned count)
+{
+    uint64_t from = shown->steps > count ? shown->steps - count : 0;
+    for (uint64_t i = from; i < shown->steps; i++)
+        fprintf(stderr, "    %8llu  actor %d: %s\n", (unsigned long long)i,
+                (int)shown->trace[i % TRACE].actor, shown->trace[i % TRACE].what);
+}
+
+static int report(void)
+{
+    fprintf(stderr, "FAILED: %s\n", shown->failure);
+    print_plan();
+    print_last_steps(30);
+    if (shown->stuck)
+        return 1; /* each try would take as long */
+    unsigned runs = shrink_plan();
+    shown->tracing = true;
+    run_plan(true);
+    fprintf(stderr, "after %u runs: %s\n", runs, shown->failure[0] ? shown->failure : "(not repeated)");
+    print_plan();
+    print_last_steps(570);
+    return 1;
+}
+
+static unsigned scene_count(void)
+{
+    unsigned count = 0;
+    while (scenes[count])
+        count++;
+    return count;
+}
+
+static void print_difference(const trace_step *before, uint64_t at)
+{
+    for (uint64_t i = at > 4 ? at - 4 : 0; i < at + 4 && i < TRACE; i++)
+        fprintf(stderr, "    %8llu  actor %d: %-20s then actor %d: %s\n", (unsigned long long)i,
+                (int)before[i].actor, before[i].what, (int)shown->trace[i].actor, shown->trace[i].what);
+}
+
+/* Run it again as it was recorded, which must be the same step by step. */
+static bool repeats(void)
+{
+    uint64_t hash = shown->hash, at = 0;
+    trace_step *before = malloc(sizeof shown->trace);
+    memcpy(before, shown->trace, sizeof shown->trace);
+    bool right = run_plan(true);
+    if (right && shown->hash != hash) {
+        while (at < TRACE - 1 && before[at].actor == shown->trace[at].actor &&
+               before[at].what == shown->trace[at].what)
+            at++;
+        print_difference(before, at);
+        schedule_fail("step %llu was another when it was repeated", (unsigned long long)at);
+        right = false;
+    }
+    free(before);
+    return right;
+}
+
+typedef struct arguments {
+    uint64_t first, count;
+    int scene;
+    double seconds;
+    bool repeat;
+} arguments;
+
+static void read_arguments(int argc, char **argv, arguments *out)
+{
+    *out = (arguments){1, 1000, -1, 0, false};
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--seeds") == 0)
+            sscanf(value, "%lu:%lu", &out->first, &out->count);
+        else if (strcmp(argv[i], "--seconds") == 0)
+            out->seconds = atof(value);
+        else if (strcmp(argv[i], "--scene") == 0)
+            for (int s = 0; scenes[s]; s++)
+                out->scene = strcmp(scenes[s]->name, value) == 0 ? s : out->scene;
+        if (strcmp(argv[i], "--trace") == 0)
+            shown->tracing = true;
+        else if (strcmp(argv[i], "--repeat") == 0)
+            out->repeat = true;
+    }
+}
+
+static void totals(uint64_t runs, uint64_t steps, double took, int scene_number)
+{
+    printf("%llu schedules, %llu steps, %llu switches, %llu kills, %llu failed calls, %.1f s\n",
+           (unsigned long long)runs, (unsigned long long)steps, (unsigned long long)shown->switches,
+           (unsigned long long)shown->kills, (unsigned long long)shown->failed_calls, took);
+    for (int i = 1; scene_number >= 0 && i < scenes[scene_number]->operations; i++)
+        printf("  %-16s %llu done, %llu refused\n", scenes[scene_number]->operation_names[i],
+               (unsigned long long)shown->results[i][0], (unsigned long long)shown->results[i][1]);
+}
+
+/* True: right. What goes wrong once and not again was another program's doing: one that
+   looks at ours through /proc, say. */
+static bool run_seed(uint64_t seed, int scene_number, bool repeat)
+{
+    char failure[sizeof shown->failure];
+    make_plan(seed, scene_number);
+    if (run_plan(false) && (!repeat || repeats()))
+        return true;
+    strcpy(failure, shown->failure);
+    for (int turn = 0; turn < 3 && !shown->stuck; turn++) {
+        make_plan(seed, scene_number);
+        if (!run_plan(false))
+            return false;
+    }
+    fprintf(stderr, "seed %llu, once in four runs: %s\n", (unsigned long long)seed, failure);
+    return !shown->stuck;
+}
+
+/* On one processor: to hand the baton on is cheapest there. */
+static void settle(void)
+{
+    struct rlimit few = {256, 256}; /* who closes all of them takes as many steps */
+    cpu_set_t one;
+    setrlimit(RLIMIT_NOFILE, &few);
+    sched_getaffinity(0, sizeof one, &one);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &one) && seen++)
+            CPU_CLR(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    setenv("SHAREDMEM_CACHE", "3000000", 1);
+}
+
+static void *shared_memory(size_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        exit(2);
+    return at;
+}
+
+int main(int argc, char **argv)
+{
+    if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) && personality(ADDR_NO_RANDOMIZE) != -1)
+        execv("/proc/self/exe", argv);
+    arguments a;
+    shown = shared_memory(sizeof *shown);
+    planned = shared_memory(sizeof *planned);
+    read_arguments(argc, argv, &a);
+    settle();
+    snprintf(schedule_directory, sizeof schedule_directory, "/dev/shm/schedule.XXXXXX");
+    if (!mkdtemp(schedule_directory))
+        return 2;
+    double begin = seconds_now();
+    uint64_t runs = 0, steps = 0;
+    int rc = 0;
+    for (uint64_t seed = a.first; rc == 0 && seed < a.first + a.count; seed++) {
+        int scene_number = a.scene < 0 ? (int)(seed % scene_count()) : a.scene;
+        if (!run_seed(seed, scene_number, a.repeat))
+            rc = report();
+        else if (shown->tracing)
+            print_last_steps(TRACE);
+        runs++;
+        steps += shown->steps;
+        if (a.seconds > 0 && seconds_now() - begin > a.seconds)
+            break;
+    }
+    totals(runs, steps, seconds_now() - begin, a.scene);
+    rmdir(schedule_directory);
+    return rc;
+}

@@ -1,0 +1,298 @@
+/*
+ * A lock, a condition and a semaphore that several processes use, die with, and wait for.
+ *
+ * The ledger says who has the lock (entries[0]). It is written down in the same step in which
+ * a call has returned, and taken back before a call begins: so in between the truth may be
+ * either, which [in_call] says for those who die there.
+ */
+#include "schedule.h"
+
+#include "base/point.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum operations { NONE,
+                  ACQUIRE,
+                  ACQUIRE_BRIEFLY,
+                  TRY,
+                  RELEASE,
+                  RECOVER,
+                  WAIT,
+                  NOTIFY,
+                  NOTIFY_ALL,
+                  TAKE_UNIT,
+                  GIVE_UNIT,
+                  MAKE,
+                  LEAVE,
+                  FORK,
+                  EXIT,
+                  REMOVE_FILE,
+                  OPERATIONS };
+
+static const char *const names[] = {"none", "acquire", "acquire-briefly", "try", "release", "recover",
+                                    "wait", "notify", "notify-all", "take-unit", "give-unit", "make",
+                                    "leave", "fork", "exit", "remove-file"};
+
+static const uint8_t weights[OPERATIONS] = {
+    [ACQUIRE] = 20, [ACQUIRE_BRIEFLY] = 12, [TRY] = 4, [RELEASE] = 26, [RECOVER] = 2, [WAIT] = 12, [NOTIFY] = 6, [NOTIFY_ALL] = 4, [TAKE_UNIT] = 8, [GIVE_UNIT] = 10, [MAKE] = 4, [LEAVE] = 2, [FORK] = 2, [EXIT] = 1, [REMOVE_FILE] = 1};
+
+enum { UNITS = 2 };
+
+typedef struct synced {
+    smem_lock lock;
+    smem_condition condition;
+    smem_semaphore semaphore;
+    uint64_t guarded; /* written twice, by who has the lock */
+    uint64_t again;
+} synced;
+
+static smem_context *ctx;
+static smem_segment *segment;
+static synced *shared;
+static int holds; /* 1 + the actor: a forked child has what its parent had, and holds nothing */
+static unsigned units;
+
+static void look(void)
+{
+    const entry *e = &shown->entries[0];
+    WHEN(holds == 1 + actor_number(me) && e->owner != holds, "the lock of a living owner was taken by actor %d",
+         e->owner - 1);
+}
+
+/* ---- the lock ----------------------------------------------------------------------- */
+
+static bool owner_lives(void)
+{
+    int owner = shown->entries[0].owner;
+    return owner && shown->actors[owner - 1].state != GONE;
+}
+
+static void have_it(int rc)
+{
+    entry *e = &shown->entries[0];
+    bool damaged = e->persistent || shown->died_in_call;
+    WHEN(owner_lives(), "actor %d has the lock and lives, and it was had again", e->owner - 1);
+    WHEN(rc == 0 && e->owner, "actor %d died with the lock, and nobody was told", e->owner - 1);
+    WHEN(rc == SMEM_E_OWNER_DIED && !e->owner && !damaged, "told of a death that there was not");
+    if (rc == SMEM_E_OWNER_DIED)
+        e->persistent = true; /* damaged, until somebody recovers it */
+    e->owner = 1 + actor_number(me);
+    holds = e->owner;
+}
+
+static int acquire(int64_t ns)
+{
+    if (holds)
+        return 0;
+    me->in_call = true;
+    int64_t deadline = ns < 0 ? SMEM_FOREVER : smem_deadline(ns);
+    int rc = smem_lock_acquire(segment, &shared->lock, deadline);
+    me->in_call = false;
+    if (rc == 0 || rc == SMEM_E_OWNER_DIED)
+        have_it(rc);
+    WHEN(ns < 0 && rc == -ETIMEDOUT, "a wait without an end has ended");
+    return rc == SMEM_E_OWNER_DIED ? 0 : rc;
+}
+
+static int try_it(void)
+{
+    if (holds)
+        return 0;
+    me->in_call = true;
+    int rc = smem_lock_try(segment, &shared->lock);
+    me->in_call = false;
+    if (rc == 0 || rc == SMEM_E_OWNER_DIED)
+        have_it(rc);
+    return rc == SMEM_E_OWNER_DIED ? 0 : rc;
+}
+
+static int release(void)
+{
+    if (!holds)
+        return 0;
+    WHEN(shared->guarded != shared->again && !shown->entries[0].persistent,
+         "what the lock guards was changed by somebody else");
+    shared->guarded = shown->steps;
+    shared->again = shown->steps;
+    holds = 0;
+    shown->entries[0].owner = 0;
+    me->in_call = true;
+    int rc = smem_lock_release(segment, &shared->lock);
+    me->in_call = false;
+    WHEN(rc != 0, "the owner cannot give the lock back: %s", smem_error_name(rc));
+    return rc;
+}
+
+static int recover(void)
+{
+    if (!holds)
+        return 0;
+    shared->again = shared->guarded;
+    shown->entries[0].persistent = false;
+    return smem_lock_recover(segment, &shared->lock);
+}
+
+/* ---- the condition -------------------------------------------------------------------- */
+
+/* entries[1]: value: permits that were given; pauses: how many have gone on; letters are
+   not used here: held[1] of an actor says that it waits, named[1] that it must be let go. */
+static int wait_for_it(int64_t ns)
+{
+    smem_wait wait;
+    if (!holds)
+        return 0;
+    int rc = smem_condition_begin(segment, &shared->condition, &wait);
+    if (rc != 0)
+        return rc;
+    me->held[1] = 1, me->named[1] = 0;
+    release();
+    rc = smem_condition_sleep(segment, &shared->condition, &wait, smem_deadline(ns));
+    if (rc == -EINTR)
+        rc = smem_condition_cancel(segment, &shared->condition, &wait) == 1 ? 0 : rc;
+    me->held[1] = 0;
+    WHEN(rc == -ETIMEDOUT && me->named[1], "everybody was notified, and one was not");
+    if (rc == 0) {
+        shown->entries[1].pauses++;
+        WHEN(!shown->died && shown->entries[1].pauses > shown->entries[1].value,
+             "%u go on after %llu notifications", shown->entries[1].pauses,
+             (unsigned long long)shown->entries[1].value);
+    }
+    acquire(-1);
+    return rc;
+}
+
+static int notify(uint32_t count)
+{
+    unsigned waiting = 0;
+    bool waits[ACTORS];
+    if (!holds)
+        return 0;
+    for (int i = 0; i < ACTORS; i++)
+        waiting += waits[i] = shown->actors[i].held[1] && shown->actors[i].state != GONE;
+    shown->entries[1].value += count < waiting ? count : waiting;
+    int rc = smem_condition_notify(segment, &shared->condition, count);
+    for (int i = 0; i < ACTORS && count > ACTORS && rc == 0; i++)
+        if (waits[i] && shown->actors[i].held[1])
+            shown->actors[i].named[1] = 1;
+    return rc;
+}
+
+/* ---- the semaphore ----------------------------------------------------------------------- */
+
+static int take_unit(void)
+{
+    me->in_call = true;
+    int rc = smem_semaphore_acquire(segment, &shared->semaphore, smem_deadline(100000000));
+    me->in_call = false;
+    if (rc == 0) {
+        units++;
+        WHEN(++shown->entries[2].value > UNITS, "more units are had than there are");
+    }
+    return rc;
+}
+
+static int give_unit(void)
+{
+    if (!units)
+        return 0;
+    units--;
+    shown->entries[2].value--;
+    me->in_call = true;
+    int rc = smem_semaphore_release(segment, &shared->semaphore, 1);
+    me->in_call = false;
+    WHEN(rc != 0, "a unit cannot be given back: %s", smem_error_name(rc));
+    return rc;
+}
+
+/* ---- lives -------------------------------------------------------------------------------- */
+
+static int make_something(void)
+{
+    smem_segment *made;
+    int64_t count = 10;
+    smem_spec spec = {.backend = planned->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
+    int rc = smem_create(ctx, &spec, &made);
+    if (rc == 0)
+        smem_detach(made);
+    return rc;
+}
+
+static void act(void);
+
+static int fork_one(void)
+{
+    pid_t pid = schedule_fork();
+    if (pid == 0) {
+        holds = 0;
+        units = 0;
+        act();
+    }
+    return pid < 0 ? -1 : 0;
+}
+
+static int do_one(const op *o)
+{
+    switch (o->code) {
+    case ACQUIRE: return acquire(-1);
+    case ACQUIRE_BRIEFLY: return acquire(200000000);
+    case TRY: return try_it();
+    case RELEASE: return release();
+    case RECOVER: return recover();
+    case WAIT: return wait_for_it((int64_t)(1 + o->a) * 3000000);
+    case NOTIFY: return notify(1);
+    case NOTIFY_ALL: return notify(UINT32_MAX);
+    case TAKE_UNIT: return take_unit();
+    case GIVE_UNIT: return give_unit();
+    case MAKE: return make_something();
+    case LEAVE: smem_leave(ctx); return 0;
+    case FORK: return fork_one();
+    case REMOVE_FILE: return schedule_remove_file();
+    default: return 0;
+    }
+}
+
+static void begin(void)
+{
+    int64_t count = sizeof(synced);
+    smem_spec spec = {.name = "schedule.l", .backend = planned->backend, .flags = SMEM_PERSISTENT, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
+    ctx = schedule_open();
+    int made, rc = smem_attach_or_create(ctx, &spec, &segment, &made);
+    WHEN(rc != 0 && !planned->fails, "no segment for the lock: %s", smem_error_name(rc));
+    if (rc != 0)
+        schedule_ask(ENDS, actor_number(me));
+    shared = smem_data(segment);
+    smem_semaphore_start(segment, &shared->semaphore, UNITS, UNITS);
+}
+
+static void act(void)
+{
+    const op *o;
+    if (!ctx)
+        begin();
+    while ((o = script_next()) && o->code != EXIT)
+        script_result(o, do_one(o));
+    if (!o) {
+        release();
+        while (units)
+            give_unit();
+        smem_detach(segment);
+        smem_close(ctx);
+    }
+    schedule_ask(ENDS, actor_number(me));
+}
+
+static void plan_locks(plan *p, uint64_t *random)
+{
+    plan_by_weight(p, random, weights, OPERATIONS);
+    p->fails = false; /* what fails here is not told from what is wrong */
+}
+
+static void tidy(smem_context *last)
+{
+    smem_unlink(last, "schedule.l");
+}
+
+const scene scene_locks = {"locks", OPERATIONS, names, plan_locks, act, look, tidy};
