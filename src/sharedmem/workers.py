@@ -28,7 +28,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import forkserver, util
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -238,6 +238,10 @@ def starting(method: str) -> Iterator[None]:
     all that anybody starts by it: it has to be there before.
     """
     if method == "forkserver":
+        from multiprocessing import (
+            forkserver,  # imports the resource tracker, which an import does not need
+        )
+
         forkserver.ensure_running()
     with _postponed(signal.SIGINT), undisturbed():
         yield
