@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,15 @@ tmpfs() {
     [ -n "$3" ] || chmod 1777 "$1" || exit 3
 }
 """
+# The checkout itself may lie in what is mounted over.
+KEEP = """
+case $checkout in
+/tmp/*|/var/tmp/*) mount -t tmpfs tmpfs /mnt && mkdir /mnt/kept && mount --bind "$checkout" /mnt/kept || exit 3 ;;
+esac
+"""
+KEPT = """
+[ -e "$checkout" ] || { mkdir -p "$checkout" && mount --bind /mnt/kept "$checkout" && cd "$checkout"; } || exit 3
+"""
 # What is left is printed.
 LEFT = """
 "$@" || exit 1
@@ -66,7 +76,9 @@ def succeeds(inside):
 def _inside(layers, mounts, source):
     environ = {key: value for key, value in os.environ.items() if key != "SHAREDMEM_FAMILY"}
     environ["layers"] = str(layers)
-    command = [*UNSHARE, "/bin/sh", "-c", MOUNTS + mounts + LEFT, "sh", *python(source)]
+    environ["checkout"] = str(Path(__file__).resolve().parents[2])
+    script = KEEP + MOUNTS + mounts + KEPT + LEFT
+    command = [*UNSHARE, "/bin/sh", "-c", script, "sh", *python(source)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode == 3:
         pytest.skip(f"these file systems cannot be mounted: {done.stderr.strip()}")
