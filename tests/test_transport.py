@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -726,6 +727,15 @@ def test_addresses_are_refused(make: Any) -> None:
     assert not any(info.tickets for info in sharedmem.list_segments(internal=True))
 
 
+@pytest.fixture
+def plain_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before `multiprocessing.sharedctypes` has made a value of any of the types: it forbids them then."""
+    reducers = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    for of in [of for of in reducers if issubclass(of, ctypes._SimpleCData)]:
+        monkeypatch.delitem(reducers, of)
+
+
+@pytest.mark.usefixtures("plain_ctypes")
 def test_numbers_of_ctypes_are_numbers() -> None:
     """Small ones, those of less than a word, and those that are nobody's address."""
     for number in (ctypes.c_size_t(3), ctypes.c_int(7), ctypes.c_double(0.5), ctypes.c_int64(-1)):
@@ -733,6 +743,7 @@ def test_numbers_of_ctypes_are_numbers() -> None:
     assert sent(ctypes.c_uint64(2**64 - 4096)).value == 2**64 - 4096
 
 
+@pytest.mark.usefixtures("plain_ctypes")
 def test_numbers_where_python_itself_is_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is at 4194304, where it was not built position-independent."""
     monkeypatch.setattr("sharedmem.pointers._is_mapped", lambda address: True)
