@@ -22,6 +22,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -194,6 +195,13 @@ def test_command_of_a_page_exists(page: str, command: str) -> None:
         assert done.returncode == 0, f"{page}: sharedmem {subcommand}: {done.stderr}"
 
 
+def attach_without_ml_dtypes() -> None:
+    """As in a process that has not imported it, as this one may have."""
+    with mock.patch.dict(sys.modules), mock.patch.dict(dtypes._registered, clear=True):
+        sys.modules.pop("ml_dtypes", None)
+        dtypes.from_text("{'format': '<V2', 'type': 'ml_dtypes.bfloat16'}")
+
+
 REFUSED = {
     "pickle": lambda: pickle.loads(pickle.dumps(sharedmem.zeros(3))),
     "exists": lambda: [
@@ -203,7 +211,7 @@ REFUSED = {
     ],
     "layout": lambda: [sharedmem.zeros(3, name="x"), sharedmem.attach_or_create("x", (2, 2), "f4")],
     "dtype": lambda: sharedmem.zeros(3, object),
-    "type": lambda: dtypes.from_text("{'format': '<V2', 'type': 'ml_dtypes.bfloat16'}"),
+    "type": attach_without_ml_dtypes,
     "room": lambda: sharedmem.zeros(2**50, backend="posix"),
 }
 
