@@ -106,7 +106,6 @@ typedef struct entry {
     bool taken;      /* somebody has begun to take its name, or may have */
     uint32_t pauses; /* times that nobody held it so that its name had to stay */
     int owner;       /* of a lock: 1 + actor */
-    uint32_t owner_life;
 } entry;
 
 typedef struct letter {
