@@ -8,6 +8,7 @@ CLANG_BUILD := build/clang
 I686_BUILD := build/i686
 DEATH_BUILD := build/death
 SCHEDULE_BUILD := build/schedule
+SCHEDULE := $(SCHEDULE_BUILD)/tests/schedule/schedule
 ASAN_BUILD := build/asan
 ASAN_SITE := build/asan-site
 TSAN_BUILD := build/tsan
@@ -98,7 +99,14 @@ IN_NAMESPACES = unshare $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 
 schedules: $(SCHEDULE_BUILD)/build.ninja  ## real processes, one step at a time (SEEDS=FIRST:COUNT FLAGS="--scene NAME | --trace | --seconds N | --repeat")
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C $(SCHEDULE_BUILD) schedule
-	$(IN_NAMESPACES) $(SCHEDULE_BUILD)/tests/schedule/schedule --seeds $(or $(SEEDS),1:3000) $(FLAGS)
+	$(IN_NAMESPACES) $(SCHEDULE) --seeds $(or $(SEEDS),1:3000) $(FLAGS)
+
+# Seeds that nobody had: a run that fails says which one it was, and SEEDS repeats it.
+test-schedules: $(SCHEDULE_BUILD)/build.ninja  ## all schedules that ever found a fault, and new ones (SECONDS=180)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C $(SCHEDULE_BUILD) schedule
+	$(IN_NAMESPACES) tests/schedule/interrupt $(SCHEDULE)
+	$(IN_NAMESPACES) $(SCHEDULE) --list tests/schedule/found.txt
+	$(IN_NAMESPACES) $(SCHEDULE) --seeds $$(date +%s)000:1000000 --seconds $(or $(SECONDS),180)
 
 $(ASAN_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
@@ -156,7 +164,11 @@ test-storm: build  ## a minute of both storms
 test-python: build $(VENV)/.demo $(VENV)/.interop  ## run the Python tests
 	$(BIN)/python -m pytest
 
-test: test-c test-death model asan-short test-storm test-python  ## set up all that is needed and run every test
+# Each of the two uses one processor.
+model-and-schedules:
+	$(MAKE) -j2 --output-sync=target model test-schedules
+
+test: test-c test-death model-and-schedules asan-short test-storm test-python  ## set up all that is needed and run every test
 
 test-all: $(VENV)/.tools  ## run the Python tests on every Python, NumPy and start method
 	$(BIN)/python tests/matrix.py
@@ -202,4 +214,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build schedules storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor
+.PHONY: help build schedules test-schedules model-and-schedules storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor

@@ -44,7 +44,7 @@ bool schedule_take(actor *one, int seconds)
     struct timespec limit = {seconds, 0};
     while (atomic_load(&one->baton) == 0)
         if (syscall(SYS_futex, &one->baton, FUTEX_WAIT, 0, &limit, NULL, 0) != 0 &&
-            errno == ETIMEDOUT)
+            (errno == ETIMEDOUT || interrupted))
             return false;
     atomic_store(&one->baton, 0);
     return true;

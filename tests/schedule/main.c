@@ -1,8 +1,9 @@
 /*
- * schedule [--seeds FIRST:COUNT] [--scene NAME] [--seconds N] [--trace] [--repeat]
+ * schedule [--seeds FIRST:COUNT] [--scene NAME] [--list FILE] [--seconds N] [--trace] [--repeat]
  *
- * Runs plans until one fails, makes that shorter, and prints it. --trace prints what is done
- * as it is done; --repeat runs each seed twice, which must be the same step by step.
+ * Runs plans until one fails, makes that shorter, and prints it. --list takes the seeds from
+ * a file, a line each: scene, seed, and whatever else. --trace prints what is done as it is
+ * done; --repeat runs each seed twice, which must be the same step by step.
  */
 #include "schedule.h"
 
@@ -86,7 +87,7 @@ static int report(void)
     fprintf(stderr, "FAILED: %s\n", shown->failure);
     print_plan();
     print_last_steps(30);
-    if (shown->stuck)
+    if (shown->stuck || interrupted)
         return 1; /* each try would take as long */
     unsigned runs = shrink_plan();
     shown->tracing = true;
@@ -136,20 +137,31 @@ typedef struct arguments {
     int scene;
     double seconds;
     bool repeat;
+    const char *list;
 } arguments;
+
+static int scene_named(const char *name)
+{
+    for (int s = 0; scenes[s]; s++)
+        if (strcmp(scenes[s]->name, name) == 0)
+            return s;
+    fprintf(stderr, "there is no scene %s\n", name);
+    exit(2);
+}
 
 static void read_arguments(int argc, char **argv, arguments *out)
 {
-    *out = (arguments){1, 1000, -1, 0, false};
+    *out = (arguments){1, 1000, -1, 0, false, NULL};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--seeds") == 0)
             sscanf(value, "%lu:%lu", &out->first, &out->count);
         else if (strcmp(argv[i], "--seconds") == 0)
             out->seconds = atof(value);
+        else if (strcmp(argv[i], "--list") == 0)
+            out->list = value;
         else if (strcmp(argv[i], "--scene") == 0)
-            for (int s = 0; scenes[s]; s++)
-                out->scene = strcmp(scenes[s]->name, value) == 0 ? s : out->scene;
+            out->scene = scene_named(value);
         if (strcmp(argv[i], "--trace") == 0)
             shown->tracing = true;
         else if (strcmp(argv[i], "--repeat") == 0)
@@ -157,10 +169,35 @@ static void read_arguments(int argc, char **argv, arguments *out)
     }
 }
 
-static void totals(uint64_t runs, uint64_t steps, double took, int scene_number)
+/* ---- what was run ------------------------------------------------------------------- */
+
+enum { SEEN = 1 << 21 };
+
+typedef struct tally {
+    uint64_t runs, steps, traces, reapers;
+    double begin;
+    uint64_t *seen; /* hashes of traces; 0: none */
+} tally;
+
+static void count_run(tally *t)
 {
-    printf("%llu schedules, %llu steps, %llu switches, %llu kills, %llu failed calls, %.1f s\n",
-           (unsigned long long)runs, (unsigned long long)steps, (unsigned long long)shown->switches,
+    t->runs++;
+    t->steps += shown->steps;
+    t->reapers += planned->reapers;
+    uint64_t at = shown->hash % SEEN;
+    while (t->seen[at] != 0 && t->seen[at] != shown->hash && t->traces < SEEN / 2)
+        at = (at + 1) % SEEN;
+    t->traces += t->seen[at] == 0;
+    t->seen[at] = shown->hash;
+}
+
+static void totals(const tally *t, int scene_number)
+{
+    double took = seconds_now() - t->begin;
+    printf("%llu schedules (%llu with reapers), %llu different traces, %llu steps, %llu switches, %llu kills, "
+           "%llu failed calls, %.1f s\n",
+           (unsigned long long)t->runs, (unsigned long long)t->reapers, (unsigned long long)t->traces,
+           (unsigned long long)t->steps, (unsigned long long)shown->switches,
            (unsigned long long)shown->kills, (unsigned long long)shown->failed_calls, took);
     for (int i = 1; scene_number >= 0 && i < scenes[scene_number]->operations; i++)
         printf("  %-16s %llu done, %llu refused\n", scenes[scene_number]->operation_names[i],
@@ -176,13 +213,13 @@ static bool run_seed(uint64_t seed, int scene_number, bool repeat)
     if (run_plan(false) && (!repeat || repeats()))
         return true;
     strcpy(failure, shown->failure);
-    for (int turn = 0; turn < 3 && !shown->stuck; turn++) {
+    for (int turn = 0; turn < 3 && !shown->stuck && !interrupted; turn++) {
         make_plan(seed, scene_number);
         if (!run_plan(false))
             return false;
     }
     fprintf(stderr, "seed %llu, once in four runs: %s\n", (unsigned long long)seed, failure);
-    return !shown->stuck;
+    return !shown->stuck && !interrupted;
 }
 
 /* On one processor: to hand the baton on is cheapest there. */
@@ -207,6 +244,60 @@ static void *shared_memory(size_t size)
     return at;
 }
 
+static void interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+/* A system call of the controller's that a signal interrupts is to return. */
+static void listen_to_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static int run_one(const arguments *a, tally *t, uint64_t seed, int scene_number)
+{
+    int rc = 0;
+    if (!run_seed(seed, scene_number, a->repeat))
+        rc = report();
+    else if (shown->tracing)
+        print_last_steps(TRACE);
+    count_run(t);
+    return interrupted ? 128 + SIGINT : rc;
+}
+
+static int run_list(const arguments *a, tally *t)
+{
+    char line[256], name[32];
+    uint64_t seed;
+    int rc = 0;
+    FILE *list = fopen(a->list, "r");
+    if (!list) {
+        perror(a->list);
+        return 2;
+    }
+    while (rc == 0 && fgets(line, sizeof line, list))
+        if (sscanf(line, "%31[a-z] %lu", name, &seed) == 2)
+            rc = run_one(a, t, seed, scene_named(name));
+    fclose(list);
+    return rc;
+}
+
+static int run_range(const arguments *a, tally *t)
+{
+    int rc = 0;
+    for (uint64_t seed = a->first; rc == 0 && seed < a->first + a->count; seed++) {
+        rc = run_one(a, t, seed, a->scene < 0 ? (int)(seed % scene_count()) : a->scene);
+        if (a->seconds > 0 && seconds_now() - t->begin > a->seconds)
+            break;
+    }
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) && personality(ADDR_NO_RANDOMIZE) != -1)
@@ -216,24 +307,14 @@ int main(int argc, char **argv)
     planned = shared_memory(sizeof *planned);
     read_arguments(argc, argv, &a);
     settle();
+    listen_to_interrupts();
     snprintf(schedule_directory, sizeof schedule_directory, "/dev/shm/schedule.XXXXXX");
     if (!mkdtemp(schedule_directory))
         return 2;
-    double begin = seconds_now();
-    uint64_t runs = 0, steps = 0;
-    int rc = 0;
-    for (uint64_t seed = a.first; rc == 0 && seed < a.first + a.count; seed++) {
-        int scene_number = a.scene < 0 ? (int)(seed % scene_count()) : a.scene;
-        if (!run_seed(seed, scene_number, a.repeat))
-            rc = report();
-        else if (shown->tracing)
-            print_last_steps(TRACE);
-        runs++;
-        steps += shown->steps;
-        if (a.seconds > 0 && seconds_now() - begin > a.seconds)
-            break;
-    }
-    totals(runs, steps, seconds_now() - begin, a.scene);
+    tally t = {.begin = seconds_now(), .seen = calloc(SEEN, sizeof *t.seen)};
+    int rc = a.list ? run_list(&a, &t) : run_range(&a, &t);
+    totals(&t, a.scene);
+    free(t.seen);
     rmdir(schedule_directory);
     return rc;
 }

@@ -25,6 +25,7 @@ int reaper_main(int count, char **arguments);
 enum { PATIENCE = 20 }; /* seconds in which a step has to come to its end */
 
 char schedule_directory[64];
+volatile sig_atomic_t interrupted;
 
 const scene *const scenes[] = {&scene_lifetime, &scene_locks, &scene_queue, NULL};
 
@@ -57,6 +58,8 @@ static void crashed(int signal)
 static void become(int number)
 {
     me = &shown->actors[number];
+    for (const int *s = (int[]){SIGINT, SIGTERM, SIGHUP, 0}; *s; s++)
+        signal(*s, SIG_IGN); /* ^C is the controller's, who takes its actors with it */
     signal(SIGUSR2, say_where);
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
@@ -201,6 +204,10 @@ static void wait_for_baton(actor *controller)
 {
     uint64_t before = shown->steps;
     while (!schedule_take(controller, PATIENCE)) {
+        if (interrupted) {
+            schedule_fail("interrupted");
+            return;
+        }
         if (shown->steps == before) {
             report_stuck();
             return;

@@ -21,6 +21,7 @@
 
 #include "sharedmem.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -162,6 +163,7 @@ extern plan *planned; /* shared with the actors, who add the events */
 extern _Thread_local actor *me; /* NULL: not an actor */
 extern char schedule_directory[64];
 extern _Thread_local int forks_as; /* who a forked child is to be */
+extern volatile sig_atomic_t interrupted; /* the controller was told to end */
 
 static inline int actor_number(const actor *one)
 {

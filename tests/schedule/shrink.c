@@ -21,7 +21,7 @@ static bool still_fails(void)
 {
     runs++;
     char got[1024];
-    if (run_plan(true))
+    if (interrupted || run_plan(true))
         return false;
     gist(shown->failure, got);
     return strcmp(got, wanted) == 0;
