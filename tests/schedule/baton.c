@@ -35,6 +35,8 @@ static bool one_in(unsigned n)
 
 static void give(actor *one)
 {
+    if (actor_number(one) != CONTROLLER)
+        shown->holder = one;
     atomic_store(&one->baton, 1);
     syscall(SYS_futex, &one->baton, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

@@ -43,11 +43,8 @@ static void at_point(const smem__point *point)
 
 static void say_where(int signal)
 {
-    void *frames[64];
-    int n = backtrace(frames, 64);
     (void)signal;
-    backtrace_symbols_fd(frames, n, 2);
-    _exit(3);
+    shown->stack_depth = backtrace(shown->stack, 48);
 }
 
 static void crashed(int signal)
@@ -188,15 +185,35 @@ static void kill_all(void)
     }
 }
 
-/* Who has the baton does not come back with it. */
+/* Where its functions were loaded is the same in each process: none is randomised, and none
+   was executed anew. */
+static void print_stack(void)
+{
+    extern const char __executable_start[];
+    char command[2048];
+    char program[512] = "";
+    if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
+        return;
+    size_t at = (size_t)snprintf(command, sizeof command, "addr2line -fspe '%s'", program);
+    for (int i = 0; i < shown->stack_depth && at < sizeof command - 32; i++)
+        at += (size_t)snprintf(command + at, sizeof command - at, " 0x%zx",
+                               (size_t)((const char *)shown->stack[i] - __executable_start));
+    fflush(NULL);
+    if (shown->stack_depth == 0 || system(command) != 0)
+        fprintf(stderr, "(its stack cannot be had)\n");
+}
+
+/* Who has the baton does not come back with it: for a call that sleeps, or a loop. */
 static void report_stuck(void)
 {
-    for (int i = 0; i < ACTORS; i++)
-        if (shown->actors[i].state == READY && shown->actors[i].pid > 0)
-            kill(shown->actors[i].pid, SIGUSR2);
-    usleep(200000);
+    shown->stack_depth = 0;
+    kill(shown->holder->pid, SIGUSR2);
+    for (int turn = 0; turn < 100 && shown->stack_depth == 0; turn++)
+        usleep(10000);
+    fprintf(stderr, "actor %d has not come back from this:\n", actor_number(shown->holder));
+    print_stack();
     shown->stuck = true;
-    schedule_fail("a step has not come to its end within %d s", PATIENCE);
+    schedule_fail("a step of actor %d has not come to its end within %d s", actor_number(shown->holder), PATIENCE);
 }
 
 /* As long as there are steps it takes what it takes. */

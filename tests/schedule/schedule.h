@@ -146,6 +146,9 @@ typedef struct board {
     int request_actor;
     char reaper_arguments[2][512];
     char failure[1024];
+    actor *holder;   /* of the baton, or who had it last before the controller */
+    void *stack[48]; /* of one that does not come back with it */
+    int stack_depth;
     entry entries[ENTRIES];
     int entry_count;
     letter letters[LETTERS];
