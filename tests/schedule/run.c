@@ -132,6 +132,8 @@ static void gone(actor *one)
     shown->died++;
     shown->died_in_call += one->in_call;
     entries_released(one, false);
+    shown->family_ends[one->family] += one->leaving; /* it was no member any more, for entries_released */
+    one->leaving = false;
     schedule_changed();
 }
 
