@@ -39,6 +39,16 @@ enum how { LASTS,
            RETRY,
            TELLS };
 
+/* What a directory is, it is for all processes. One that alone was told something else would
+   have its files elsewhere. */
+static bool is_of_the_path(const char *call, int error)
+{
+    if (strcmp(call, "access") != 0 && strcmp(call, "stat") != 0)
+        return false;
+    return error == EACCES || error == EROFS || error == ELOOP || error == ENAMETOOLONG || error == ENOENT ||
+           error == ENOTDIR;
+}
+
 /* Not those by which the kernel says that something is not as it was: they would be lies. */
 int schedule_error_of(const char *call, unsigned which)
 {
@@ -54,7 +64,8 @@ int schedule_error_of(const char *call, unsigned which)
     int fitting[32];
     unsigned count = 0;
     for (unsigned i = 0; i < sizeof rows / sizeof *rows && count < 32; i++)
-        if (rows[i].how != TELLS && strcmp(rows[i].call, call) == 0)
+        if (rows[i].how != TELLS && strcmp(rows[i].call, call) == 0 &&
+            !is_of_the_path(call, rows[i].error))
             fitting[count++] = rows[i].error;
     return count ? fitting[which % count] : 0;
 }
