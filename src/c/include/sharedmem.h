@@ -494,7 +494,7 @@ smem_lock *smem_lock_of(smem_segment *segment);
  * so. -EINTR is returned as for locks.
  */
 typedef struct smem_condition {
-    uint64_t counts, next, mark;
+    uint64_t counts, next, mark, all;
     uint32_t word, spare;
 } smem_condition;
 

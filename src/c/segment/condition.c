@@ -1,20 +1,25 @@
 /*
- * Conditions: a notification is a permit to go on.
+ * Conditions: a notification is a permit to go on, or is for all who wait.
  *
- * [counts] is waiting << 32 | permits. Notifying adds permits, never more than
- * there are who wait; going on takes one permit and one who waits at once, in
- * one compare-and-swap. So a notification that woke somebody who died before he
- * went on is still there, and whoever looks next (lock.h: at the latest after a
- * slice) takes it.
+ * [counts] is generation << 48 | waiting << 24 | permits. Notifying fewer than wait adds
+ * permits; going on takes one permit and one waiter at once, in one compare-and-swap. So a
+ * notification that woke a process that died before it went on is still there, and whoever
+ * looks next (lock.h: at the latest after a slice) takes it.
  *
- * Nobody takes a permit that was there before he came: who waits has a ticket,
- * from [next], and may go on only when a notification came after, which sets
- * [mark] to [next]. [next] and [mark] change under the lock that guards what is
- * waited for.
+ * Nobody takes a permit that was there before it came: a waiter has a ticket, from [next],
+ * and may go on only when a notification came after, which sets [mark] to [next].
  *
- * Who dies while he waits stays in the count. A later notification may then let
- * one more go on than was asked for; those who wait must look at what they wait
- * for in any case.
+ * Notifying all who wait sets [all] to [next]: those with earlier tickets go on, whatever
+ * comes later, and change no count. Permits for each of them would not do: the next
+ * notification moves [mark], and those that began to wait in between could take them. The
+ * counts begin anew, in the next generation, so that a waiter that looked at them before
+ * and is counted no more fails to change them: counts first, then [all].
+ *
+ * [next], [mark] and [all] change under the lock that guards what is waited for.
+ *
+ * A process that dies while it waits stays in the count until all are notified. Until then
+ * a notification may let one more go on than was asked for; those who wait must look at
+ * what they wait for in any case.
  */
 #include "base/point.h"
 #include "segment/lock.h"
@@ -24,7 +29,8 @@
 typedef _Atomic uint64_t smem__word64;
 typedef _Atomic uint32_t smem__word32;
 
-static const uint64_t smem__one_waiting = (uint64_t)1 << 32;
+static const uint64_t smem__one_waiting = (uint64_t)1 << 24;
+static const uint64_t smem__generation = (uint64_t)1 << 48;
 
 static smem__word64 *smem__condition_counts(smem_condition *condition)
 {
@@ -33,12 +39,17 @@ static smem__word64 *smem__condition_counts(smem_condition *condition)
 
 static uint32_t smem__waiting(uint64_t counts)
 {
-    return (uint32_t)(counts >> 32);
+    return (uint32_t)(counts >> 24) & 0xffffff;
 }
 
 static uint32_t smem__permits(uint64_t counts)
 {
-    return (uint32_t)counts;
+    return (uint32_t)counts & 0xffffff;
+}
+
+static bool smem__is_before(uint64_t ticket, const uint64_t *mark)
+{
+    return ticket < atomic_load((const smem__word64 *)mark);
 }
 
 int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_wait *wait)
@@ -55,23 +66,24 @@ int smem_condition_begin(smem_segment *segment, smem_condition *condition, smem_
     return 0;
 }
 
-/* Take a permit that is meant for this wait; false: there is none. */
-static bool smem__take_permit(smem_condition *condition, const smem_wait *wait)
+/* All who waited then were notified, or a permit is taken that is meant for this wait. */
+static bool smem__goes_on(smem_condition *condition, const smem_wait *wait)
 {
     uint64_t counts = atomic_load(smem__condition_counts(condition));
-    if (wait->ticket >= atomic_load((smem__word64 *)&condition->mark))
-        return false;
-    while (smem__permits(counts) > 0)
-        if (atomic_compare_exchange_weak(smem__condition_counts(condition), &counts,
-                                         counts - smem__one_waiting - 1))
+    do {
+        if (smem__is_before(wait->ticket, &condition->all))
             return true;
-    return false;
+        if (smem__permits(counts) == 0 || !smem__is_before(wait->ticket, &condition->mark))
+            return false;
+    } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts,
+                                           counts - smem__one_waiting - 1));
+    return true;
 }
 
 /*
  * A waiter that is notified and gives up at the same time was notified: the permit that it
  * left would be nobody's, since those that came later may not have it, and would let one go on with the
- * next notification. The counts before the mark: a notification that comes after the look
+ * next notification. The counts before the marks: a notification that comes after the look
  * changes them. (Should others meanwhile have changed them back, a permit stays after
  * all, as one of the dead's does.)
  */
@@ -83,8 +95,9 @@ int smem_condition_cancel(smem_segment *segment, smem_condition *condition, cons
     uint64_t counts = atomic_load(smem__condition_counts(condition));
     bool notified;
     do {
-        notified = smem__permits(counts) > 0 &&
-                   wait->ticket < atomic_load((smem__word64 *)&condition->mark);
+        if (smem__is_before(wait->ticket, &condition->all))
+            return 1;
+        notified = smem__permits(counts) > 0 && smem__is_before(wait->ticket, &condition->mark);
     } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts,
                                            counts - smem__one_waiting - notified));
     return notified;
@@ -99,7 +112,7 @@ int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_
     const smem__word32 *word = (const smem__word32 *)&condition->word;
     for (;;) {
         bool looked;
-        if (smem__take_permit(condition, wait)) {
+        if (smem__goes_on(condition, wait)) {
             SMEM__POINT("condition.taken", "a notification was taken, the lock was not");
             return 0;
         }
@@ -113,29 +126,34 @@ int smem_condition_sleep(smem_segment *segment, smem_condition *condition, smem_
     }
 }
 
-/* The permits before the wake-up: who is woken must find his. */
+/* Let [count] go on, or all who wait. */
+static void smem__permit(smem_condition *condition, uint64_t counts, uint32_t count)
+{
+    uint64_t next = atomic_load((smem__word64 *)&condition->next), changed;
+    bool all;
+    do {
+        all = count >= smem__waiting(counts) - smem__permits(counts);
+        atomic_store((smem__word64 *)(all ? &condition->all : &condition->mark), next);
+        SMEM__POINT("condition.marked", "those who wait may go on by a count that is yet to change");
+        changed = all ? (counts & ~(smem__generation - 1)) + smem__generation : counts + count;
+    } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts, changed));
+}
+
+/* What lets go on before the wake-up: one that is woken must find it. */
 int smem_condition_notify(smem_segment *segment, smem_condition *condition, uint32_t count)
 {
     int rc = smem__may_change(segment, condition, sizeof *condition);
     if (rc != 0)
         return rc;
-    smem__word64 *mark = (smem__word64 *)&condition->mark;
-    uint64_t counts = atomic_load(smem__condition_counts(condition)), more;
-    if (smem__waiting(counts) == 0)
+    uint64_t counts = atomic_load(smem__condition_counts(condition));
+    if (smem__waiting(counts) == 0 || count == 0)
         return 0;
-    atomic_store(mark, atomic_load((smem__word64 *)&condition->next));
-    SMEM__POINT("condition.marked", "those who wait may take permits; there is none yet");
-    do {
-        uint32_t room = smem__waiting(counts) - smem__permits(counts);
-        more = count < room ? count : room;
-    } while (!atomic_compare_exchange_weak(smem__condition_counts(condition), &counts, counts + more));
+    smem__permit(condition, counts, count);
     SMEM__POINT("condition.permitted", "there are permits, and those who wait sleep");
     smem__word32 *word = (smem__word32 *)&condition->word;
     atomic_fetch_add(word, 1);
     SMEM__POINT("condition.notified", "there are permits, and those who sleep were not woken");
-    /* As many permits as wait: one may have been left, and this is the one whose it is now. */
-    uint32_t woken = more ? more : count;
-    smem__futex_wake(word, woken > INT32_MAX ? INT32_MAX : (int)woken);
+    smem__futex_wake(word, count > INT32_MAX ? INT32_MAX : (int)count);
     return 0;
 }
 

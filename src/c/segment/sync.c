@@ -28,7 +28,7 @@ static const struct {
 } smem__kinds[] = {
     [SMEM_KIND_LOCK] = {"lock-1", sizeof(smem_lock)},
     [SMEM_KIND_RECURSIVE] = {"rlock-1", sizeof(smem_lock)},
-    [SMEM_KIND_CONDITION] = {"condition-1", sizeof(smem_lock) + sizeof(smem_condition)},
+    [SMEM_KIND_CONDITION] = {"condition-2", sizeof(smem_lock) + sizeof(smem_condition)},
     [SMEM_KIND_EVENT] = {"event-1", sizeof(smem_event)},
     [SMEM_KIND_SEMAPHORE] = {"semaphore-1", sizeof(smem_semaphore)},
     [SMEM_KIND_BARRIER] = {"barrier-1", sizeof(smem_barrier)},
