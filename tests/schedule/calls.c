@@ -40,13 +40,11 @@ enum how { LASTS,
            TELLS };
 
 /* What a directory is, it is for all processes. One that alone was told something else would
-   have its files elsewhere. */
+   have its files elsewhere. A lack is no answer. */
 static bool is_of_the_path(const char *call, int error)
 {
-    if (strcmp(call, "access") != 0 && strcmp(call, "stat") != 0)
-        return false;
-    return error == EACCES || error == EROFS || error == ELOOP || error == ENAMETOOLONG || error == ENOENT ||
-           error == ENOTDIR;
+    bool looks = strcmp(call, "access") == 0 || strcmp(call, "stat") == 0;
+    return looks && error != EIO && error != ENOMEM;
 }
 
 /* Not those by which the kernel says that something is not as it was: they would be lies. */

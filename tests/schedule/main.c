@@ -1,9 +1,11 @@
 /*
  * schedule [--seeds FIRST:COUNT] [--scene NAME] [--list FILE] [--seconds N] [--trace] [--repeat]
+ *          [--backend posix|sysv] [--reapers]
  *
  * Runs plans until one fails, makes that shorter, and prints it. --list takes the seeds from
  * a file, a line each: scene, seed, and whatever else. --trace prints what is done as it is
  * done; --repeat runs each seed twice, which must be the same step by step.
+ * --backend and --reapers are for all seeds what chance would decide for each.
  */
 #include "schedule.h"
 
@@ -25,6 +27,9 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static int wanted_backend = SMEM_ANY;
+static bool wants_reapers;
+
 void make_plan(uint64_t seed, int scene_number)
 {
     uint64_t random = seed * UINT64_C(0x2545f4914f6cdd1d) + (uint64_t)scene_number;
@@ -37,6 +42,9 @@ void make_plan(uint64_t seed, int scene_number)
     planned->reapers = random_next(&random) % 10 == 0;
     planned->kills = random_next(&random) % 2;
     planned->fails = random_next(&random) % 8 == 0;
+    if (wanted_backend != SMEM_ANY)
+        planned->backend = wanted_backend;
+    planned->reapers |= wants_reapers;
     scenes[scene_number]->plan(planned, &random);
 }
 
@@ -162,6 +170,10 @@ static void read_arguments(int argc, char **argv, arguments *out)
             out->list = value;
         else if (strcmp(argv[i], "--scene") == 0)
             out->scene = scene_named(value);
+        else if (strcmp(argv[i], "--backend") == 0)
+            wanted_backend = strcmp(value, "sysv") == 0 ? SMEM_SYSV : SMEM_POSIX;
+        if (strcmp(argv[i], "--reapers") == 0)
+            wants_reapers = true;
         if (strcmp(argv[i], "--trace") == 0)
             shown->tracing = true;
         else if (strcmp(argv[i], "--repeat") == 0)

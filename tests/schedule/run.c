@@ -305,6 +305,14 @@ static unsigned tidy_until_nothing_is_left(void)
     return left;
 }
 
+/* Nobody can go on, and no time would help: of a family that has ended no reaper is left. */
+static void look_for_sleepers(void)
+{
+    for (int i = 0; i < ACTORS && !shown->over; i++)
+        WHEN(schedule_lives(&shown->actors[i]), "actor %d%s sleeps for ever", i,
+             shown->actors[i].reaper ? ", a reaper," : "");
+}
+
 /* ---- one run --------------------------------------------------------------------------------- */
 
 static void reset(bool replay)
@@ -365,6 +373,7 @@ bool run_plan(bool replay)
         if (!shown->over)
             serve();
     }
+    look_for_sleepers();
     kill_all();
     unsigned left = shown->over ? 0 : tidy_until_nothing_is_left();
     count_left(true, left > 0);
