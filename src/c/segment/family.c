@@ -79,24 +79,27 @@ static int smem__family_join_file(const smem__place *place, const char *path, in
     return rc ? rc : smem__family_enter(place, file, &record, out);
 }
 
+/* A file that was made and is gone before it could be joined may have members by then. So
+   the next one is made anew like any whose file was removed: of another edition. */
 static int smem__family_join(const smem__place *place, const char *name, int parent,
                              smem__family *out)
 {
     enum { TURNS = 10000 };
     char path[SMEM__PATH_MAX];
-    uint32_t tag;
+    uint32_t tag, edition;
     int rc = smem__place_path(place, place->uid, 'f', name, path);
     if (rc != 0 || strlen(name) > SMEM_NAME_MAX || strchr(name, '/') || !*name)
         return rc ? rc : SMEM_E_NAME;
     snprintf(out->name, sizeof out->name, "%s", name);
     rc = smem__new_tag(&tag);
+    edition = tag;
     if (rc != 0)
         return rc;
     for (unsigned turn = 0; turn < TURNS; turn++) {
         smem__file file;
         smem__file made = {.fd = -1};
         rc = smem__file_open(path, place->uid, true, &file);
-        if (rc == -ENOENT && (rc = smem__family_make(place, path, tag, tag, &made)) == -ENOENT)
+        if (rc == -ENOENT && (rc = smem__family_make(place, path, tag, edition, &made)) == -ENOENT)
             return SMEM_E_PLACE; /* no directory, or no way to name a file in it */
         if (made.fd >= 0)
             /* Mapped from a file opened by name: /proc/PID/maps goes on showing
@@ -106,9 +109,11 @@ static int smem__family_join(const smem__place *place, const char *name, int par
             rc = smem__family_join_file(place, path, parent, &file, out);
             smem__file_close(&file);
         }
+        bool again = rc == -EAGAIN || rc == -EEXIST || rc == -ENOENT;
+        int drawn = again && made.fd >= 0 ? smem__new_tag(&edition) : 0;
         smem__file_close(&made);
-        if (rc != -EAGAIN && rc != -EEXIST && rc != -ENOENT)
-            return rc;
+        if (!again || drawn != 0)
+            return again ? drawn : rc;
         smem__backoff(turn);
     }
     return SMEM_E_BUSY;
