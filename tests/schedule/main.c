@@ -95,7 +95,7 @@ static int report(void)
     fprintf(stderr, "FAILED: %s\n", shown->failure);
     print_plan();
     print_last_steps(30);
-    if (shown->stuck || interrupted)
+    if (shown->stuck)
         return 1; /* each try would take as long */
     unsigned runs = shrink_plan();
     shown->tracing = true;
@@ -222,16 +222,16 @@ static bool run_seed(uint64_t seed, int scene_number, bool repeat)
 {
     char failure[sizeof shown->failure];
     make_plan(seed, scene_number);
-    if (run_plan(false) && (!repeat || repeats()))
+    if ((run_plan(false) && (!repeat || repeats())) || interrupted)
         return true;
     strcpy(failure, shown->failure);
-    for (int turn = 0; turn < 3 && !shown->stuck && !interrupted; turn++) {
+    for (int turn = 0; turn < 3 && !shown->stuck; turn++) {
         make_plan(seed, scene_number);
         if (!run_plan(false))
             return false;
     }
     fprintf(stderr, "seed %llu, once in four runs: %s\n", (unsigned long long)seed, failure);
-    return !shown->stuck && !interrupted;
+    return !shown->stuck;
 }
 
 /* On one processor: to hand the baton on is cheapest there. */
@@ -256,25 +256,10 @@ static void *shared_memory(size_t size)
     return at;
 }
 
-static void interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
-
-/* A system call of the controller's that a signal interrupts is to return. */
-static void listen_to_interrupts(void)
-{
-    struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-}
-
 static int run_one(const arguments *a, tally *t, uint64_t seed, int scene_number)
 {
     int rc = 0;
-    if (!run_seed(seed, scene_number, a->repeat))
+    if (!run_seed(seed, scene_number, a->repeat) && !interrupted)
         rc = report();
     else if (shown->tracing)
         print_last_steps(TRACE);
@@ -319,7 +304,7 @@ int main(int argc, char **argv)
     planned = shared_memory(sizeof *planned);
     read_arguments(argc, argv, &a);
     settle();
-    listen_to_interrupts();
+    schedule_interrupts(schedule_interrupted);
     snprintf(schedule_directory, sizeof schedule_directory, "/dev/shm/schedule.XXXXXX");
     if (!mkdtemp(schedule_directory))
         return 2;

@@ -47,6 +47,21 @@ static void say_where(int signal)
     shown->stack_depth = backtrace(shown->stack, 48);
 }
 
+void schedule_interrupted(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+/* A system call that one of them interrupts is to return. */
+void schedule_interrupts(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
 static void crashed(int signal)
 {
     schedule_fail("signal %d", signal);
@@ -55,8 +70,7 @@ static void crashed(int signal)
 static void become(int number)
 {
     me = &shown->actors[number];
-    for (const int *s = (int[]){SIGINT, SIGTERM, SIGHUP, 0}; *s; s++)
-        signal(*s, SIG_IGN); /* ^C is the controller's, who takes its actors with it */
+    schedule_interrupts(SIG_IGN); /* ^C is the controller's, which takes its actors with it */
     signal(SIGUSR2, say_where);
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);

@@ -247,6 +247,9 @@ void entries_released(actor *one, bool names_only);
 
 /* ---- run.c, shrink.c ---------------------------------------------------------------- */
 
+/* What ends a run from outside: ^C and the like. */
+void schedule_interrupts(void (*handler)(int));
+void schedule_interrupted(int signal);
 /* Run what is planned. True: nothing was wrong. */
 bool run_plan(bool replay);
 void make_plan(uint64_t seed, int scene);
