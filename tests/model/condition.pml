@@ -202,7 +202,7 @@ proctype notifier() {
 #ifndef FAULT_WAKE_FIRST
             word++;
             if
-            :: to_all || count > 1 -> atomic { wake_all() }
+            :: count > 1 -> atomic { wake_all() }
             :: else -> atomic { wake() }
             fi
 #endif
