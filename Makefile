@@ -97,13 +97,14 @@ $(SCHEDULE_BUILD)/build.ninja: $(VENV)/.tools
 
 IN_NAMESPACES = unshare $(if $(filter 0,$(shell id -u)),,--user --map-root-user) --mount --ipc --pid --fork --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && "$$@"' in-namespaces
 
-schedules: $(SCHEDULE_BUILD)/build.ninja  ## real processes, one step at a time (SEEDS=FIRST:COUNT FLAGS="--scene NAME | --trace | --seconds N | --repeat")
+schedule-program: $(SCHEDULE_BUILD)/build.ninja
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C $(SCHEDULE_BUILD) schedule
+
+schedules: schedule-program  ## real processes, one step at a time (SEEDS=FIRST:COUNT FLAGS="--scene NAME | --trace | --seconds N | --repeat")
 	$(IN_NAMESPACES) $(SCHEDULE) --seeds $(or $(SEEDS),1:3000) $(FLAGS)
 
 # Seeds that nobody had: a run that fails says which one it was, and SEEDS repeats it.
-test-schedules: $(SCHEDULE_BUILD)/build.ninja  ## all schedules that ever found a fault, and new ones (SECONDS=25 a scene)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C $(SCHEDULE_BUILD) schedule
+test-schedules: schedule-program  ## all schedules that ever found a fault, and new ones (SECONDS=25 a scene)
 	$(IN_NAMESPACES) tests/schedule/interrupt $(SCHEDULE)
 	$(IN_NAMESPACES) $(SCHEDULE) --list tests/schedule/found.txt
 	for scene in lifetime locks queue; do \
@@ -216,4 +217,4 @@ docs: build $(VENV)/.docs  ## build the documentation into build/docs, warnings 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)
 
-.PHONY: help build schedules test-schedules model-and-schedules storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor
+.PHONY: help build schedule-program schedules test-schedules model-and-schedules storm test-storm test-c test-32 test-death asan asan-short tsan memcheck test-clang test-python test test-all lint lint-fast wheel demo pictures model bench bench-quick bench-asv docs clean model-long asan-python test-poor
