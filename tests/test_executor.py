@@ -612,6 +612,23 @@ def test_what_cannot_be_loaded_is_the_error_of_its_future(ours: Make, kind: str)
         assert pool.submit(write_into, np.ones(N)).result() == 7 * N
 
 
+def test_its_manager_is_ours_before_it_starts(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may answer the first future before whoever started it goes on."""
+    start = process._ExecutorManagerThread.start
+
+    def start_and_let_it_answer(thread: Any) -> None:
+        start(thread)
+        until = time.monotonic() + 60
+        while thread.pending_work_items and time.monotonic() < until:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(process._ExecutorManagerThread, "start", start_and_let_it_answer)
+    with ours() as pool:
+        future = pool.submit(write_into, [BreaksWhenLoaded(), np.ones(N)])
+        assert type(future.exception()) is sharedmem.LoadError
+        assert nothing_in_flight()
+
+
 def ledger_of(pool: Any) -> str:
     return str(np.dtype([(f"result of executor {pool._desk.token}", "u1")]))
 

@@ -758,12 +758,16 @@ class ProcessPoolExecutor(process.ProcessPoolExecutor):
         ours._result_queue._reader.__class__ = _AnswerReader
         os.set_blocking(ours._result_queue._reader.fileno(), False)
 
-    def _start_executor_manager_thread(self) -> None:
-        ours: Any = self
-        was = ours._executor_manager_thread
-        super()._start_executor_manager_thread()
-        if was is None:
-            ours._executor_manager_thread.__class__ = _Manager
+    @property
+    def _executor_manager_thread(self) -> Any:
+        return self.__dict__["_executor_manager_thread"]
+
+    @_executor_manager_thread.setter
+    def _executor_manager_thread(self, thread: Any) -> None:
+        # It is ours before it starts: it may answer a future before its starter goes on.
+        if thread is not None:
+            thread.__class__ = _Manager
+        self.__dict__["_executor_manager_thread"] = thread
 
     def _spawn_process(self) -> None:
         # A fork has its libraries already, and a fork server would keep them for later pools.
