@@ -7,6 +7,7 @@ as on a busy machine, where there is time between a wake-up and the first step a
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -26,7 +28,7 @@ import sharedmem
 from sharedmem import executor
 from sharedmem._core.segment import CoreLock, segment_of
 from sharedmem.names import array_of
-from sharedmem.workers import undisturbed
+from sharedmem.workers import _postponed, starting, undisturbed
 
 
 class Interrupted(Exception):
@@ -431,6 +433,49 @@ def test_all_handlers_are_as_before_when_one_has_raised() -> None:
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+POSTPONING: dict[str, Callable[[], Any]] = {
+    "one": lambda: _postponed(signal.SIGUSR1),
+    "all": undisturbed,
+    "starting": lambda: starting("spawn"),
+}
+
+
+@pytest.mark.parametrize("kind", POSTPONING)
+def test_what_came_before_it_leaves_no_mask(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs the handler of such a signal when the mask is there already."""
+    mask = signal.pthread_sigmask
+
+    def mask_with_a_signal(how: int, numbers: Any) -> Any:
+        if how != signal.SIG_BLOCK or not numbers:
+            return mask(how, numbers)
+        # comes while the arguments are read: there is no Python code before the call
+        return mask(how, chain(numbers, filter(_thread.interrupt_main, [signal.SIGUSR1])))
+
+    monkeypatch.setattr(signal, "pthread_sigmask", mask_with_a_signal)
+    with pytest.raises(Interrupted), POSTPONING[kind]():
+        raise AssertionError("it was not interrupted")
+    assert mask(signal.SIG_BLOCK, ()) == set()
+
+
+@pytest.mark.parametrize("kind", POSTPONING)
+def test_what_another_thread_takes_afterwards_leaves_no_mask(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler runs as soon as it is back."""
+    came: set[int] = set()
+    put, raises = signal.signal, [signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGINT)]
+
+    def put_with_a_signal(number: int, handler: Any) -> Any:
+        put(number, handler)
+        if handler in raises and number not in came:
+            came.add(number)
+            _thread.interrupt_main(number)
+
+    monkeypatch.setattr(signal, "signal", put_with_a_signal)
+    with pytest.raises((Interrupted, KeyboardInterrupt)), POSTPONING[kind]():
+        pass
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert raises == [signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGINT)]
 
 
 def test_an_executor_that_has_begun_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

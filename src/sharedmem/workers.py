@@ -156,23 +156,27 @@ def _postponed(number: int) -> Iterator[None]:
     A mask alone is this thread's: another one would take the signal, and its handler run
     here all the same. A child that is started within has the mask, until it unblocks it.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     noted: list[int] = []
-    before = signal.getsignal(number)
-    here = threading.current_thread() is threading.main_thread()
-    swaps = here and before is not None and before is not signal.SIG_IGN and number not in _handlers
+    swaps = False
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})  # after that it may raise what came before
+        before = signal.getsignal(number)
+        here = threading.current_thread() is threading.main_thread()
+        swaps = here and before is not None and before is not signal.SIG_IGN and number not in _handlers
         if swaps:
             _handlers[number] = before
             signal.signal(number, lambda number, frame: noted.append(number))
         yield
     finally:
-        if swaps:
-            del _handlers[number]  # first: once its own handler is back the signal may end this
-            signal.signal(number, before)
+        # The mask goes first: nothing raises yet. The handler would as soon as it is back, when
+        # another thread has taken the signal, and the mask would stay.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if noted:
-            signal.raise_signal(number)
+        if swaps:
+            del _handlers[number]
+            signal.signal(number, before)
+            if noted:
+                signal.raise_signal(number)
 
 
 @contextmanager
@@ -188,8 +192,9 @@ def undisturbed() -> Iterator[None]:
     numbers = [number for number in _SIGNALS if callable(_signal.getsignal(number))]
     noted: set[int] = set()
     swapped: list[int] = []
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # after that it may raise what came before
         for number in numbers:
             if number not in _handlers:
                 _handlers[number] = _signal.getsignal(number)
@@ -198,8 +203,8 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
             _give_back(swapped)
             for each in noted:
                 signal.raise_signal(each)
