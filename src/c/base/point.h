@@ -1,7 +1,7 @@
 /*
  * Points of the protocol at which a process can be told to die.
  *
- *   SMEM__POINT("create.mapped", "complete and mapped, without a name");
+ *   SMEM__POINT("create.complete", "complete and mapped; posix: without a name");
  *
  * The first text names the point, the second says what is so for everybody else
  * if the process ends there. They stand between any two system calls that change

@@ -198,9 +198,17 @@ static int smem__sysv_publish(const smem__place *place, const char *name, bool r
 
 static int smem__sysv_read(const smem__object *object, void *buf, size_t size, uint64_t offset)
 {
+    uint64_t first;
     if (offset > object->size || size > object->size - offset)
         return SMEM_E_FORMAT;
-    memcpy(buf, (const char *)object->probe + offset, size);
+    if (offset > 0 || size < sizeof first) {
+        memcpy(buf, (const char *)object->probe + offset, size);
+        return 0;
+    }
+    /* Another user's may be just being made. Its magic is written last and read first. */
+    first = atomic_load_explicit((const _Atomic uint64_t *)object->probe, memory_order_acquire);
+    memcpy(buf, object->probe, size);
+    memcpy(buf, &first, sizeof first);
     return 0;
 }
 

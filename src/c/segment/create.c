@@ -3,8 +3,9 @@
  *
  * Nothing can be found before it is complete. A posix segment has no name
  * until its header is written and its lock held; a sysv segment can be found
- * from shmget() on, but its magic is written last, its maker holds the gate of
- * the name, and its key stands in the journal before it exists.
+ * from shmget() on, but its magic is written last, after its contents, since other
+ * users pass no gate; its maker holds the gate of the name, and its key stands in the
+ * journal before it exists.
  */
 #include "segment/cache.h"
 #include "segment/header.h"
@@ -161,15 +162,26 @@ static int smem__birth_object(smem__birth *birth)
     return SMEM_E_LIMIT; /* all keys of this name are taken by strangers */
 }
 
-static int smem__birth_write(smem__birth *birth)
+/* Header and contents, and the mapping through which they may come. */
+static int smem__birth_write(smem__birth *birth, smem_segment **out)
 {
-    const smem__found *found = &birth->found;
-    size_t magic = sizeof(((smem__layout *)0)->magic);
-    int rc = found->backend->poke(&found->object, birth->header + magic,
-                                  birth->header_size - magic, magic);
-    SMEM__POINT("create.lacks-magic", "the header is written but for its magic");
-    atomic_thread_fence(memory_order_seq_cst); /* magic last */
-    return rc ? rc : found->backend->poke(&found->object, birth->header, magic, 0);
+    smem__found *found = &birth->found;
+    uint64_t magic;
+    memcpy(&magic, birth->header, sizeof magic);
+    int rc = found->backend->poke(&found->object, birth->header + sizeof magic,
+                                  birth->header_size - sizeof magic, sizeof magic);
+    if (rc == 0)
+        rc = smem__fill_object(found, birth->spec);
+    if (rc == 0)
+        rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
+    if (rc != 0)
+        return rc;
+    if (found->object.resident && birth->spec->contents_size)
+        smem__fill_mapped(birth->ctx, smem_data(*out), found->header.nbytes, birth->spec);
+    SMEM__POINT("create.lacks-magic", "header and contents are written but for the magic");
+    _Atomic uint64_t *first = (*out)->mapping.base;
+    atomic_store_explicit(first, magic, memory_order_release);
+    return 0;
 }
 
 static int smem__birth_publish(smem__birth *birth)
@@ -211,19 +223,12 @@ static int smem__birth_on(smem__birth *birth, const smem__backend *backend, smem
         return rc;
     memcpy(&found->header, birth->header, sizeof found->header);
     found->dtype = birth->header + sizeof found->header;
-    rc = smem__birth_write(birth);
-    SMEM__POINT("create.complete", "the header is complete; posix: without a name");
-    if (rc == 0)
-        rc = smem__fill_object(found, birth->spec);
-    if (rc == 0)
-        rc = smem__map_new(birth->ctx, found, SMEM_READ_WRITE, out);
-    if (rc == 0 && found->object.resident && birth->spec->contents_size)
-        smem__fill_mapped(birth->ctx, smem_data(*out), found->header.nbytes, birth->spec);
+    rc = smem__birth_write(birth, out);
     if (rc != 0) {
         smem__birth_undo(birth);
         return rc;
     }
-    SMEM__POINT("create.mapped", "complete and mapped; posix: without a name");
+    SMEM__POINT("create.complete", "complete and mapped; posix: without a name");
     rc = smem__birth_publish(birth);
     if (rc != 0) {
         smem__unmap_new(*out);
