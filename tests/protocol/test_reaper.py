@@ -209,6 +209,25 @@ def test_nothing_is_left_after_an_orderly_end(member, reaper, backend, family):
     assert kernel.held() == before
 
 
+@pytest.mark.parametrize("use", ["creates", "sends"])
+def test_a_member_again_is_guarded_again(member, reaper, backend, family, use):
+    """Its family ended when it left, and the reaper with it; what it uses then has one from the start."""
+    before = kernel.held()
+    program = member(family)
+    create(program, backend)
+    guard = reaper(family)
+    do(program, "from sharedmem.participant import context; context.leave()")
+    guard.await_end()
+    if use == "creates":
+        create(program, backend, "other")
+    else:
+        do(program, "sent = bytes(ForkingPickler.dumps(array))")
+    guard = reaper(family)
+    kill(program)
+    guard.await_end()
+    assert kernel.held() == before
+
+
 # ---- without a reaper ---------------------------------------------------------
 
 WITHOUT = """

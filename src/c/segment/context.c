@@ -187,6 +187,7 @@ void smem_leave(smem_context *ctx)
     pthread_rwlock_wrlock(&ctx->fork_lock);
     if (ctx->family.pin && !ctx->stays) {
         smem__cache_trim(ctx, 0);
+        ctx->next_reaper_us = 0; /* the reaper may end with the family: who joins again looks */
         ctx->stays = !smem__holder_retire(ctx);
         bool last = !ctx->stays && smem__family_leave(&ctx->place, &ctx->family, &file);
         if (last)

@@ -401,6 +401,8 @@ int smem_ticket_issue(smem_segment *segment, uint64_t *ticket)
         return SMEM_E_UNLINKED; /* a visitor cannot write into the header */
     smem__participate(ctx);
     smem_publish(segment);
+    if (atomic_load_explicit(&ctx->next_reaper_us, memory_order_relaxed) == 0)
+        smem__reaper_ensure(ctx); /* mapped before the process left, and nobody looked since */
     int rc = smem__begin(ctx);
     if (rc != 0)
         return rc;
