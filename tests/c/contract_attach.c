@@ -1,10 +1,14 @@
 /* Contract: creating, attaching in each mode, dropping. */
 #include "contract.h"
 
+#include "os/syscalls.h"
+
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/shm.h>
 #include <unistd.h>
 
 /* ---- creating and attaching ------------------------------------------------ */
@@ -386,5 +390,40 @@ TEST(threads_create_at_once)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
     CHECK_OK(smem_reclaim(ctx, NULL));
     check_no_name(ctx, check_name("threads"));
+    smem_close(ctx);
+}
+
+/* ---- what cannot be undone --------------------------------------------------- */
+
+static void *no_shmat(int id, const void *at, int flags)
+{
+    (void)id, (void)at, (void)flags;
+    errno = EACCES;
+    return (void *)-1;
+}
+
+static int no_removal(int id, int command, struct shmid_ds *st)
+{
+    if (command != IPC_RMID)
+        return shmctl(id, command, st);
+    errno = EPERM;
+    return -1;
+}
+
+/* A segment that could be neither attached nor removed stays journalled: a sweep frees it. */
+TEST(sysv_segment_that_is_not_undone_is_swept)
+{
+    smem_reclaimed freed;
+    smem_segment *made;
+    smem_context *ctx = check_open(NULL);
+    if (backend == SMEM_SYSV) {
+        smem__syscalls before = smem__sys;
+        smem__sys.shmat = no_shmat;
+        smem__sys.shmctl = no_removal;
+        CHECK_CODE(try_create(ctx, check_name("a"), 0, &made), -EACCES);
+        smem__sys = before;
+        CHECK_OK(smem_reclaim(ctx, &freed));
+        CHECK_EQ(freed.segments, 1);
+    }
     smem_close(ctx);
 }

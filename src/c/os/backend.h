@@ -272,6 +272,7 @@ typedef struct smem__object {
     bool writable;
     bool mapped;     /* when it was looked at, somebody else mapped it */
     bool resident;   /* all its pages are there, though it is new */
+    bool stays;      /* sysv: it could be neither attached nor removed */
     bool apart;      /* to be mapped so that it is soon loosened */
 } smem__object;
 

@@ -178,7 +178,7 @@ static int smem__sysv_create(const smem__place *place, const char *name, unsigne
                           .kernel_id = id};
     int rc = smem__sysv_attach_aligned(place, out, 0);
     if (rc != 0) {
-        smem__sys.shmctl(id, IPC_RMID, NULL);
+        out->stays = smem__sys.shmctl(id, IPC_RMID, NULL) != 0;
         SMEM__POINT("sysv.unmade", "it could not be attached and is gone; journalled still");
     } else if (reserve && smem__huge_is_worth(place, size))
         out->resident = smem__huge_populate(out->probe, (size_t)size) == 0; /* else its pages come when they are touched */

@@ -154,7 +154,7 @@ static int smem__birth_object(smem__birth *birth)
         rc = found->backend->create(&birth->ctx->place, birth->name, found->candidate,
                                     header->size, mode, !(spec->flags & SMEM_NO_RESERVE),
                                     &found->object);
-        if (rc != 0 && found->backend->needs_gate)
+        if (rc != 0 && found->backend->needs_gate && !found->object.stays)
             smem__journal_remove(&birth->gate, slot, header->nonce);
         if (rc != -EEXIST)
             return rc;
