@@ -1,12 +1,15 @@
-/* What others find of a segment at each step of its maker. */
+/* What others find, or take away, at a step of its maker. */
 #include "death.h"
 
 #include "base/point.h"
 
 #include "segment/context.h"
 #include "segment/lookup.h"
+#include "segment/record.h"
 
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 static struct {
     smem_context *ctx;
@@ -58,4 +61,40 @@ TEST(a_sysv_segment_that_another_user_finds_is_whole)
         smem_detach(made);
         smem_close(finder.ctx);
     }
+}
+
+/* ---- a family's file ------------------------------------------------------------ */
+
+static struct {
+    smem__place place;
+    uint32_t edition;
+} removed;
+
+/* Somebody could have joined it by then. */
+static void remove_once(const smem__point *point)
+{
+    char path[SMEM__PATH_MAX];
+    smem__file file;
+    smem__record record;
+    if (strcmp(*point, "file.published") != 0 || removed.edition)
+        return;
+    CHECK_OK(smem__place_path(&removed.place, removed.place.uid, 'f', "finders", path));
+    CHECK_OK(smem__file_open(path, removed.place.uid, true, &file));
+    CHECK_OK(smem__record_read(&file, &record));
+    smem__file_close(&file);
+    removed.edition = record.edition;
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* It is removed before its maker has joined it, and made again: locks of those that joined it
+   are not free in the second one. */
+TEST(a_family_file_that_is_made_twice_is_of_two_editions)
+{
+    CHECK_OK(smem__place_find(&removed.place, check_directory()));
+    smem__at_point = remove_once;
+    smem_context *ctx = open_in("finders", 0, NULL);
+    smem__at_point = NULL;
+    CHECK(removed.edition != 0);
+    CHECK(ctx->family.edition != 0 && ctx->family.edition != removed.edition);
+    smem_close(ctx);
 }
