@@ -104,12 +104,15 @@ schedules: schedule-program  ## real processes, one step at a time (SEEDS=FIRST:
 	$(IN_NAMESPACES) $(SCHEDULE) --seeds $(or $(SEEDS),1:3000) $(FLAGS)
 
 # Seeds that nobody had: a run that fails says which one it was, and SEEDS repeats it.
-test-schedules: schedule-program  ## all schedules that ever found a fault, and new ones (SECONDS=25 a scene)
+test-schedules: schedule-program  ## all schedules that ever found a fault, and new ones (SECONDS=26 a scene)
 	$(IN_NAMESPACES) tests/schedule/interrupt $(SCHEDULE)
 	$(IN_NAMESPACES) $(SCHEDULE) --list tests/schedule/found.txt
-	for scene in lifetime locks queue; do \
-	  $(IN_NAMESPACES) $(SCHEDULE) --scene $$scene --seeds $$(date +%s)000:1000000 --seconds $(or $(SECONDS),25) || exit 1; \
+	for scene in lifetime flight names locks conditions queue tickets; do \
+	  $(IN_NAMESPACES) $(SCHEDULE) --scene $$scene --seeds $$(date +%s)000:1000000 --seconds $(or $(SECONDS),26) || exit 1; \
 	done
+
+schedule-faults: $(VENV)/.tools  ## does the scheduler find each of a dozen faults? (FLAGS="--schedules N | NAME")
+	$(IN_NAMESPACES) $(BIN)/python tests/schedule/faults.py $(FLAGS)
 
 $(ASAN_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false

@@ -1,11 +1,14 @@
 /*
  * schedule [--seeds FIRST:COUNT] [--scene NAME] [--list FILE] [--seconds N] [--trace] [--repeat]
- *          [--backend posix|sysv] [--reapers]
+ *          [--backend posix|sysv] [--reapers] [--users] [--failing]
+ *          [--count]
  *
- * Runs plans until one fails, makes that shorter, and prints it. --list takes the seeds from
+ * Runs plans until one fails, makes that shorter, and prints it; with --count it runs all and
+ * says how many fail, and which is the first. --list takes the seeds from
  * a file, a line each: scene, seed, and whatever else. --trace prints what is done as it is
  * done; --repeat runs each seed twice, which must be the same step by step.
- * --backend and --reapers are for all seeds what chance would decide for each.
+ * --backend, --reapers, --users (two of them) and --failing (calls) are for all seeds what
+ * chance would decide for each.
  */
 #include "schedule.h"
 
@@ -17,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,11 +32,13 @@ static double seconds_now(void)
 }
 
 static int wanted_backend = SMEM_ANY;
-static bool wants_reapers;
+static bool wants_reapers, wants_users, wants_failing, has_users;
 
 void make_plan(uint64_t seed, int scene_number)
 {
-    uint64_t random = seed * UINT64_C(0x2545f4914f6cdd1d) + (uint64_t)scene_number;
+    uint64_t random = seed * UINT64_C(0x2545f4914f6cdd1d);
+    for (const char *c = scenes[scene_number]->name; *c; c++) /* one scene more changes no other one's */
+        random = (random ^ (uint64_t)*c) * UINT64_C(1099511628211);
     memset(planned, 0, sizeof *planned);
     planned->seed = seed;
     planned->scene = scene_number;
@@ -45,6 +51,9 @@ void make_plan(uint64_t seed, int scene_number)
     if (wanted_backend != SMEM_ANY)
         planned->backend = wanted_backend;
     planned->reapers |= wants_reapers;
+    planned->fails |= wants_failing;
+    planned->families = wants_users ? 2 : planned->families;
+    planned->users = (random_next(&random) % 2 == 0 || wants_users) && has_users ? planned->families : 1;
     scenes[scene_number]->plan(planned, &random);
 }
 
@@ -60,10 +69,10 @@ void print_plan(void)
 {
     const scene *s = scene_of(planned);
     unsigned events = 0;
-    fprintf(stderr, "seed %llu, scene %s, %s, %d actors in %d families%s%s%s\n",
+    fprintf(stderr, "seed %llu, scene %s, %s, %d actors in %d families%s%s%s%s\n",
             (unsigned long long)planned->seed, s->name,
             planned->backend == SMEM_POSIX ? "posix" : "sysv", planned->actors, planned->families,
-            planned->reapers ? ", reapers" : "", planned->kills ? ", kills" : "",
+            planned->users > 1 ? " of two users" : "", planned->reapers ? ", reapers" : "", planned->kills ? ", kills" : "",
             planned->fails ? ", failing calls" : "");
     for (int a = 0; a < ACTORS; a++) {
         int any = 0;
@@ -144,7 +153,7 @@ typedef struct arguments {
     uint64_t first, count;
     int scene;
     double seconds;
-    bool repeat;
+    bool repeat, count_failures;
     const char *list;
 } arguments;
 
@@ -159,7 +168,7 @@ static int scene_named(const char *name)
 
 static void read_arguments(int argc, char **argv, arguments *out)
 {
-    *out = (arguments){1, 1000, -1, 0, false, NULL};
+    *out = (arguments){1, 1000, -1, 0, false, false, NULL};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--seeds") == 0)
@@ -172,8 +181,14 @@ static void read_arguments(int argc, char **argv, arguments *out)
             out->scene = scene_named(value);
         else if (strcmp(argv[i], "--backend") == 0)
             wanted_backend = strcmp(value, "sysv") == 0 ? SMEM_SYSV : SMEM_POSIX;
+        if (strcmp(argv[i], "--count") == 0)
+            out->count_failures = true;
         if (strcmp(argv[i], "--reapers") == 0)
             wants_reapers = true;
+        if (strcmp(argv[i], "--failing") == 0)
+            wants_failing = true;
+        if (strcmp(argv[i], "--users") == 0)
+            wants_users = true;
         if (strcmp(argv[i], "--trace") == 0)
             shown->tracing = true;
         else if (strcmp(argv[i], "--repeat") == 0)
@@ -186,7 +201,7 @@ static void read_arguments(int argc, char **argv, arguments *out)
 enum { SEEN = 1 << 21 };
 
 typedef struct tally {
-    uint64_t runs, steps, traces, reapers;
+    uint64_t runs, steps, traces, reapers, failures, first_failure;
     double begin;
     uint64_t *seen; /* hashes of traces; 0: none */
 } tally;
@@ -259,9 +274,11 @@ static void *shared_memory(size_t size)
 static int run_one(const arguments *a, tally *t, uint64_t seed, int scene_number)
 {
     int rc = 0;
-    if (!run_seed(seed, scene_number, a->repeat) && !interrupted)
-        rc = report();
-    else if (shown->tracing)
+    if (!run_seed(seed, scene_number, a->repeat) && !interrupted) {
+        t->first_failure = t->failures++ ? t->first_failure : seed;
+        rc = a->count_failures && !shown->stuck ? 0 : report();
+    }
+    if (rc == 0 && shown->tracing)
         print_last_steps(TRACE);
     count_run(t);
     return interrupted ? 128 + SIGINT : rc;
@@ -306,10 +323,16 @@ int main(int argc, char **argv)
     settle();
     schedule_interrupts(schedule_interrupted);
     snprintf(schedule_directory, sizeof schedule_directory, "/dev/shm/schedule.XXXXXX");
-    if (!mkdtemp(schedule_directory))
+    if (!mkdtemp(schedule_directory) || chmod(schedule_directory, 01777) != 0)
         return 2;
+    has_users = users_are_possible();
     tally t = {.begin = seconds_now(), .seen = calloc(SEEN, sizeof *t.seen)};
     int rc = a.list ? run_list(&a, &t) : run_range(&a, &t);
+    if (t.failures && a.count_failures) {
+        printf("%llu of %llu schedules fail, the first is %llu\n", (unsigned long long)t.failures,
+               (unsigned long long)t.runs, (unsigned long long)t.first_failure);
+        rc = rc ? rc : 1;
+    }
     totals(&t, a.scene);
     free(t.seen);
     rmdir(schedule_directory);

@@ -4,7 +4,6 @@
 #include "base/point.h"
 #include "os/syscalls.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <poll.h>
@@ -14,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +25,8 @@ enum { PATIENCE = 20 }; /* seconds in which a step has to come to its end */
 char schedule_directory[64];
 volatile sig_atomic_t interrupted;
 
-const scene *const scenes[] = {&scene_lifetime, &scene_locks, &scene_queue, NULL};
+const scene *const scenes[] = {&scene_lifetime, &scene_flight, &scene_names, &scene_locks,
+                               &scene_conditions, &scene_queue, &scene_tickets, NULL};
 
 const scene *scene_of(const plan *p)
 {
@@ -99,23 +98,34 @@ static void child_begins(void)
         become(forks_as);
 }
 
+/* Of the reaper that is to be started: "f0" is family 0. */
+static int family_told(void)
+{
+    return shown->reaper_arguments[1][1] - '0';
+}
+
 static void start(int number, bool reaper)
 {
     actor *one = &shown->actors[number];
     one->state = READY;
     one->deadline = INT64_MAX;
     one->reaper = reaper;
+    if (reaper)
+        one->family = family_told();
     one->op = -1;
     one->random = planned->seed * 31 + (uint64_t)number;
     one->priority = (int)(random_next(&shown->random) % 1000);
+    char told[2][sizeof shown->reaper_arguments[0]]; /* by the time that it begins another may be started */
+    memcpy(told, shown->reaper_arguments, sizeof told);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
         become(number);
+        users_become(users_mine());
         schedule_table();
         smem__at_point = at_point;
         if (reaper) {
-            char *arguments[] = {"reaper", shown->reaper_arguments[0], shown->reaper_arguments[1], NULL};
+            char *arguments[] = {"reaper", told[0], told[1], NULL};
             reaper_main(3, arguments);
             schedule_ask(ENDS, number);
         } else
@@ -145,7 +155,7 @@ static void gone(actor *one)
     one->state = GONE;
     shown->died++;
     shown->died_in_call += one->in_call;
-    entries_released(one, false);
+    truth_release_all(one, false);
     shown->family_ends[one->family] += one->leaving; /* it was no member any more, for entries_released */
     one->leaving = false;
     schedule_changed();
@@ -168,6 +178,8 @@ static void start_reaper(void)
         slot--;
     if (slot >= planned->actors)
         start(slot, true);
+    else
+        shown->unguarded[family_told()] = true;
 }
 
 static void serve(void)
@@ -178,6 +190,7 @@ static void serve(void)
     if (request == TO_KILL) {
         kill(one->pid, SIGKILL);
         shown->kills++;
+        one->killed = true;
         if (shown->tracing)
             fprintf(stderr, "    %8llu  actor %d is killed\n", (unsigned long long)shown->steps,
                     shown->request_actor);
@@ -249,84 +262,6 @@ static void wait_for_baton(actor *controller)
     }
 }
 
-/* ---- what is left --------------------------------------------------------------------------- */
-
-static unsigned count_left(bool remove, bool say)
-{
-    unsigned left = 0;
-    char path[512];
-    DIR *directory = opendir(schedule_directory);
-    for (struct dirent *d; (d = readdir(directory));)
-        if (d->d_name[0] != '.') {
-            left++;
-            if (say)
-                fprintf(stderr, "left: %s\n", d->d_name);
-            snprintf(path, sizeof path, "%s/%s", schedule_directory, d->d_name);
-            if (remove)
-                unlink(path);
-        }
-    closedir(directory);
-    struct shmid_ds st;
-    int most = shmctl(0, SHM_INFO, &st);
-    for (int i = 0; i <= most; i++) {
-        int id = shmctl(i, SHM_STAT, &st);
-        left += id >= 0;
-        if (id >= 0 && remove)
-            shmctl(id, IPC_RMID, NULL);
-    }
-    return left;
-}
-
-static int persistent_row(void *arg, const smem_info *info, const smem_flight *flight)
-{
-    smem_context *ctx = arg;
-    (void)flight;
-    if (info->flags & SMEM_PERSISTENT)
-        smem_unlink(ctx, info->name);
-    return 0;
-}
-
-/* A last participant takes away what was meant to stay, and reclaims. */
-static void tidy_up(void)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        smem_context *ctx;
-        smem_options options = {.family = "last", .directory = schedule_directory};
-        if (smem_open(&options, &ctx) != 0)
-            _exit(2);
-        scene_of(planned)->tidy(ctx);
-        smem_list(ctx, persistent_row, ctx);
-        smem_reclaim(ctx, NULL);
-        smem_close(ctx);
-        _exit(0);
-    }
-    int status;
-    waitpid(pid, &status, 0);
-    WHEN(status != 0, "the last participant could not tidy up: status %x", status);
-}
-
-/* Whoever reads /proc/PID/maps of a process that ends keeps its mappings for that long: any
-   program of this machine. So it is tried again, after a moment. */
-static unsigned tidy_until_nothing_is_left(void)
-{
-    unsigned left = 1;
-    for (int turn = 0; turn < 4 && left > 0 && !shown->over; turn++) {
-        usleep(turn ? 100000 : 0);
-        tidy_up();
-        left = count_left(false, false);
-    }
-    return left;
-}
-
-/* Nobody can go on, and no time would help: of a family that has ended no reaper is left. */
-static void look_for_sleepers(void)
-{
-    for (int i = 0; i < ACTORS && !shown->over; i++)
-        WHEN(schedule_lives(&shown->actors[i]), "actor %d%s sleeps for ever", i,
-             shown->actors[i].reaper ? ", a reaper," : "");
-}
-
 /* ---- one run --------------------------------------------------------------------------------- */
 
 static void reset(bool replay)
@@ -335,6 +270,7 @@ static void reset(bool replay)
     memset(shown->entries, 0, sizeof shown->entries);
     memset(shown->letters, 0, sizeof shown->letters);
     memset(shown->takers, 0, sizeof shown->takers);
+    memset(shown->unguarded, 0, sizeof shown->unguarded);
     memset(shown->family_ends, 0, sizeof shown->family_ends);
     uint64_t random = planned->seed ^ UINT64_C(0x5bd1e995);
     shown->random = random;
@@ -346,6 +282,7 @@ static void reset(bool replay)
     shown->died = shown->died_in_call = 0;
     shown->over = shown->removed_files = false;
     shown->entry_count = 0;
+    shown->moving = 0;
     shown->failure[0] = '\0';
     shown->request = NOTHING;
     shown->mode = (int)(random_next(&shown->random) % 2);
@@ -387,10 +324,11 @@ bool run_plan(bool replay)
         if (!shown->over)
             serve();
     }
-    look_for_sleepers();
+    left_asleep();
+    left_by_reapers();
     kill_all();
-    unsigned left = shown->over ? 0 : tidy_until_nothing_is_left();
-    count_left(true, left > 0);
+    unsigned left = shown->over ? 0 : left_when_tidy();
+    left_count(true, left > 0);
     WHEN(left > 0, "%u things are left", left);
     return shown->failure[0] == '\0';
 }

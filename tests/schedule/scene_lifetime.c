@@ -1,11 +1,14 @@
 /*
- * Making, finding, sending, dropping, keeping and leaving arrays.
+ * Making, finding, sending, dropping, keeping and leaving arrays: one scene of all that can
+ * be done with arrays, one of few arrays that are mostly on their way, and one in which all
+ * want the same name, mostly of two users.
  *
  * Each array begins with its own number in the ledger (schedule.h), and its second and last
  * element are what its last writer wrote. An actor that holds it looks at each of its steps.
  */
 #include "schedule.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum operations { NONE,
@@ -37,6 +40,12 @@ static const char *const names[] = {"none", "make", "make-named", "attach", "sen
 /* How often each comes among a hundred or so. */
 static const uint8_t weights[OPERATIONS] = {
     [MAKE] = 22, [MAKE_NAMED] = 6, [ATTACH] = 10, [SEND] = 12, [RECEIVE] = 14, [DROP] = 18, [WRITE] = 8, [UNLINK] = 3, [REPLACE] = 3, [PERSIST] = 3, [LEAVE] = 3, [RECLAIM] = 3, [TRIM] = 2, [LOOK] = 2, [FORK] = 2, [THREAD] = 2, [EXIT] = 1, [EXEC] = 1, [REMOVE_FILE] = 1};
+
+static const uint8_t flight_weights[OPERATIONS] = {
+    [MAKE] = 1, [MAKE_NAMED] = 1, [ATTACH] = 6, [SEND] = 28, [RECEIVE] = 26, [DROP] = 22, [WRITE] = 4, [PERSIST] = 1, [LEAVE] = 2, [RECLAIM] = 5, [TRIM] = 1, [FORK] = 2, [THREAD] = 2, [EXIT] = 2, [EXEC] = 1};
+
+static const uint8_t names_weights[OPERATIONS] = {
+    [MAKE_NAMED] = 26, [ATTACH] = 40, [DROP] = 34, [REPLACE] = 8, [UNLINK] = 6, [WRITE] = 4, [PERSIST] = 2, [RECLAIM] = 4, [LOOK] = 2, [FORK] = 2, [EXIT] = 1};
 
 enum { HANDLES = 6,
        NAMES = 3,
@@ -71,57 +80,9 @@ static void look(void)
         const entry *e = &shown->entries[handles[i].entry];
         WHEN(words[0] != (uint64_t)handles[i].entry || words[1] != e->value ||
                  *last_of(handles[i].segment) != e->value,
-             "array %d does not hold what was written to it", handles[i].entry);
+             "array %d does not hold what was written to it: %" PRIx64 " %" PRIx64 " %" PRIx64 ", not %" PRIx64,
+             handles[i].entry, words[0], words[1], *last_of(handles[i].segment), e->value);
     }
-}
-
-static void count_hold(int entry, int by)
-{
-    me->held[entry] = (uint8_t)(me->held[entry] + by);
-    if (by > 0 || me->named[entry]) /* who has left does not keep names */
-        me->named[entry] = (uint8_t)(me->named[entry] + by);
-}
-
-static unsigned keepers(int number)
-{
-    unsigned count = 0;
-    for (int i = 0; i < ACTORS; i++)
-        count += shown->actors[i].leaving ? 0 : shown->actors[i].named[number];
-    return count;
-}
-
-static void release_one(actor *one, int number, bool names_only)
-{
-    unsigned before = keepers(number);
-    one->named[number] = 0;
-    if (!names_only)
-        one->held[number] = 0;
-    if (before > 0 && keepers(number) == 0)
-        shown->entries[number].pauses++;
-}
-
-void entries_released(actor *one, bool names_only)
-{
-    for (int i = 0; i < shown->entry_count; i++)
-        if (one->held[i] || one->named[i])
-            release_one(one, i, names_only);
-    if (!one->member)
-        return;
-    one->member = false;
-    unsigned left = 0;
-    for (int i = 0; i < ACTORS; i++)
-        left += shown->actors[i].member && shown->actors[i].family == one->family;
-    shown->family_ends[one->family] += left == 0;
-}
-
-/* What is made while somebody takes that name may be what he takes. */
-static int new_entry(int name, bool by_replace)
-{
-    WHEN(shown->entry_count == ENTRIES, "more arrays than are expected");
-    int number = shown->entry_count++;
-    bool taken = name >= 0 && shown->takers[name] > (by_replace ? 1 : 0);
-    shown->entries[number] = (entry){.value = (uint64_t)number, .name = name, .taken = taken};
-    return number;
 }
 
 /* ---- handles --------------------------------------------------------------------------- */
@@ -149,9 +110,9 @@ static void keep(smem_segment *segment)
     int i = free_handle();
     handles[i].segment = segment;
     handles[i].entry = (int)number;
-    count_hold((int)number, 1);
+    truth_hold((int)number, 1);
     if (me->leaves != me->leaves_before)
-        release_one(me, (int)number, true); /* another thread has left meanwhile */
+        truth_release(me, (int)number, true); /* another thread has left meanwhile */
     look();
 }
 
@@ -160,11 +121,17 @@ static void drop(int i)
     smem_segment *segment = handles[i].segment;
     int number = handles[i].entry;
     handles[i].segment = NULL;
-    unsigned before = keepers(number);
-    count_hold(number, -1);
-    if (before > 0 && keepers(number) == 0)
+    unsigned before = truth_keepers(number);
+    truth_hold(number, -1);
+    if (before > 0 && truth_keepers(number) == 0)
         shown->entries[number].pauses++;
     smem_detach(segment);
+}
+
+/* A user's own names are not the other's. */
+static int whose(int name, int user)
+{
+    return name < 0 ? -1 : name + NAMES * user;
 }
 
 static void drop_all(void)
@@ -180,15 +147,6 @@ static const char *name_text(int name)
     return texts[name];
 }
 
-/* One that is killed in it has taken the name or not: nothing is sure of it any more. */
-static void taking(int name)
-{
-    shown->takers[name]++;
-    for (int i = 0; i < shown->entry_count; i++)
-        if (shown->entries[i].name == name)
-            shown->entries[i].taken = true;
-}
-
 /* ---- operations --------------------------------------------------------------------------- */
 
 static int make(const op *o, int name, unsigned flags)
@@ -196,12 +154,13 @@ static int make(const op *o, int name, unsigned flags)
     smem_segment *segment;
     if (free_handle() < 0)
         return 0;
-    int number = new_entry(name, flags & SMEM_REPLACE);
+    bool open = planned->users > 1 && o->c % 2;
+    int number = truth_new(whose(name, users_mine()), open, flags & SMEM_REPLACE);
     static _Thread_local uint64_t first[4096];
     for (int i = 0; i < 4096; i++)
         first[i] = (uint64_t)number;
     int64_t count = o->b % 16 == 0 ? LARGE : SMALL + o->b % 3;
-    smem_spec spec = {.name = name < 0 ? NULL : name_text(name), .backend = planned->backend, .dtype = "'<u8'", .itemsize = 8, .ndim = 1, .shape = &count, .contents = first, .contents_size = sizeof first, .flags = flags | (name < 0 ? SMEM_UNPUBLISHED : 0)};
+    smem_spec spec = {.name = name < 0 ? NULL : name_text(name), .backend = planned->backend, .dtype = "'<u8'", .itemsize = 8, .ndim = 1, .shape = &count, .contents = first, .contents_size = sizeof first, .permissions = open ? 0666 : 0600, .flags = flags | (name < 0 ? SMEM_UNPUBLISHED : 0)};
     int rc = smem_create(ctx, &spec, &segment);
     WHEN(rc != 0 && name < 0 && !planned->fails, "an unnamed array is not to be had: %s",
          smem_error_name(rc));
@@ -210,48 +169,34 @@ static int make(const op *o, int name, unsigned flags)
     return rc;
 }
 
-/* An entry that this name must lead to as long as nothing below happens to it. */
-static int sure_entry(int name)
-{
-    for (int i = 0; i < shown->entry_count; i++) {
-        const entry *e = &shown->entries[i];
-        if (e->name == name && !e->taken && (e->persistent || keepers(i) > 0))
-            return i;
-    }
-    return -1;
-}
-
 static int attach(const op *o)
 {
     smem_segment *segment;
-    int name = o->a % NAMES;
+    int name = o->a % NAMES, user = o->b % planned->users;
+    bool mine = user == users_mine();
     if (free_handle() < 0)
         return 0;
-    int sure = sure_entry(name);
+    int sure = truth_sure(whose(name, user));
     uint32_t pauses = sure < 0 ? 0 : shown->entries[sure].pauses;
-    int rc = smem_attach(ctx, name_text(name), SMEM_READ_WRITE, &segment);
+    int rc = mine ? smem_attach(ctx, name_text(name), SMEM_READ_WRITE, &segment)
+                  : smem_attach_owned(ctx, name_text(name), SMEM_READ_WRITE, users_uid(user), &segment);
     if (rc == 0)
         keep(segment);
-    else if (sure >= 0 && !shown->entries[sure].taken && !planned->fails)
+    else if (sure >= 0 && (mine || shown->entries[sure].open) && !shown->entries[sure].taken && !planned->fails)
         WHEN(shown->entries[sure].pauses == pauses || shown->entries[sure].persistent,
              "array %d has holders, and its name leads nowhere: %s", sure, smem_error_name(rc));
     return rc;
 }
 
-static int send(const op *o)
+static int send_one(const op *o, int i)
 {
     letter *l = &shown->letters[o->a % LETTERS];
-    int i = some_handle(o->b);
     uint64_t ticket;
-    if (i < 0 || l->full)
-        return 0;
     const smem_info *info = smem_info_of(handles[i].segment);
-    bool rejoins = !me->member;
     int rc = smem_ticket_issue(handles[i].segment, &ticket);
-    if (rejoins)
-        me->member = true;
     if (rc != 0)
         return rc;
+    me->member = true; /* again, if it or another thread has left */
     if (l->full)
         return smem_ticket_free(handles[i].segment, ticket), 0;
     *l = (letter){.full = true, .backend = info->backend, .entry = handles[i].entry, .family = me->family, .nonce = info->nonce, .ticket = ticket, .family_ends = shown->family_ends[me->family]};
@@ -259,29 +204,35 @@ static int send(const op *o)
     return 0;
 }
 
-/* It has ended since, or may be about to: what is sent meanwhile goes with it. */
-static bool family_may_have_ended(const letter *l)
+static int send(const op *o)
 {
-    for (int i = 0; i < ACTORS; i++)
-        if (shown->actors[i].leaving && shown->actors[i].family == l->family)
-            return true;
-    return l->family_ends != shown->family_ends[l->family];
+    int i = some_handle(o->b);
+    if (i < 0 || shown->letters[o->a % LETTERS].full)
+        return 0;
+    shown->moving++;
+    int rc = send_one(o, i);
+    shown->moving--;
+    truth_of_tickets(handles[i].segment, handles[i].entry);
+    return rc;
 }
 
 static int receive(const op *o)
 {
     smem_segment *segment;
     letter *at = &shown->letters[o->a % LETTERS], l = *at;
-    if (!l.full || free_handle() < 0)
+    if (!l.full || (planned->users > 1 && l.family != me->family) || free_handle() < 0)
         return 0;
     at->full = false;
+    shown->moving++;
     int rc = smem_receive(ctx, l.backend, l.name, l.nonce, SMEM_READ_WRITE, l.ticket, &segment);
+    shown->moving--;
     if (rc == 0) {
+        truth_of_tickets(segment, l.entry);
         WHEN(words_of(segment)[0] != (uint64_t)l.entry, "array %d was sent and %llu came", l.entry,
              (unsigned long long)words_of(segment)[0]);
         keep(segment);
     } else if (!planned->fails && !shown->removed_files && !shown->entries[l.entry].taken)
-        WHEN(!family_may_have_ended(&l), "array %d was in flight and is gone: %s",
+        WHEN(!truth_family_may_have_ended(&l), "array %d was in flight and is gone: %s",
              l.entry, smem_error_name(rc));
     return rc;
 }
@@ -315,7 +266,7 @@ static void leaving(bool begins)
 {
     for (int i = 0; i < ACTORS; i++)
         if (shown->actors[i].pid == me->pid) {
-            entries_released(&shown->actors[i], true);
+            truth_release_all(&shown->actors[i], true);
             shown->actors[i].leaves++;
             shown->actors[i].leaving = begins;
         }
@@ -350,20 +301,20 @@ static void *run_beside(void *nothing);
 
 static int do_one(const op *o)
 {
-    int rc = 0;
+    int rc = 0, name = o->a % NAMES;
     me->leaves_before = me->leaves;
     switch (o->code) {
     case MAKE: rc = make(o, -1, 0); break;
-    case MAKE_NAMED: rc = make(o, o->a % NAMES, 0); break;
+    case MAKE_NAMED: rc = make(o, name, 0); break;
     case REPLACE:
-        taking(o->a % NAMES);
-        rc = make(o, o->a % NAMES, SMEM_REPLACE);
-        shown->takers[o->a % NAMES]--;
+        truth_taking(whose(name, users_mine()));
+        rc = make(o, name, SMEM_REPLACE);
+        shown->takers[whose(name, users_mine())]--;
         break;
     case UNLINK:
-        taking(o->a % NAMES);
-        rc = smem_unlink(ctx, name_text(o->a % NAMES));
-        shown->takers[o->a % NAMES]--;
+        truth_taking(whose(name, users_mine()));
+        rc = smem_unlink(ctx, name_text(name));
+        shown->takers[whose(name, users_mine())]--;
         break;
     case ATTACH: rc = attach(o); break;
     case SEND: rc = send(o); break;
@@ -410,7 +361,7 @@ static void act(void)
         ctx = schedule_open();
     if (run_script()) {
         schedule_join();
-        entries_released(me, false);
+        truth_release_all(me, false);
         smem_close(ctx);
     }
     schedule_ask(ENDS, actor_number(me));
@@ -423,8 +374,25 @@ static void plan_lifetime(plan *p, uint64_t *random)
     plan_by_weight(p, random, weights, OPERATIONS);
 }
 
-static void tidy(smem_context *last)
+static void plan_flight(plan *p, uint64_t *random)
 {
+    plan_by_weight(p, random, flight_weights, OPERATIONS);
+    for (int i = 0; i < 2; i++)
+        p->ops[i][0].code = i ? MAKE : MAKE_NAMED;
+}
+
+static void plan_names(plan *p, uint64_t *random)
+{
+    plan_by_weight(p, random, names_weights, OPERATIONS);
+    for (int actor = 0; actor < ACTORS; actor++)
+        for (int i = 0; i < OPS; i++)
+            if (p->ops[actor][i].code != DROP)
+                p->ops[actor][i].a = 0;
+}
+
+static void tidy(smem_context *last, int user)
+{
+    truth_of_persistent(last, user);
     for (int i = 0; i < NAMES; i++)
         smem_unlink(last, name_text(i));
     /* what was made persistent without a name of the user's, too */
@@ -435,3 +403,5 @@ static void tidy(smem_context *last)
 }
 
 const scene scene_lifetime = {"lifetime", OPERATIONS, names, plan_lifetime, act, look, tidy};
+const scene scene_names = {"names", OPERATIONS, names, plan_names, act, look, tidy};
+const scene scene_flight = {"flight", OPERATIONS, names, plan_flight, act, look, tidy};

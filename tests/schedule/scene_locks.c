@@ -39,6 +39,9 @@ static const char *const names[] = {"none", "acquire", "acquire-briefly", "try",
 static const uint8_t weights[OPERATIONS] = {
     [ACQUIRE] = 20, [ACQUIRE_BRIEFLY] = 12, [TRY] = 4, [RELEASE] = 26, [RECOVER] = 2, [WAIT] = 12, [NOTIFY] = 6, [NOTIFY_ALL] = 4, [TAKE_UNIT] = 8, [GIVE_UNIT] = 10, [MAKE] = 4, [LEAVE] = 2, [FORK] = 2, [EXIT] = 1, [REMOVE_FILE] = 1};
 
+static const uint8_t condition_weights[OPERATIONS] = {
+    [ACQUIRE] = 26, [RELEASE] = 20, [WAIT] = 24, [NOTIFY] = 14, [NOTIFY_ALL] = 14, [FORK] = 2};
+
 enum { UNITS = 2 };
 
 typedef struct synced {
@@ -137,8 +140,41 @@ static int recover(void)
 
 /* ---- the condition -------------------------------------------------------------------- */
 
-/* entries[1]: value: permits that were given; pauses: how many have gone on; letters are
-   not used here: held[1] of an actor says that it waits, named[1] that it must be let go. */
+/*
+ * entries[1]: value: permits that were given; pauses: how many have gone on. entries[2] is the
+ * semaphore's. entries[3]: how many must go on, and have, since nobody waited. entries[WAITS +
+ * actor]: until when it waits. Letters are not used here: held[1] of an actor says that it
+ * waits, named[1] that it must be let go.
+ */
+enum { WAITS = 8 };
+
+static unsigned list_waiting(bool waits[ACTORS])
+{
+    unsigned count = 0;
+    for (int i = 0; i < ACTORS; i++)
+        count += waits[i] = shown->actors[i].held[1] && shown->actors[i].state != GONE;
+    return count;
+}
+
+/* Where one has died they may be fewer: it may have been the one that was notified. */
+static void stops_waiting(int rc)
+{
+    bool waits[ACTORS];
+    entry *went = &shown->entries[1], *owed = &shown->entries[3];
+    went->pauses += rc == 0;
+    owed->pauses += rc == 0;
+    WHEN(!shown->died && went->pauses > went->value, "%u go on after %llu notifications", went->pauses,
+         (unsigned long long)went->value);
+    me->held[1] = 0;
+    if (list_waiting(waits) > 0)
+        return;
+    unsigned permits = shared->condition.counts & 0xffffff;
+    WHEN(!shown->died && !shown->moving && permits > 0, "nobody waits, and %u notifications are left", permits);
+    WHEN(!shown->died && owed->pauses < owed->value, "%u went on of %llu that were notified", owed->pauses,
+         (unsigned long long)owed->value);
+    owed->value = owed->pauses = 0;
+}
+
 static int wait_for_it(int64_t ns)
 {
     smem_wait wait;
@@ -147,45 +183,60 @@ static int wait_for_it(int64_t ns)
     int rc = smem_condition_begin(segment, &shared->condition, &wait);
     if (rc != 0)
         return rc;
+    int64_t deadline = smem_deadline(ns);
     me->held[1] = 1, me->named[1] = 0;
+    shown->entries[WAITS + actor_number(me)].value = (uint64_t)deadline;
     release();
-    rc = smem_condition_sleep(segment, &shared->condition, &wait, smem_deadline(ns));
-    if (rc == -EINTR)
-        rc = smem_condition_cancel(segment, &shared->condition, &wait) == 1 ? 0 : rc;
-    me->held[1] = 0;
+    rc = smem_condition_sleep(segment, &shared->condition, &wait, deadline);
+    WHEN(rc == -EINTR, "there are no signals here");
     WHEN(rc == -ETIMEDOUT && me->named[1], "everybody was notified, and one was not");
-    if (rc == 0) {
-        shown->entries[1].pauses++;
-        WHEN(!shown->died && shown->entries[1].pauses > shown->entries[1].value,
-             "%u go on after %llu notifications", shown->entries[1].pauses,
-             (unsigned long long)shown->entries[1].value);
-    }
+    WHEN(rc == -ETIMEDOUT && !shown->moving && wait.ticket < shared->condition.all,
+         "it was notified, and is told that it was not");
+    stops_waiting(rc);
     acquire(-1);
     return rc;
 }
 
+/* Those that have waited all the while, and have time to go on waiting: one of them, or one
+   that has just no time left, goes on for each permit that nobody else was owed. */
+static void now_owed(const bool waited[ACTORS], uint32_t count)
+{
+    bool waits[ACTORS];
+    uint64_t sure = 0;
+    entry *owed = &shown->entries[3];
+    list_waiting(waits);
+    for (int i = 0; i < ACTORS; i++)
+        sure += waited[i] && waits[i] && (int64_t)shown->entries[WAITS + i].value > shown->now;
+    uint64_t before = owed->value > owed->pauses ? owed->value - owed->pauses : 0;
+    uint64_t more = sure > before ? sure - before : 0;
+    owed->value += more < count ? more : count;
+}
+
 static int notify(uint32_t count)
 {
-    unsigned waiting = 0;
     bool waits[ACTORS];
     if (!holds)
         return 0;
-    for (int i = 0; i < ACTORS; i++)
-        waiting += waits[i] = shown->actors[i].held[1] && shown->actors[i].state != GONE;
+    unsigned waiting = list_waiting(waits);
     shown->entries[1].value += count < waiting ? count : waiting;
+    shown->moving++;
     int rc = smem_condition_notify(segment, &shared->condition, count);
-    for (int i = 0; i < ACTORS && count > ACTORS && rc == 0; i++)
+    shown->moving--;
+    if (rc != 0)
+        return rc;
+    now_owed(waits, count);
+    for (int i = 0; i < ACTORS && count > ACTORS; i++)
         if (waits[i] && shown->actors[i].held[1])
             shown->actors[i].named[1] = 1;
-    return rc;
+    return 0;
 }
 
 /* ---- the semaphore ----------------------------------------------------------------------- */
 
-static int take_unit(void)
+static int take_unit(int64_t ns)
 {
     me->in_call = true;
-    int rc = smem_semaphore_acquire(segment, &shared->semaphore, smem_deadline(100000000));
+    int rc = smem_semaphore_acquire(segment, &shared->semaphore, smem_deadline(ns));
     me->in_call = false;
     if (rc == 0) {
         units++;
@@ -237,14 +288,14 @@ static int do_one(const op *o)
 {
     switch (o->code) {
     case ACQUIRE: return acquire(-1);
-    case ACQUIRE_BRIEFLY: return acquire(200000000);
+    case ACQUIRE_BRIEFLY: return acquire(script_time(o->b));
     case TRY: return try_it();
     case RELEASE: return release();
     case RECOVER: return recover();
-    case WAIT: return wait_for_it((int64_t)(1 + o->a) * 3000000);
+    case WAIT: return wait_for_it(script_time(o->a));
     case NOTIFY: return notify(1);
     case NOTIFY_ALL: return notify(UINT32_MAX);
-    case TAKE_UNIT: return take_unit();
+    case TAKE_UNIT: return take_unit(script_time(o->a));
     case GIVE_UNIT: return give_unit();
     case MAKE: return make_something();
     case LEAVE: smem_leave(ctx); return 0;
@@ -287,12 +338,24 @@ static void act(void)
 static void plan_locks(plan *p, uint64_t *random)
 {
     plan_by_weight(p, random, weights, OPERATIONS);
+    p->users = 1; /* a lock is its user's alone */
     p->fails = false; /* what fails here is not told from what is wrong */
 }
 
-static void tidy(smem_context *last)
+/* Some wait already when others begin to. */
+static void plan_conditions(plan *p, uint64_t *random)
 {
+    plan_by_weight(p, random, condition_weights, OPERATIONS);
+    p->actors = 3 + (int)(random_next(random) % 4);
+    p->users = 1;
+    p->fails = false;
+}
+
+static void tidy(smem_context *last, int user)
+{
+    (void)user;
     smem_unlink(last, "schedule.l");
 }
 
 const scene scene_locks = {"locks", OPERATIONS, names, plan_locks, act, look, tidy};
+const scene scene_conditions = {"conditions", OPERATIONS, names, plan_conditions, act, look, tidy};

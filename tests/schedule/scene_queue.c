@@ -26,7 +26,7 @@ static const uint8_t weights[OPERATIONS] = {[PUT_SMALL] = 20, [PUT_MIDDLE] = 12,
 enum { LIMIT = 4,
        ROOM = 1024,
        SPARE = 64,
-       LARGEST = 512 };
+       LARGEST = 1024 };
 
 enum truth { NEVER,
              MAYBE,
@@ -86,13 +86,13 @@ static int get(int64_t ns, bool tries)
 
 static int do_one(const op *o)
 {
-    int64_t ns = (int64_t)(1 + o->b % 4) * 50000000;
+    int64_t ns = script_time(o->b);
     switch (o->code) {
     case PUT_SMALL: return put(8, ns, false);
     case PUT_MIDDLE: return put(8 + o->a % 8 * 8, ns, false);
-    case PUT_LARGE: return put(128 + o->a % 48 * 8, ns, false);
+    case PUT_LARGE: return put(128 + o->a % 112 * 8, ns, false);
     case GET: return get(ns, false);
-    case GET_BRIEFLY: return get(1000000, false);
+    case GET_BRIEFLY: return get(ns / 100, false);
     case TRY_PUT: return put(8 + o->a % 8 * 8, 0, true);
     case TRY_GET: return get(0, true);
     default: return 0;
@@ -143,11 +143,13 @@ static void act(void)
 static void plan_queue(plan *p, uint64_t *random)
 {
     plan_by_weight(p, random, weights, OPERATIONS);
+    p->users = 1; /* a queue is its user's alone */
     p->fails = false;
 }
 
-static void tidy(smem_context *last)
+static void tidy(smem_context *last, int user)
 {
+    (void)user;
     smem_unlink(last, "schedule.q");
 }
 

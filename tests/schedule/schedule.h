@@ -59,6 +59,7 @@ typedef struct plan {
     int scene, actors;
     int backend;
     int32_t families; /* of the actors at the start */
+    int users;        /* 2: each family is another one's */
     bool reapers, fails, kills;
     op ops[ACTORS][OPS];
     unsigned event_count;
@@ -81,6 +82,7 @@ typedef struct actor {
     enum actor_state state;
     pid_t pid;
     bool reaper, thread; /* a thread of an actor's process has its pid */
+    bool killed;
     uint32_t steps;
     unsigned next_event;
     int priority;
@@ -102,8 +104,11 @@ typedef struct actor {
 /* What the scene knows of one array (or lock): the truth that memory is held against. */
 typedef struct entry {
     uint64_t value;
-    int name;        /* -1: none */
+    int name;        /* of which user's; -1: none */
+    bool open;       /* to the other user, too */
     bool persistent; /* it may count on its name until [taken] */
+    bool stays;      /* it was found at the end */
+    int user;        /* whose it is */
     bool taken;      /* somebody has begun to take its name, or may have */
     uint32_t pauses; /* times that nobody held it so that its name had to stay */
     int owner;       /* of a lock: 1 + actor */
@@ -155,7 +160,9 @@ typedef struct board {
     int64_t changed[ENTRIES]; /* of SysV segments, by id */
     uint32_t family_ends[ACTORS];
     unsigned died, died_in_call;
-    uint32_t takers[8]; /* by name: who takes it away now */
+    uint32_t takers[8]; /* by name and user: who takes it away now */
+    unsigned moving; /* actors that send, receive or notify just now */
+    bool unguarded[ACTORS]; /* by family: there was no place for its reaper */
     bool removed_files; /* somebody removed a family's file */
     uint64_t results[64][2]; /* by op: done, refused */
     trace_step trace[TRACE];
@@ -220,16 +227,18 @@ typedef struct scene {
     void (*plan)(plan *p, uint64_t *random);
     void (*act)(void); /* an actor's life, from its script */
     void (*look)(void); /* at each step of an actor: is what it holds as it must be? */
-    void (*tidy)(smem_context *ctx); /* take away what was meant to stay */
+    void (*tidy)(smem_context *ctx, int user); /* look at what was meant to stay, and take it away */
 } scene;
 
-extern const scene scene_lifetime, scene_locks, scene_queue;
+extern const scene scene_lifetime, scene_locks, scene_queue, scene_flight, scene_conditions, scene_tickets, scene_names;
 extern const scene *const scenes[];
 const scene *scene_of(const plan *p);
 
 /* An actor's next op, or NULL. */
 const op *script_next(void);
 void script_result(const op *done, int rc);
+/* How long to wait: that may pass while others take steps, or only when nobody can. */
+int64_t script_time(uint8_t chance);
 /* Fill all scripts by chance, each op as often as its weight says. */
 void plan_by_weight(plan *p, uint64_t *random, const uint8_t *weights, unsigned count);
 /* Take part, as the plan says. */
@@ -242,8 +251,46 @@ int schedule_thread(void *(*run)(void *));
 void schedule_join(void);
 /* As rm, or logind's RemoveIPC: one family's file goes. */
 int schedule_remove_file(void);
-/* Forget what a dead or leaving actor held. */
-void entries_released(actor *one, bool names_only);
+
+/* ---- truth.c -------------------------------------------------------------------------- */
+
+/* This actor has one handle more of an array, or one less. */
+void truth_hold(int entry, int by);
+/* Handles of all that keep its name. */
+unsigned truth_keepers(int entry);
+/* Forget what a dead or leaving actor held: of one array, of all. */
+void truth_release(actor *one, int entry, bool names_only);
+void truth_release_all(actor *one, bool names_only);
+int truth_new(int name, bool open, bool by_replace);
+/* This actor begins to take the name away. */
+void truth_taking(int name);
+/* The array that the name must lead to as long as nobody takes it, or -1. */
+int truth_sure(int name);
+/* What was sent by that letter may have gone with the sender's family. */
+bool truth_family_may_have_ended(const letter *l);
+/* Those that are in flight have a ticket each, and there are no others. */
+void truth_of_tickets(const smem_segment *segment, int entry);
+/* What was made persistent is there when all have gone, with its contents. */
+void truth_of_persistent(smem_context *last, int user);
+
+/* ---- users.c -------------------------------------------------------------------------- */
+
+bool users_are_possible(void);
+uint32_t users_uid(int user);
+/* Whose process this actor is. */
+int users_mine(void);
+/* For the rest of this process. */
+void users_become(int user);
+
+/* ---- left.c --------------------------------------------------------------------------- */
+
+/* Nobody is left who sleeps, nor what a reaper should have freed. */
+void left_asleep(void);
+void left_by_reapers(void);
+/* When a last participant has tidied up: how many things. */
+unsigned left_when_tidy(void);
+/* How many there are now; with [say] their names, with [remove] they go. */
+unsigned left_count(bool remove, bool say);
 
 /* ---- run.c, shrink.c ---------------------------------------------------------------- */
 

@@ -25,6 +25,11 @@ void plan_by_weight(plan *p, uint64_t *random, const uint8_t *weights, unsigned 
     }
 }
 
+int64_t script_time(uint8_t chance)
+{
+    return (1 + chance) * INT64_C(1000) * (chance % 2 ? 3000 : 8);
+}
+
 const op *script_next(void)
 {
     const op *o = NULL;
