@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import os
 import re
@@ -381,6 +382,30 @@ def test_text_speaks_of_the_project_alone() -> None:
 
 
 # ---- lists that must be complete ---------------------------------------------
+
+
+def test_faults_fit_the_core() -> None:
+    """Each fault that the scheduler has to find has one place, and is another text."""
+    spec = importlib.util.spec_from_file_location("faults", ROOT / "tests" / "schedule" / "faults.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks there
+    spec.loader.exec_module(module)
+    assert len({fault.name for fault in module.FAULTS}) == len(module.FAULTS) >= 10
+    for fault in module.FAULTS:
+        assert (ROOT / fault.file).read_text().count(fault.old) == 1, fault.name
+        assert fault.new != fault.old
+
+
+def test_each_scene_is_run_and_described() -> None:
+    """By ``make test-schedules``, and in the page on schedules."""
+    schedule = ROOT / "tests" / "schedule"
+    text = "".join(path.read_text() for path in schedule.glob("scene_*.c"))
+    scenes = set(re.findall(r'^const scene scene_\w+ = \{"(\w+)"', text, re.MULTILINE))
+    loop = re.search(r"for scene in ([\w ]+);", (ROOT / "Makefile").read_text())
+    page = (ROOT / "doc" / "explanation" / "schedules.rst").read_text()
+    assert loop is not None and set(loop[1].split()) == scenes
+    assert set(re.findall(r"^   \* - ``(\w+)``$", page, re.MULTILINE)) >= scenes
 
 
 def quoted(path: Path) -> set[str]:

@@ -460,7 +460,9 @@ def test_what_came_before_it_leaves_no_mask(kind: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("kind", POSTPONING)
-def test_what_another_thread_takes_afterwards_leaves_no_mask(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_thread_takes_afterwards_leaves_no_mask(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The handler runs as soon as it is back."""
     came: set[int] = set()
     put, raises = signal.signal, [signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGINT)]

@@ -159,8 +159,7 @@ FAULTS = (
         "src/c/segment/create.c",
         "birth->header + sizeof magic,\n"
         "                                  birth->header_size - sizeof magic, sizeof magic);",
-        "birth->header, birth->header_size, 0);\n"
-        '    SMEM__POINT("create.half-made", "");',
+        'birth->header, birth->header_size, 0);\n    SMEM__POINT("create.half-made", "");',
         ("--backend", "sysv", "--users"),
     ),
 )
@@ -170,7 +169,15 @@ def build(tree: Path) -> None:
     meson = Path(sys.executable).parent / "meson"
     where = tree / "build"
     if not (where / "build.ninja").exists():
-        setup = [meson, "setup", where, "-Dpython=false", "-Dtests_c=true", "-Dschedules=true", "--buildtype=debugoptimized"]
+        setup = [
+            meson,
+            "setup",
+            where,
+            "-Dpython=false",
+            "-Dtests_c=true",
+            "-Dschedules=true",
+            "--buildtype=debugoptimized",
+        ]
         subprocess.run(setup, cwd=tree, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([meson, "compile", "-C", where, "schedule"], check=True, stdout=subprocess.DEVNULL)
 
