@@ -103,8 +103,8 @@ void truth_of_tickets(const smem_segment *segment, int number)
     for (int i = 0; i < ACTORS; i++)
         if (shown->family_ends[i])
             return;
-    if (shown->moving || shown->died || planned->fails)
-        return;
+    if (shown->moving || shown->died || planned->fails || shown->entries[number].taken)
+        return; /* what is sent and has lost its name cannot be received, and keeps its ticket */
     for (unsigned i = 0; i < SMEM__BOOKS; i++)
         tickets += (unsigned)__builtin_popcount((uint32_t)header->books[i].word);
     for (const letter *l = shown->letters; l < shown->letters + LETTERS; l++)
