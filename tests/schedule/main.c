@@ -5,7 +5,7 @@
  *
  * Runs plans until one fails, makes that shorter, and prints it; with --count it runs all and
  * says how many fail, and which is the first. --list takes the seeds from
- * a file, a line each: scene, seed, and whatever else. --trace prints what is done as it is
+ * a file, a line each: scene, seed, options of the next paragraph, and whatever else. --trace prints what is done as it is
  * done; --repeat runs each seed twice, which must be the same step by step.
  * --backend, --reapers, --users (two of them) and --failing (calls) are for all seeds what
  * chance would decide for each.
@@ -284,6 +284,15 @@ static int run_one(const arguments *a, tally *t, uint64_t seed, int scene_number
     return interrupted ? 128 + SIGINT : rc;
 }
 
+static void read_wishes(const char *line)
+{
+    wants_reapers = strstr(line, " --reapers");
+    wants_users = strstr(line, " --users");
+    wants_failing = strstr(line, " --failing");
+    wanted_backend = strstr(line, " --backend sysv") ? SMEM_SYSV : strstr(line, " --backend posix") ? SMEM_POSIX
+                                                                                                   : SMEM_ANY;
+}
+
 static int run_list(const arguments *a, tally *t)
 {
     char line[256], name[32];
@@ -295,8 +304,10 @@ static int run_list(const arguments *a, tally *t)
         return 2;
     }
     while (rc == 0 && fgets(line, sizeof line, list))
-        if (sscanf(line, "%31[a-z] %lu", name, &seed) == 2)
+        if (sscanf(line, "%31[a-z] %lu", name, &seed) == 2) {
+            read_wishes(line);
             rc = run_one(a, t, seed, scene_named(name));
+        }
     fclose(list);
     return rc;
 }
