@@ -58,7 +58,7 @@ $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 build: $(VENV)/.built  ## build the package into .venv
 
 $(C_BUILD)/build.ninja: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(C_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(C_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized
 
 test-c: $(C_BUILD)/build.ninja  ## run the C tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(C_BUILD) --print-errorlogs --no-suite poor-long
@@ -66,7 +66,7 @@ test-c: $(C_BUILD)/build.ninja  ## run the C tests
 test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there is clang
 	@if command -v clang >/dev/null; then \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" CC=clang CXX=clang++ && export PATH CC CXX && \
-	  { test -e $(CLANG_BUILD)/build.ninja || meson setup $(CLANG_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
+	  { test -e $(CLANG_BUILD)/build.ninja || meson setup --werror $(CLANG_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
 	  meson test -C $(CLANG_BUILD) --print-errorlogs; \
 	else echo "skipped: the build by clang (no clang here)"; fi
 
@@ -74,12 +74,12 @@ test-clang: $(VENV)/.tools  ## run the C tests of a build by clang, where there 
 test-32: $(VENV)/.tools  ## run the C tests of a build for 32 bits, where gcc can make one
 	@if echo 'int main(void) { return 0; }' | gcc -m32 -xc - -o /dev/null 2>/dev/null; then \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" && export PATH && \
-	  { test -e $(I686_BUILD)/build.ninja || meson setup $(I686_BUILD) --native-file tests/c/i686.ini -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
+	  { test -e $(I686_BUILD)/build.ninja || meson setup --werror $(I686_BUILD) --native-file tests/c/i686.ini -Dpython=false -Dtests_c=true --buildtype=debugoptimized; } && \
 	  meson test -C $(I686_BUILD) --print-errorlogs --no-suite long; \
 	else echo "skipped: the build for 32 bits (no gcc-multilib here)"; fi
 
 $(DEATH_BUILD)/build.ninja: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(DEATH_BUILD) -Dpython=false -Dtests_c=true -Ddeath_points=true --buildtype=debugoptimized
 
 test-death: $(DEATH_BUILD)/build.ninja  ## be killed at each step of each operation (ALL=1: and at each of each recovery)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C $(DEATH_BUILD) --print-errorlogs --no-suite poor-long $(if $(ALL),--test-args=--all --timeout-multiplier=0)
@@ -93,7 +93,7 @@ test-poor: build $(C_BUILD)/build.ninja $(DEATH_BUILD)/build.ninja  ## run contr
 	done
 
 $(SCHEDULE_BUILD)/build.ninja: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(SCHEDULE_BUILD) -Dpython=false -Dtests_c=true -Dschedules=true --buildtype=debugoptimized
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(SCHEDULE_BUILD) -Dpython=false -Dtests_c=true -Dschedules=true --buildtype=debugoptimized
 
 IN_NAMESPACES = unshare $(if $(filter 0,$(shell id -u)),,--user --map-root-user) --mount --ipc --pid --fork --mount-proc sh -c 'mount -t tmpfs tmpfs /dev/shm && "$$@"' in-namespaces
 
@@ -115,7 +115,7 @@ schedule-faults: $(VENV)/.tools  ## does the scheduler find each of a dozen faul
 	$(IN_NAMESPACES) $(BIN)/python tests/schedule/faults.py $(FLAGS)
 
 $(ASAN_BUILD)/build.ninja: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(ASAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
 
 # The errno tables fork for each of thousands of faults: minutes, with sanitizers.
 asan: $(ASAN_BUILD)/build.ninja  ## the C tests with AddressSanitizer and UBSan (SHORT=1: without the long ones)
@@ -143,7 +143,7 @@ asan-python: build $(VENV)/.demo $(ASAN_SITE)/.built  ## the Python tests with A
 
 # It knows no fences: the one there is orders a segment's magic for other processes.
 $(TSAN_BUILD)/build.ninja: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
 
 # A forked child has no threads but its own, and makes the locks anew that its parent
 # held for the fork: it would be told of leaked threads and of misused locks.

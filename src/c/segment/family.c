@@ -36,7 +36,8 @@ static int smem__new_tag(uint32_t *tag)
 static int smem__family_make(const smem__place *place, const char *path, uint32_t tag,
                              uint32_t edition, smem__file *made)
 {
-    smem__record record = {.magic = SMEM__FAMILY_MAGIC, .tag = tag, .edition = edition};
+    smem__record record = {.tag = tag, .edition = edition};
+    memcpy(record.magic, SMEM__FAMILY_MAGIC, sizeof record.magic);
     int rc = smem__file_make(place, 0600, made);
     if (rc != 0)
         return rc;

@@ -4,6 +4,7 @@
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
@@ -17,9 +18,9 @@ cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
     # Steals a reference to the descriptor.
-    cnp.ndarray PyArray_NewFromDescr(object cls, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims,
-                                     const cnp.npy_intp *strides, void *data, int flags,
-                                     cnp.PyObject *model)
+    cnp.ndarray PyArray_NewFromDescr(PyTypeObject *cls, cnp.dtype dtype, int ndim,
+                                     const cnp.npy_intp *dims, const cnp.npy_intp *strides,
+                                     void *data, int flags, cnp.PyObject *model)
 
 cdef extern from *:
     int PyMemoryView_Check(object)
@@ -379,7 +380,8 @@ def whole(Segment segment not None, cnp.dtype dtype not None, cls):
         dims[i], strides[i] = facts.shape[i], facts.strides[i]
     Py_INCREF(dtype)
     array = PyArray_NewFromDescr(
-        cls, dtype, facts.ndim, dims, strides, <char *>smem_data(segment.c) + facts.start,
+        <PyTypeObject *>cls, dtype, facts.ndim, dims, strides,
+        <char *>smem_data(segment.c) + facts.start,
         0 if smem_mode_of(segment.c) == SMEM_READ_ONLY else cnp.NPY_ARRAY_WRITEABLE, NULL)
     Py_INCREF(segment)
     cnp.PyArray_SetBaseObject(array, segment)
@@ -538,8 +540,8 @@ cdef class Context:
             return None
         segment = wrap(out)
         Py_INCREF(dtype)
-        array = PyArray_NewFromDescr(cls, dtype, ndim, dims, NULL, smem_data(out),
-                                     cnp.NPY_ARRAY_WRITEABLE, NULL)
+        array = PyArray_NewFromDescr(<PyTypeObject *>cls, dtype, ndim, dims, NULL,
+                                     smem_data(out), cnp.NPY_ARRAY_WRITEABLE, NULL)
         Py_INCREF(segment)
         cnp.PyArray_SetBaseObject(array, segment)
         return array
