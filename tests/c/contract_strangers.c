@@ -421,7 +421,7 @@ static int shmget_after_maker(key_t key, size_t size, int flags)
 {
     if (key == entry.key && stranger < 0) {
         journal(false);
-        stranger = shmget(key, entry.size, IPC_CREAT | IPC_EXCL | 0600);
+        stranger = shmget(key, (size_t)entry.size, IPC_CREAT | IPC_EXCL | 0600);
     }
     return called_shmget(key, size, flags);
 }
@@ -444,7 +444,7 @@ TEST(strangers_on_a_former_key)
     called_shmget = smem__sys.shmget;
     for (int ended = 0; ended < 2; ended++) {
         journal(true);
-        stranger = ended ? -1 : shmget(entry.key, entry.size, IPC_CREAT | IPC_EXCL | 0600);
+        stranger = ended ? -1 : shmget(entry.key, (size_t)entry.size, IPC_CREAT | IPC_EXCL | 0600);
         smem__sys.shmget = shmget_after_maker;
         CHECK_OK(smem_reclaim(ctx, NULL));
         smem__sys.shmget = called_shmget;

@@ -210,7 +210,7 @@ static void check_take(plain *model, const smem_queue *queue)
     memset(want, model->first++, sizeof want);
     CHECK_OK(smem_queue_get(queue, got, sizeof got, &length, SMEM_NO_WAIT));
     CHECK_EQ(length, model->lengths[0]);
-    CHECK(memcmp(got, want, length) == 0);
+    CHECK(memcmp(got, want, (size_t)length) == 0);
     memmove(model->lengths, model->lengths + 1, --model->count * sizeof *model->lengths);
 }
 
@@ -646,7 +646,7 @@ static long sleep_and_be_made_room_for(const _Atomic uint32_t *word, int operati
     (void)timeout, (void)bits;
     CHECK(word == &shared(slept_on)->get.event);
     if (operation == FUTEX_WAKE)
-        return value;
+        return (long)value;
     check_get(slept_on, "x");
     return 0;
 }

@@ -20,7 +20,7 @@ enum { SMEM__SLICE_FIRST = 1000000,
 static inline int smem__is_within(const smem_segment *segment, const void *what, size_t size)
 {
     const smem__layout *header = segment->mapping.base;
-    uintptr_t data = (uintptr_t)header + segment->info.data_offset, at = (uintptr_t)what;
+    uintptr_t data = (uintptr_t)header + (uintptr_t)segment->info.data_offset, at = (uintptr_t)what;
     if (what == &header->lock || what == &header->writer)
         return 0;
     return at % 8 == 0 && at >= data && size <= segment->info.nbytes &&
