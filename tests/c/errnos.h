@@ -245,9 +245,10 @@
     X(opendir, ENOMEM, LASTS, (SAME, NO_ROOM))                                                 \
     X(opendir, ENOTDIR, LASTS, (SAME))                                                         \
     X(opendir, ENOENT, ONCE, (SAME, NOT_FOUND))                                                \
-    /* kill(2) with signal 0: is there such a process? */                                      \
+    /* kill(2) with signal 0: is there such a process? SMEM_E_NOT_FOUND: the dead owner of a   \
+       lock, in lock_in_vain() */                                                              \
     X(kill, EPERM, LASTS, ())                                                                  \
-    X(kill, ESRCH, TELLS, (SAME, SMEM_E_OWNER_DIED))                                           \
+    X(kill, ESRCH, TELLS, (SAME, SMEM_E_OWNER_DIED, SMEM_E_NOT_FOUND))                         \
     /* readdir(3) lists EBADF only; the kernel's call says these */                            \
     X(readdir, EIO, LASTS, (SAME))                                                             \
     X(readdir, ENOENT, LASTS, (SAME, NOT_FOUND))                                               \
