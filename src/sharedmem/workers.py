@@ -171,12 +171,14 @@ def _postponed(number: int) -> Iterator[None]:
     finally:
         # The mask goes first: nothing raises yet. The handler would as soon as it is back, when
         # another thread has taken the signal, and the mask would stay.
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if swaps:
-            del _handlers[number]
-            signal.signal(number, before)
-            if noted:
-                signal.raise_signal(number)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        finally:  # where it was not put away it may have raised twice by now
+            if swaps:
+                _handlers.pop(number, None)
+                signal.signal(number, before)
+                if noted:
+                    signal.raise_signal(number)
 
 
 @contextmanager

@@ -12,6 +12,7 @@
  */
 #include "schedule.h"
 
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -166,33 +167,49 @@ static int scene_named(const char *name)
     exit(2);
 }
 
+static bool read_flag(const char *option, arguments *out)
+{
+    const struct {
+        const char *name;
+        bool *wish;
+    } flags[] = {{"--count", &out->count_failures}, {"--failing", &wants_failing}, {"--reapers", &wants_reapers}, {"--repeat", &out->repeat}, {"--trace", &shown->tracing}, {"--users", &wants_users}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(option, flags[i].name) == 0)
+            return *flags[i].wish = true;
+    return false;
+}
+
+/* False: there is no such option, or no such value. */
+static bool read_option(const char *option, const char *value, arguments *out)
+{
+    if (strcmp(option, "--seeds") == 0) {
+        out->count = 1;
+        return sscanf(value, "%" SCNu64 ":%" SCNu64, &out->first, &out->count) >= 1;
+    }
+    if (strcmp(option, "--seconds") == 0)
+        return (out->seconds = atof(value)) > 0;
+    if (strcmp(option, "--list") == 0)
+        return (out->list = value);
+    if (strcmp(option, "--scene") == 0)
+        return (out->scene = scene_named(value)) >= 0;
+    if (strcmp(option, "--backend") == 0) {
+        wanted_backend = strcmp(value, "sysv") == 0 ? SMEM_SYSV : SMEM_POSIX;
+        return strcmp(value, "sysv") == 0 || strcmp(value, "posix") == 0;
+    }
+    return false;
+}
+
 static void read_arguments(int argc, char **argv, arguments *out)
 {
     *out = (arguments){1, 1000, -1, 0, false, false, NULL};
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--seeds") == 0)
-            sscanf(value, "%lu:%lu", &out->first, &out->count);
-        else if (strcmp(argv[i], "--seconds") == 0)
-            out->seconds = atof(value);
-        else if (strcmp(argv[i], "--list") == 0)
-            out->list = value;
-        else if (strcmp(argv[i], "--scene") == 0)
-            out->scene = scene_named(value);
-        else if (strcmp(argv[i], "--backend") == 0)
-            wanted_backend = strcmp(value, "sysv") == 0 ? SMEM_SYSV : SMEM_POSIX;
-        if (strcmp(argv[i], "--count") == 0)
-            out->count_failures = true;
-        if (strcmp(argv[i], "--reapers") == 0)
-            wants_reapers = true;
-        if (strcmp(argv[i], "--failing") == 0)
-            wants_failing = true;
-        if (strcmp(argv[i], "--users") == 0)
-            wants_users = true;
-        if (strcmp(argv[i], "--trace") == 0)
-            shown->tracing = true;
-        else if (strcmp(argv[i], "--repeat") == 0)
-            out->repeat = true;
+        if (read_flag(argv[i], out))
+            continue;
+        if (i + 1 == argc || !read_option(argv[i], argv[i + 1], out)) {
+            fprintf(stderr, "%s is not understood; the options are at the head of tests/schedule/main.c\n", argv[i]);
+            exit(2);
+        }
+        i++;
     }
 }
 
