@@ -306,8 +306,11 @@ static void read_wishes(const char *line)
     wants_reapers = strstr(line, " --reapers");
     wants_users = strstr(line, " --users");
     wants_failing = strstr(line, " --failing");
-    wanted_backend = strstr(line, " --backend sysv") ? SMEM_SYSV : strstr(line, " --backend posix") ? SMEM_POSIX
-                                                                                                   : SMEM_ANY;
+    wanted_backend = SMEM_ANY;
+    if (strstr(line, " --backend sysv"))
+        wanted_backend = SMEM_SYSV;
+    if (strstr(line, " --backend posix"))
+        wanted_backend = SMEM_POSIX;
 }
 
 static int run_list(const arguments *a, tally *t)
