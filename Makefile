@@ -141,7 +141,7 @@ asan-python: build $(VENV)/.demo $(ASAN_SITE)/.built  ## the Python tests with A
 	$(ASAN_PYTHON) TEST_PATIENCE=10 $(BIN)/python -m pytest -o faulthandler_timeout=1200 \
 	  --deselect tests/cli/test_terminal.py::test_table_on_a_terminal $(TESTS)  # it hides packages by PYTHONPATH
 
-# It knows no fences: the one there is orders a segment's magic for other processes.
+# It knows no fences: those there are order the words of a frame for other processes.
 $(TSAN_BUILD)/build.ninja: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --werror $(TSAN_BUILD) -Dpython=false -Dtests_c=true --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-error=tsan
 

@@ -107,7 +107,7 @@ static void tidy_up(int user)
         users_become(user);
         if (smem_open(&options, &ctx) != 0)
             _exit(2);
-        scene_of(planned)->tidy(ctx, user);
+        scene_of(planned)->tidy(ctx);
         smem_list(ctx, persistent_row, ctx);
         smem_reclaim(ctx, NULL);
         smem_close(ctx);

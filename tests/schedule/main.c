@@ -1,12 +1,12 @@
 /*
  * schedule [--seeds FIRST:COUNT] [--scene NAME] [--list FILE] [--seconds N] [--trace] [--repeat]
- *          [--backend posix|sysv] [--reapers] [--users] [--failing]
- *          [--count]
+ *          [--count] [--backend posix|sysv] [--reapers] [--users] [--failing]
  *
  * Runs plans until one fails, makes that shorter, and prints it; with --count it runs all and
- * says how many fail, and which is the first. --list takes the seeds from
- * a file, a line each: scene, seed, options of the next paragraph, and whatever else. --trace prints what is done as it is
- * done; --repeat runs each seed twice, which must be the same step by step.
+ * says how many fail, and which is the first. --list takes the seeds from a file, a line each:
+ * scene, seed, options of the next paragraph, and whatever else. --trace prints what is done
+ * as it is done; --repeat runs each seed twice, which must be the same step by step.
+ *
  * --backend, --reapers, --users (two of them) and --failing (calls) are for all seeds what
  * chance would decide for each.
  */
@@ -301,22 +301,23 @@ static int run_one(const arguments *a, tally *t, uint64_t seed, int scene_number
     return interrupted ? 128 + SIGINT : rc;
 }
 
-static void read_wishes(const char *line)
+/* A line's own; what stands between them is for people. */
+static void read_wishes(char *words, arguments *ignored)
 {
-    wants_reapers = strstr(line, " --reapers");
-    wants_users = strstr(line, " --users");
-    wants_failing = strstr(line, " --failing");
+    wants_reapers = wants_users = wants_failing = false;
     wanted_backend = SMEM_ANY;
-    if (strstr(line, " --backend sysv"))
-        wanted_backend = SMEM_SYSV;
-    if (strstr(line, " --backend posix"))
-        wanted_backend = SMEM_POSIX;
+    for (const char *word = strtok(words, " \n"); word; word = strtok(NULL, " \n"))
+        if (strncmp(word, "--", 2) == 0 && !read_flag(word, ignored)) {
+            const char *value = strtok(NULL, " \n");
+            read_option(word, value ? value : "", ignored);
+        }
 }
 
 static int run_list(const arguments *a, tally *t)
 {
     char line[256], name[32];
     uint64_t seed;
+    arguments ignored = *a;
     int rc = 0;
     FILE *list = fopen(a->list, "r");
     if (!list) {
@@ -324,8 +325,8 @@ static int run_list(const arguments *a, tally *t)
         return 2;
     }
     while (rc == 0 && fgets(line, sizeof line, list))
-        if (sscanf(line, "%31[a-z] %lu", name, &seed) == 2) {
-            read_wishes(line);
+        if (sscanf(line, "%31[a-z] %" SCNu64, name, &seed) == 2) {
+            read_wishes(line, &ignored);
             rc = run_one(a, t, seed, scene_named(name));
         }
     fclose(list);

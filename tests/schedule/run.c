@@ -156,7 +156,7 @@ static void gone(actor *one)
     shown->died++;
     shown->died_in_call += one->in_call;
     truth_release_all(one, false);
-    shown->family_ends[one->family] += one->leaving; /* it was no member any more, for entries_released */
+    shown->family_ends[one->family] += one->leaving; /* it was no member any more, for truth_release_all() */
     one->leaving = false;
     schedule_changed();
 }

@@ -121,10 +121,7 @@ static void drop(int i)
     smem_segment *segment = handles[i].segment;
     int number = handles[i].entry;
     handles[i].segment = NULL;
-    unsigned before = truth_keepers(number);
     truth_hold(number, -1);
-    if (before > 0 && truth_keepers(number) == 0)
-        shown->entries[number].pauses++;
     smem_detach(segment);
 }
 
@@ -289,14 +286,6 @@ static int ignore_row(void *arg, const smem_info *info, const smem_flight *fligh
 
 static void act(void);
 
-static int fork_one(void)
-{
-    pid_t pid = schedule_fork();
-    if (pid == 0)
-        act();
-    return pid < 0 ? -1 : 0;
-}
-
 static void *run_beside(void *nothing);
 
 static int do_one(const op *o)
@@ -329,7 +318,7 @@ static int do_one(const op *o)
     case RECLAIM: rc = smem_reclaim(ctx, NULL); break;
     case TRIM: smem_trim(ctx, 0); break;
     case LOOK: rc = smem_list(ctx, ignore_row, NULL); break;
-    case FORK: rc = fork_one(); break;
+    case FORK: rc = script_fork(act); break;
     case THREAD: rc = schedule_thread(run_beside); break;
     case REMOVE_FILE: rc = schedule_remove_file(); break;
     default: break;
@@ -390,9 +379,9 @@ static void plan_names(plan *p, uint64_t *random)
                 p->ops[actor][i].a = 0;
 }
 
-static void tidy(smem_context *last, int user)
+static void tidy(smem_context *last)
 {
-    truth_of_persistent(last, user);
+    truth_of_persistent(last);
     for (int i = 0; i < NAMES; i++)
         smem_unlink(last, name_text(i));
     /* what was made persistent without a name of the user's, too */

@@ -260,28 +260,13 @@ static int give_unit(void)
 
 /* ---- lives -------------------------------------------------------------------------------- */
 
-static int make_something(void)
-{
-    smem_segment *made;
-    int64_t count = 10;
-    smem_spec spec = {.backend = planned->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
-    int rc = smem_create(ctx, &spec, &made);
-    if (rc == 0)
-        smem_detach(made);
-    return rc;
-}
-
 static void act(void);
 
-static int fork_one(void)
+static void act_as_child(void)
 {
-    pid_t pid = schedule_fork();
-    if (pid == 0) {
-        holds = 0;
-        units = 0;
-        act();
-    }
-    return pid < 0 ? -1 : 0;
+    holds = 0;
+    units = 0;
+    act();
 }
 
 static int do_one(const op *o)
@@ -297,9 +282,9 @@ static int do_one(const op *o)
     case NOTIFY_ALL: return notify(UINT32_MAX);
     case TAKE_UNIT: return take_unit(script_time(o->a));
     case GIVE_UNIT: return give_unit();
-    case MAKE: return make_something();
+    case MAKE: return script_make(ctx);
     case LEAVE: smem_leave(ctx); return 0;
-    case FORK: return fork_one();
+    case FORK: return script_fork(act_as_child);
     case REMOVE_FILE: return schedule_remove_file();
     default: return 0;
     }
@@ -307,13 +292,8 @@ static int do_one(const op *o)
 
 static void begin(void)
 {
-    int64_t count = sizeof(synced);
-    smem_spec spec = {.name = "schedule.l", .backend = planned->backend, .flags = SMEM_PERSISTENT, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
     ctx = schedule_open();
-    int made, rc = smem_attach_or_create(ctx, &spec, &segment, &made);
-    WHEN(rc != 0 && !planned->fails, "no segment for the lock: %s", smem_error_name(rc));
-    if (rc != 0)
-        schedule_ask(ENDS, actor_number(me));
+    segment = script_attach(ctx, "schedule.l", sizeof(synced));
     shared = smem_data(segment);
     smem_semaphore_start(segment, &shared->semaphore, UNITS, UNITS);
 }
@@ -351,9 +331,8 @@ static void plan_conditions(plan *p, uint64_t *random)
     p->fails = false;
 }
 
-static void tidy(smem_context *last, int user)
+static void tidy(smem_context *last)
 {
-    (void)user;
     smem_unlink(last, "schedule.l");
 }
 

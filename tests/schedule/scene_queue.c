@@ -147,9 +147,8 @@ static void plan_queue(plan *p, uint64_t *random)
     p->fails = false;
 }
 
-static void tidy(smem_context *last, int user)
+static void tidy(smem_context *last)
 {
-    (void)user;
     smem_unlink(last, "schedule.q");
 }
 

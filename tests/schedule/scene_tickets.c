@@ -7,8 +7,6 @@
  */
 #include "schedule.h"
 
-#include "segment/layout.h"
-
 enum operations { NONE,
                   ISSUE,
                   FREE,
@@ -38,22 +36,15 @@ static void look(void)
 /* Until a family ends: then its tickets are nobody's, and their places are given out anew. */
 static bool is_exact(void)
 {
-    bool ended = shown->removed_files || shown->died;
-    for (int i = 0; i < ACTORS; i++)
-        ended |= shown->family_ends[i] != 0;
-    return !ended;
+    return !shown->removed_files && truth_all_go_on();
 }
 
 /* Nobody changes a ticket just now: as many are in flight as were issued and not freed. */
 static void look_at_all(void)
 {
-    const char *data = smem_data(segment);
-    const smem__layout *header = (const smem__layout *)(data - smem_info_of(segment)->data_offset);
-    unsigned tickets = 0, expected = 0;
+    unsigned tickets = truth_count_tickets(segment), expected = 0;
     if (shown->moving || !is_exact())
         return;
-    for (unsigned i = 0; i < SMEM__BOOKS; i++)
-        tickets += (unsigned)__builtin_popcount((uint32_t)header->books[i].word);
     for (int i = 0; i < shown->entry_count; i++)
         expected += shown->entries[i].owner == IN_FLIGHT;
     WHEN(tickets != expected, "%u tickets are in flight, and %u should be", tickets, expected);
@@ -105,26 +96,7 @@ static int free_one(entry *e)
     return rc < 0 ? rc : 0;
 }
 
-static int make_something(void)
-{
-    smem_segment *made;
-    int64_t count = 10;
-    smem_spec spec = {.backend = planned->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
-    int rc = smem_create(ctx, &spec, &made);
-    if (rc == 0)
-        smem_detach(made);
-    return rc;
-}
-
 static void act(void);
-
-static int fork_one(void)
-{
-    pid_t pid = schedule_fork();
-    if (pid == 0)
-        act();
-    return pid < 0 ? -1 : 0;
-}
 
 static int leave(void)
 {
@@ -139,9 +111,9 @@ static int do_one(const op *o)
     case ISSUE: return issue();
     case FREE: return free_one(some_entry(o->a, IN_FLIGHT));
     case FREE_AGAIN: return free_one(some_entry(o->a, o->b % 2 ? FREED : BEING_FREED));
-    case MAKE: return make_something();
+    case MAKE: return script_make(ctx);
     case LEAVE: return leave();
-    case FORK: return fork_one();
+    case FORK: return script_fork(act);
     case REMOVE_FILE: return schedule_remove_file();
     default: return 0;
     }
@@ -149,13 +121,8 @@ static int do_one(const op *o)
 
 static void begin(void)
 {
-    int64_t count = 8;
-    smem_spec spec = {.name = "schedule.t", .backend = planned->backend, .flags = SMEM_PERSISTENT, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
     ctx = schedule_open();
-    int made, rc = smem_attach_or_create(ctx, &spec, &segment, &made);
-    WHEN(rc != 0 && !planned->fails, "no segment for the tickets: %s", smem_error_name(rc));
-    if (rc != 0)
-        schedule_ask(ENDS, actor_number(me));
+    segment = script_attach(ctx, "schedule.t", 8);
 }
 
 static void act(void)
@@ -180,9 +147,8 @@ static void plan_tickets(plan *p, uint64_t *random)
     p->fails = false;
 }
 
-static void tidy(smem_context *last, int user)
+static void tidy(smem_context *last)
 {
-    (void)user;
     smem_unlink(last, "schedule.t");
 }
 

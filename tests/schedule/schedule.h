@@ -227,7 +227,7 @@ typedef struct scene {
     void (*plan)(plan *p, uint64_t *random);
     void (*act)(void); /* an actor's life, from its script */
     void (*look)(void); /* at each step of an actor: is what it holds as it must be? */
-    void (*tidy)(smem_context *ctx, int user); /* look at what was meant to stay, and take it away */
+    void (*tidy)(smem_context *ctx); /* look at what was meant to stay, and take it away */
 } scene;
 
 extern const scene scene_lifetime, scene_locks, scene_queue, scene_flight, scene_conditions, scene_tickets, scene_names;
@@ -239,6 +239,12 @@ const op *script_next(void);
 void script_result(const op *done, int rc);
 /* How long to wait: that may pass while others take steps, or only when nobody can. */
 int64_t script_time(uint8_t chance);
+/* An array is made and dropped. */
+int script_make(smem_context *ctx);
+/* The child lives by that. */
+int script_fork(void (*live)(void));
+/* What a scene is about: [size] bytes, for whoever comes first to make. */
+smem_segment *script_attach(smem_context *ctx, const char *name, int64_t size);
 /* Fill all scripts by chance, each op as often as its weight says. */
 void plan_by_weight(plan *p, uint64_t *random, const uint8_t *weights, unsigned count);
 /* Take part, as the plan says. */
@@ -256,8 +262,6 @@ int schedule_remove_file(void);
 
 /* This actor has one handle more of an array, or one less. */
 void truth_hold(int entry, int by);
-/* Handles of all that keep its name. */
-unsigned truth_keepers(int entry);
 /* Forget what a dead or leaving actor held: of one array, of all. */
 void truth_release(actor *one, int entry, bool names_only);
 void truth_release_all(actor *one, bool names_only);
@@ -268,10 +272,13 @@ void truth_taking(int name);
 int truth_sure(int name);
 /* What was sent by that letter may have gone with the sender's family. */
 bool truth_family_may_have_ended(const letter *l);
+/* Nobody has died, and no family has ended. */
+bool truth_all_go_on(void);
+unsigned truth_count_tickets(const smem_segment *segment);
 /* Those that are in flight have a ticket each, and there are no others. */
 void truth_of_tickets(const smem_segment *segment, int entry);
 /* What was made persistent is there when all have gone, with its contents. */
-void truth_of_persistent(smem_context *last, int user);
+void truth_of_persistent(smem_context *last);
 
 /* ---- users.c -------------------------------------------------------------------------- */
 

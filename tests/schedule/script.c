@@ -162,3 +162,35 @@ int schedule_remove_file(void)
     closedir(directory);
     return 0;
 }
+
+/* ---- operations that several scenes have ------------------------------------------------ */
+
+int script_make(smem_context *ctx)
+{
+    smem_segment *made;
+    int64_t count = 10;
+    smem_spec spec = {.backend = planned->backend, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &count};
+    int rc = smem_create(ctx, &spec, &made);
+    if (rc == 0)
+        smem_detach(made);
+    return rc;
+}
+
+int script_fork(void (*live)(void))
+{
+    pid_t pid = schedule_fork();
+    if (pid == 0)
+        live();
+    return pid < 0 ? -1 : 0;
+}
+
+smem_segment *script_attach(smem_context *ctx, const char *name, int64_t size)
+{
+    smem_segment *segment;
+    smem_spec spec = {.name = name, .backend = planned->backend, .flags = SMEM_PERSISTENT, .dtype = "'|u1'", .itemsize = 1, .ndim = 1, .shape = &size};
+    int made, rc = smem_attach_or_create(ctx, &spec, &segment, &made);
+    WHEN(rc != 0 && !planned->fails, "no segment %s: %s", name, smem_error_name(rc));
+    if (rc != 0)
+        schedule_ask(ENDS, actor_number(me));
+    return segment;
+}

@@ -3,6 +3,8 @@
 
 #include "segment/layout.h"
 
+#include <unistd.h>
+
 /* This process has left with it, so it keeps no name; nor does what it is given of it since.
    A visitor keeps the memory, and never the name. */
 static bool keeps_no_name(int entry)
@@ -15,15 +17,7 @@ static bool keeps_no_name(int entry)
     return false;
 }
 
-void truth_hold(int entry, int by)
-{
-    bool nameless = keeps_no_name(entry);
-    me->held[entry] = (uint8_t)(me->held[entry] + by);
-    if (by > 0 ? !nameless : me->named[entry])
-        me->named[entry] = (uint8_t)(me->named[entry] + by);
-}
-
-unsigned truth_keepers(int number)
+static unsigned keepers(int number)
 {
     unsigned count = 0;
     for (int i = 0; i < ACTORS; i++)
@@ -31,14 +25,29 @@ unsigned truth_keepers(int number)
     return count;
 }
 
+static void note_pause(int number, unsigned before)
+{
+    if (before > 0 && keepers(number) == 0)
+        shown->entries[number].pauses++;
+}
+
+void truth_hold(int entry, int by)
+{
+    unsigned before = keepers(entry);
+    bool nameless = keeps_no_name(entry);
+    me->held[entry] = (uint8_t)(me->held[entry] + by);
+    if (by > 0 ? !nameless : me->named[entry])
+        me->named[entry] = (uint8_t)(me->named[entry] + by);
+    note_pause(entry, before);
+}
+
 void truth_release(actor *one, int number, bool names_only)
 {
-    unsigned before = truth_keepers(number);
+    unsigned before = keepers(number);
     one->named[number] = 0;
     if (!names_only)
         one->held[number] = 0;
-    if (before > 0 && truth_keepers(number) == 0)
-        shown->entries[number].pauses++;
+    note_pause(number, before);
 }
 
 void truth_release_all(actor *one, bool names_only)
@@ -78,7 +87,7 @@ int truth_sure(int name)
 {
     for (int i = 0; i < shown->entry_count; i++) {
         const entry *e = &shown->entries[i];
-        if (e->name == name && !e->taken && (e->persistent || truth_keepers(i) > 0))
+        if (e->name == name && !e->taken && (e->persistent || keepers(i) > 0))
             return i;
     }
     return -1;
@@ -93,20 +102,31 @@ bool truth_family_may_have_ended(const letter *l)
     return l->family_ends != shown->family_ends[l->family];
 }
 
+bool truth_all_go_on(void)
+{
+    bool ended = shown->died;
+    for (int i = 0; i < ACTORS; i++)
+        ended |= shown->family_ends[i] != 0;
+    return !ended;
+}
+
+unsigned truth_count_tickets(const smem_segment *segment)
+{
+    const char *data = smem_data(segment);
+    const smem__layout *header = (const smem__layout *)(data - smem_info_of(segment)->data_offset);
+    unsigned tickets = 0;
+    for (unsigned i = 0; i < SMEM__BOOKS; i++)
+        tickets += (unsigned)__builtin_popcount((uint32_t)header->books[i].word);
+    return tickets;
+}
+
 /* Those that are in flight have a ticket each, and there are no others. When a family has
    ended its tickets are nobody's, and may have been given out anew. */
 void truth_of_tickets(const smem_segment *segment, int number)
 {
-    const char *data = smem_data(segment);
-    const smem__layout *header = (const smem__layout *)(data - smem_info_of(segment)->data_offset);
-    unsigned tickets = 0, sent = 0;
-    for (int i = 0; i < ACTORS; i++)
-        if (shown->family_ends[i])
-            return;
-    if (shown->moving || shown->died || planned->fails || shown->entries[number].taken)
+    unsigned tickets = truth_count_tickets(segment), sent = 0;
+    if (shown->moving || !truth_all_go_on() || planned->fails || shown->entries[number].taken)
         return; /* what is sent and has lost its name cannot be received, and keeps its ticket */
-    for (unsigned i = 0; i < SMEM__BOOKS; i++)
-        tickets += (unsigned)__builtin_popcount((uint32_t)header->books[i].word);
     for (const letter *l = shown->letters; l < shown->letters + LETTERS; l++)
         sent += l->full && l->entry == number;
     WHEN(tickets != sent, "array %d is in flight %u times, and has %u tickets", number, sent, tickets);
@@ -126,11 +146,11 @@ static int note_persistent(void *arg, const smem_info *info, const smem_flight *
 }
 
 /* What was made persistent is there, with its contents. */
-void truth_of_persistent(smem_context *last, int user)
+void truth_of_persistent(smem_context *last)
 {
     smem_list(last, note_persistent, last);
     for (int i = 0; i < shown->entry_count; i++) {
         const entry *e = &shown->entries[i];
-        WHEN(e->persistent && !e->taken && e->user == user && !e->stays, "array %d was persistent, and is gone", i);
+        WHEN(e->persistent && !e->taken && users_uid(e->user) == geteuid() && !e->stays, "array %d was persistent, and is gone", i);
     }
 }
